@@ -1,0 +1,268 @@
+"""Checks of the arguments of the signal methods: each error comes before any work.
+
+Imported inside the methods, not by ``import hyperspy.api``.
+"""
+
+import numbers
+from dataclasses import dataclass
+
+import dask.array as da
+import numpy as np
+from hyperspy.api import _ureg
+from hyperspy.signal import BaseSignal
+
+from . import physics
+
+DISPERSION_TOLERANCE = 1e-3  # relative
+
+
+@dataclass(frozen=True)
+class EnergyAxis:
+    """The energy axis of a signal.
+
+    Attributes
+    ----------
+    dispersion : float
+        Width of a channel in eV, positive.
+    reversed : bool
+        The energy falls along the axis.
+    """
+
+    dispersion: float
+    reversed: bool
+
+
+def check_energy_axis(signal, name="signal"):
+    """Read the energy axis of an EELS signal, whatever unit of energy it is in.
+
+    Parameters
+    ----------
+    signal : exspy.signals.EELSSpectrum
+        Any navigation shape.
+    name : str
+        What the messages call the signal.
+
+    Returns
+    -------
+    EnergyAxis
+
+    Raises
+    ------
+    NotImplementedError
+        For a non-uniform axis.
+    ValueError
+        If there is not one signal axis, or it is not one of energy.
+    """
+    axes = signal.axes_manager.signal_axes
+    if len(axes) != 1:
+        raise ValueError(f"The {name} must have one signal axis (the energy), not {len(axes)}.")
+    axis = axes[0]
+    if not axis.is_uniform:
+        raise NotImplementedError(
+            "This operation is not yet implemented for non-uniform energy axes: the axis "
+            f"{str(axis.name)!r} of the {name} is not uniform."
+        )
+    if not np.isfinite(axis.scale) or axis.scale == 0:
+        raise ValueError(
+            f"The scale of the axis {str(axis.name)!r} of the {name} is {axis.scale}: it must be "
+            "the energy width of a channel."
+        )
+    dispersion = axis.scale * _eV_per_unit(axis, name)
+    return EnergyAxis(abs(dispersion), dispersion < 0)
+
+
+def _eV_per_unit(axis, name):
+    units = axis.units if isinstance(axis.units, str) else ""
+    try:
+        return _ureg(units).to("eV").magnitude
+    except Exception as error:  # pint raises many kinds, some of them from its parser
+        raise ValueError(
+            f"The axis {str(axis.name)!r} of the {name} is in units of {str(axis.units)!r}, which "
+            "cannot become eV. If its scale is in eV, set "
+            's.axes_manager.signal_axes[0].units = "eV".'
+        ) from error
+
+
+def check_data(signal, name="signal"):
+    """Raise a ValueError where the data are not real numbers."""
+    if signal.data.dtype.kind not in "biuf":
+        raise ValueError(f"The {name} must hold real numbers, not {signal.data.dtype}.")
+
+
+def check_channels(signal):
+    """Raise a ValueError where the energy axis is too short."""
+    channels = signal.axes_manager.signal_axes[0].size
+    if channels < physics.MIN_CHANNELS:
+        raise ValueError(
+            f"The spectra have {channels} channels; at least {physics.MIN_CHANNELS} are needed."
+        )
+
+
+def check_psf(psf, signal, dispersion):
+    """Bring a measured response to an array of rising energy.
+
+    Parameters
+    ----------
+    psf : exspy.signals.EELSSpectrum or None
+        One response, or one for each spectrum of `signal`.
+    signal : exspy.signals.EELSSpectrum
+        What is to be deconvolved.
+    dispersion : float
+        Channel width of `signal` in eV.
+
+    Returns
+    -------
+    numpy.ndarray, dask.array.Array or None
+        Shape ``(length,)``, or ``navigation shape + (length,)``.
+    """
+    if psf is None:
+        return None
+    _check_psf_class(psf)
+    axis = check_energy_axis(psf, "psf")
+    check_data(psf, "psf")
+    if abs(axis.dispersion - dispersion) > DISPERSION_TOLERANCE * dispersion:
+        raise ValueError(
+            f"psf has {axis.dispersion:.6g} eV per channel, the signal {dispersion:.6g}: both "
+            "must have the same dispersion. Measure it anew, or interpolate it with "
+            "psf.interpolate_on_axis()."
+        )
+    _check_psf_navigation(psf, signal)
+    data = plain_array(psf)
+    if axis.reversed:
+        data = data[..., ::-1]
+    if data.ndim == 1 and isinstance(data, da.Array):
+        data = data.compute()
+    if not isinstance(data, da.Array):  # reading a lazy map just to check it costs too much
+        _check_psf_counts(data)
+    return data
+
+
+def usable_responses(psf):
+    """Where responses are finite and have a maximum inside their axis (navigation shape)."""
+    top = psf.argmax(axis=-1)
+    inside = (top > 0) & (top < psf.shape[-1] - 1)
+    return inside & np.isfinite(psf).all(axis=-1) & (psf.max(axis=-1) > 0)
+
+
+def _check_psf_class(psf):
+    from exspy.signals import EELSSpectrum
+
+    if not isinstance(psf, EELSSpectrum):
+        raise TypeError(
+            f"psf must be an EELSSpectrum (a measured zero-loss peak), not {type(psf).__name__}."
+        )
+
+
+def _check_psf_navigation(psf, signal):
+    shape = psf.axes_manager.navigation_shape
+    if shape in ((), signal.axes_manager.navigation_shape):
+        return
+    raise ValueError(
+        f"psf has the navigation shape {shape}; it must be one spectrum, or one for each of the "
+        f"signal's {signal.axes_manager.navigation_shape}. To use the mean of several vacuum "
+        "spectra, pass psf.mean() or psf.sum()."
+    )
+
+
+def _check_psf_counts(data):
+    # In a map, unusable ones are flagged later: there the spectra may well be empty too.
+    if data.size and not usable_responses(data).any():
+        raise ValueError(
+            "psf must hold a zero-loss peak: finite, with positive counts, and with its maximum "
+            "inside its energy axis."
+        )
+
+
+def check_navigation_mask(mask, signal):
+    """Bring a navigation mask to an array of bool, True where a spectrum is left out.
+
+    As in HyperSpy, the shape of an array is the signal's ``axes_manager.navigation_shape``, in
+    the order of the axes (x, y), and that of a signal is its own navigation shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape of the navigation axes in the order of the data (y, x).
+    """
+    shape = signal.axes_manager.navigation_shape
+    if mask is None:
+        return np.zeros(shape[::-1], dtype=bool)
+    if isinstance(mask, BaseSignal):
+        given = mask.axes_manager.navigation_shape
+        if mask.axes_manager.signal_dimension == 0 or shape == ():
+            array = np.asarray(mask.data).reshape(given[::-1])
+        else:
+            raise ValueError(
+                "navigation_mask has signal axes: as a signal it must have navigation axes only."
+            )
+    else:
+        array = np.asarray(mask).T
+        given = array.shape[::-1]
+    if given != shape:
+        hint = " (transpose it: mask.T)" if given[::-1] == shape else ""
+        raise ValueError(
+            f"navigation_mask has the shape {given}, the signal's navigation shape is "
+            f"{shape}{hint}."
+        )
+    if array.dtype != bool:
+        raise ValueError(f"navigation_mask must be of bool, not of {array.dtype}.")
+    if array.size and array.all():
+        raise ValueError("navigation_mask leaves out every spectrum: nothing would be computed.")
+    return array
+
+
+def check_resolution(resolution, fwhm_channels, dispersion):
+    """Choose or check the resolution of the result.
+
+    Parameters
+    ----------
+    resolution : float or None
+        In eV; None for `physics.default_resolution`.
+    fwhm_channels : float
+        Zero-loss width in channels.
+    dispersion : float
+        Channel width in eV.
+
+    Returns
+    -------
+    float
+        Resolution in channels.
+    """
+    if np.isnan(fwhm_channels):  # a map without spectra
+        return fwhm_channels if resolution is None else resolution / dispersion
+    if resolution is None:
+        return physics.default_resolution(fwhm_channels)
+    finest, coarsest = physics.resolution_range(fwhm_channels)
+    channels = float(resolution) / dispersion
+    # A bound that was copied from metadata or from this message is inside.
+    if not finest * 0.9999 <= channels <= coarsest * 1.0001:
+        raise ValueError(
+            f"resolution={resolution} eV is out of range: for these data it must be "
+            f"{finest * dispersion:.4g} to {coarsest * dispersion:.4g} eV (from 2 channels, or a "
+            f"{physics.MAX_SHARPENING:.0f}th of the zero-loss width, up to that width)."
+        )
+    return min(max(channels, finest), coarsest)
+
+
+def check_numbers(resolution, confidence, batch_size):
+    """Raise a ValueError for a number that no data could make valid."""
+    if resolution is not None and not (_is_real(resolution) and resolution > 0):
+        raise ValueError(f"resolution={resolution!r} must be a positive number of eV, or None.")
+    if not (_is_real(confidence) and 0 < confidence < 1):
+        raise ValueError(f"confidence={confidence!r} must be a number between 0 and 1.")
+    if batch_size is None:
+        return
+    whole = isinstance(batch_size, numbers.Integral) and not isinstance(batch_size, bool)
+    if not whole or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
+
+
+def _is_real(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+
+
+def plain_array(signal):
+    """The data of a signal; masked channels, if any, become NaN, as HyperSpy does it."""
+    if isinstance(signal.data, np.ma.MaskedArray):
+        return signal.data.astype(np.result_type(signal.data.dtype, np.float32)).filled(np.nan)
+    return signal.data

@@ -1,0 +1,201 @@
+"""Random responses of electron sources, spectrometers and detectors (NumPy only).
+
+A response is an array of unit sum on the fine axis of a `~exspy_deepdeconv.simulate.Grid`, its
+maximum near index 0 and its negative side wrapped around, ready for the Fourier transform.
+"""
+
+import numpy as np
+import scipy.fft as fft
+
+from .physics import FWHM_PER_SIGMA
+
+
+def random_response(grid, fwhm, spread_channels, rng, measured=()):
+    """Draw a response about ``fwhm`` channels wide.
+
+    Parameters
+    ----------
+    grid : Grid
+        The fine axis.
+    fwhm : float
+        Full width at half maximum aimed at, in channels.
+    spread_channels : float
+        FWHM of the detector's point spread, part of every response.
+    rng : numpy.random.Generator
+        Source of randomness.
+    measured : sequence of numpy.ndarray
+        Measured zero-loss peaks (any length, any units), stretched to the width.
+
+    Returns
+    -------
+    numpy.ndarray
+        Unit sum, shape ``(grid.size,)``.
+    """
+    distance = _wrapped_distance(grid) / fwhm  # in units of the width, negative side included
+    # The same draw once more on a stretched axis: what was drawn is not exactly one unit wide.
+    seed = rng.integers(2**63)
+    draw = _core_maker(rng, measured)
+    core = draw(distance, np.random.default_rng(seed))
+    stretch = _full_width(core) / (fwhm * grid.oversampling)
+    core = draw(distance * stretch, np.random.default_rng(seed))
+    core = np.roll(core, -int(np.argmax(core)))
+    core = _tapered(_with_tails(core, distance, rng), grid)
+    if spread_channels > 0:
+        core = _blurred(core, spread_channels * grid.oversampling)
+    # Integration over a detector channel is part of what a zero-loss peak shows.
+    core = np.maximum(_boxed(core, grid.oversampling), 0)
+    return core / core.sum()
+
+
+def _core_maker(rng, measured):
+    """Choose a kind of response: a function of the axis and of a generator of its own."""
+    if len(measured) and rng.random() < 0.25:
+        peak = measured[rng.integers(len(measured))]
+        return lambda x, _: _measured(x, peak)
+    kind = KINDS[rng.integers(len(KINDS))]
+    if rng.random() < 0.7:
+        return kind
+    other, ratio = KINDS[rng.integers(len(KINDS))], rng.uniform(1.5, 4)
+
+    def both(x, generator):
+        first, second = kind(x, generator), other(x * ratio, generator)
+        return _convolve(first / first.sum(), second / second.sum())
+
+    return both
+
+
+def _wrapped_distance(grid):
+    """Channels from the energy zero: most of the circle is loss side, as in a spectrum."""
+    index = np.arange(grid.size)
+    index = np.where(index < grid.loss_side, index, index - grid.size)
+    return index / grid.oversampling
+
+
+def _tapered(response, grid):
+    """Let both far ends, which meet on the circle, end at zero."""
+    distance = np.abs(np.arange(grid.size) - grid.loss_side)
+    return response * np.clip(distance / (grid.size // 32), 0, 1)
+
+
+def _convolve(a, b):
+    return np.maximum(fft.irfft(fft.rfft(a) * fft.rfft(b), a.size), 0)
+
+
+def _blurred(response, fwhm):
+    frequency = fft.rfftfreq(response.size)
+    transfer = np.exp(-2 * (np.pi * fwhm / FWHM_PER_SIGMA * frequency) ** 2)
+    return fft.irfft(fft.rfft(response) * transfer, response.size)
+
+
+def _boxed(response, width):
+    if width == 1:
+        return response
+    frequency = fft.rfftfreq(response.size)
+    # Fine samples are midpoints: the box over `width` of them has a real transfer function.
+    transfer = np.sinc(frequency * width)
+    return fft.irfft(fft.rfft(response) * transfer, response.size)
+
+
+def _full_width(core):
+    """Width at half maximum in fine samples, crossings interpolated."""
+    ordered = np.roll(core, core.size // 2 - int(np.argmax(core)))
+    above = np.flatnonzero(ordered > 0.5 * ordered.max())
+    low, high, half = above[0], above[-1], 0.5 * ordered.max()
+    left = (ordered[low] - half) / max(ordered[low] - ordered[low - 1], 1e-300)
+    right = (ordered[high] - half) / max(ordered[high] - ordered[high + 1], 1e-300)
+    return max(high - low + min(left, 1.0) + min(right, 1.0), 1.0)
+
+
+def _cold_field_emission(x, rng):
+    """Tunnelling: exponential towards lower energy (loss), Fermi edge on the other side."""
+    tunnel, thermal = rng.uniform(0.3, 0.8), rng.uniform(0.05, 0.2)
+    distribution = np.exp(-x / tunnel - np.logaddexp(0, -x / thermal))
+    kernel = np.exp(-0.5 * (x * FWHM_PER_SIGMA / rng.uniform(0.2, 0.8)) ** 2)
+    return _convolve(distribution / distribution.sum(), kernel / kernel.sum())
+
+
+def _schottky(x, rng):
+    """Thermal emission over the barrier, broadened by Coulomb interactions."""
+    thermal = rng.uniform(0.25, 0.5)
+    distribution = np.where(x < 0.5, np.clip(0.5 - x, 0, None) * np.exp(-np.clip(0.5 - x, 0, 60) / thermal), 0.0)
+    kernel = np.exp(-0.5 * (x * FWHM_PER_SIGMA / rng.uniform(0.3, 0.9)) ** 2)
+    core = _convolve(distribution / distribution.sum(), kernel / kernel.sum())
+    return core if rng.random() < 0.5 else np.roll(core[::-1], 1)
+
+
+def _monochromated(x, rng):
+    """A slit cuts the source's distribution: flat-topped core, slit-scattering tails."""
+    order = rng.uniform(1.6, 3.5)
+    core = np.exp(-np.log(2) * np.abs(2 * x) ** order)
+    tail = 1 / (1 + np.abs(2 * x / rng.uniform(0.8, 2.0)) ** rng.uniform(1.8, 3.5))
+    side = np.where(x > 0, rng.uniform(0.4, 1.6), 1.0)
+    return core + np.exp(rng.uniform(np.log(1e-3), np.log(0.15))) * tail * side
+
+
+def _voigt(x, rng):
+    """Sum of a Gaussian and a Lorentzian of about the same width, slightly skewed."""
+    skew = 1 + rng.uniform(-0.25, 0.25) * np.tanh(x)
+    share = rng.uniform(0, 1) ** 1.5
+    return (1 - share) * np.exp(-np.log(2) * (2 * x * skew) ** 2) + share / (1 + (2 * x * skew) ** 2)
+
+
+def _pearson(x, rng):
+    """Pearson VII with different exponents on both sides."""
+    exponent = np.where(x > 0, np.exp(rng.uniform(0, 2)), np.exp(rng.uniform(0, 2)))
+    width = np.sqrt(np.power(2.0, 1 / exponent) - 1)
+    return (1 + (2 * x * width) ** 2) ** -exponent
+
+
+def _jitter(x, rng):
+    """A Lorentzian smeared by random energy shifts (EELSpecNet's published recipe)."""
+    width = rng.uniform(0.5, 1.0)
+    shifts = rng.uniform(-0.5, 0.5, 25) * rng.uniform(0.2, 1.4)
+    return np.mean([1 / (1 + (2 * (x - shift) / width) ** 2) for shift in shifts], axis=0)
+
+
+def _free_form(x, rng):
+    """A few Gaussians side by side: drift, charging, a badly tuned spectrometer."""
+    number = rng.integers(2, 5)
+    centres, widths = rng.normal(0, 0.35, number), rng.uniform(0.3, 1.0, number)
+    weights = rng.dirichlet(np.ones(number) * 2)
+    return sum(
+        w * np.exp(-0.5 * ((x - c) * FWHM_PER_SIGMA / s) ** 2)
+        for w, c, s in zip(weights, centres, widths, strict=True)
+    )
+
+
+def _measured(x, peak):
+    """A measured zero-loss peak, its width brought to 1."""
+    peak = np.maximum(np.asarray(peak, float), 0)
+    top = int(np.argmax(peak))
+    above = np.flatnonzero(peak > 0.5 * peak[top])
+    width = max(above[-1] - above[0] + 1, 2)
+    return np.interp(x * width + top, np.arange(peak.size), peak, left=0, right=0)
+
+
+KINDS = (
+    _cold_field_emission,
+    _schottky,
+    _monochromated,
+    _voigt,
+    _pearson,
+    _jitter,
+    _free_form,
+)
+
+
+def _with_tails(core, x, rng):
+    """Add detector tails (exponential, unequal sides) and a weak halo of power-law scattering."""
+    core = core / core.sum()
+    if rng.random() < 0.6:
+        weight = np.exp(rng.uniform(np.log(1e-3), np.log(0.06)))
+        left, right = np.exp(rng.uniform(np.log(0.7), np.log(8), 2))
+        right = left if rng.random() < 0.4 else right
+        tail = np.exp(-np.abs(x) / np.where(x > 0, right, left))
+        core = (1 - weight) * core + weight * tail / tail.sum()
+    if rng.random() < 0.5:
+        weight = np.exp(rng.uniform(np.log(3e-4), np.log(0.03)))
+        scale, power = rng.uniform(0.5, 3.0), rng.uniform(1.6, 3.0)
+        tail = (1 + (x / scale) ** 2) ** (-power / 2) * np.where(x > 0, rng.uniform(0.6, 1.5), 1.0)
+        core = (1 - weight) * core + weight * tail / tail.sum()
+    return core

@@ -1,0 +1,123 @@
+"""Bundled weights: a registry of names and hashes, and safe loading and saving.
+
+Weights are safetensors files that carry their configuration; nothing is ever unpickled, nothing
+is downloaded, and a bundled file is refused unless its sha256 is the registered one.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+# The newest last: it is the default.
+REGISTRY = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its name, hash and history.
+
+    Attributes
+    ----------
+    name : str
+        Registered name, or the stem of the file.
+    sha256 : str
+        Hash of the weights file.
+    network : torch.nn.Module
+        The `~exspy_deepdeconv.network.DeconvolutionNet`, in evaluation mode.
+    provenance : dict
+        How it was trained.
+    """
+
+    name: str
+    sha256: str
+    network: object
+    provenance: dict
+
+
+def available():
+    """Names of the bundled models, the newest last.
+
+    Examples
+    --------
+    >>> import exspy_deepdeconv
+    >>> "lowloss-v1" in exspy_deepdeconv.models.available()
+    True
+    """
+    return list(REGISTRY)
+
+
+def load(name=None):
+    """Load a model.
+
+    Parameters
+    ----------
+    name : str, pathlib.Path or Model, optional
+        A bundled name, the path of a ``.safetensors`` file, or a model, which is returned as it
+        is. The newest bundled model by default.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the file damaged, of another kind or not the registered one.
+    """
+    if isinstance(name, Model):
+        return name
+    if name is None:
+        name = available()[-1]
+    if name in REGISTRY:
+        return _load_file(FOLDER / f"{name}.safetensors", name, REGISTRY[name])
+    path = Path(name)
+    if path.suffix == ".safetensors" and path.is_file():
+        # Keyed by time and size, so that a file written anew is read anew.
+        return _load_file(path.resolve(), path.stem, None, path.stat().st_mtime_ns)
+    raise ValueError(
+        f"model={str(name)!r} is neither one of the bundled models ({', '.join(available())}) "
+        "nor the path of an existing .safetensors file."
+    )
+
+
+@lru_cache(maxsize=8)
+def _load_file(path, name, expected_hash, _version=0):
+    import safetensors.torch
+
+    from ..network import Config, DeconvolutionNet
+
+    data = path.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    if expected_hash is not None and sha256 != expected_hash:
+        raise ValueError(
+            f"model={name!r}: the sha256 of {path} is {sha256}, not the registered "
+            f"{expected_hash}. The file was changed or damaged; reinstall the package."
+        )
+    try:
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = header["__metadata__"]
+        network = DeconvolutionNet(Config.from_dict(json.loads(metadata["config"])))
+        network.load_state_dict({key: value.float() for key, value in tensors.items()})
+    except Exception as error:
+        raise ValueError(f"model={str(path)!r} is not a usable weights file: {error}") from error
+    network.eval().requires_grad_(False)
+    return Model(name, sha256, network, json.loads(metadata.get("provenance", "{}")))
+
+
+def save_model(network, path, *, name, provenance=None):
+    """Write a network with its configuration as a safetensors file; returns the path."""
+    import safetensors.torch
+
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    metadata = {
+        "name": name,
+        "config": json.dumps(network.config.to_dict()),
+        "provenance": json.dumps(provenance or {}),
+    }
+    path = Path(path)
+    safetensors.torch.save_file(tensors, path, metadata=metadata)
+    return path

@@ -1,0 +1,227 @@
+"""The methods that every ``EELSSpectrum`` gains: check, run by block, put back the metadata.
+
+HyperSpy imports this module as soon as exspy's class exists, so it imports nothing that is not
+loaded by then; what the methods need they import themselves.
+"""
+
+from hyperspy.docstrings.signal import LAZY_OUTPUT_ARG, NUM_WORKERS_ARG, SHOW_PROGRESSBAR_ARG
+
+
+def deep_deconvolve(
+    self,
+    resolution=None,
+    psf=None,
+    *,
+    model=None,
+    zero_loss=True,
+    return_interval=False,
+    confidence=0.9,
+    navigation_mask=None,
+    batch_size=None,
+    device=None,
+    show_progressbar=None,
+    num_workers=None,
+    lazy_output=None,
+):
+    """Sharpen low-loss spectra to a stated resolution with a trained network.
+
+    The result is what an instrument with a Gaussian response of width `resolution` would have
+    counted. The response of the real instrument is read from the zero-loss peak of each spectrum,
+    unless a measured one is given.
+
+    Parameters
+    ----------
+    resolution : float, optional
+        Full width at half maximum in eV of the zero-loss peak of the result, whatever the units
+        of the energy axis. From 2 channels (or a 16th of the zero-loss width, where that is more)
+        up to the zero-loss width of the data. The default is a quarter of that width, at least 2
+        channels; a zero-loss peak under 3 channels wide cannot be sharpened and keeps its width.
+    psf : EELSSpectrum, optional
+        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
+        length and area are free; its maximum is its energy zero. Either one for all spectra or
+        one for each (same navigation shape). By default it is estimated from the data.
+    model : str, path or model object, optional
+        Name of a bundled model (see ``exspy_deepdeconv.models.available()``), path of a weights
+        file or what ``exspy_deepdeconv.models.load()`` returns. The default is the newest bundled
+        model.
+    zero_loss : bool, default True
+        If False, the elastic peak is left out of the result.
+    return_interval : bool, default False
+        Not available yet: calibrated intervals come with the next weights.
+    confidence : float, default 0.9
+        Share of the truth that an interval is to cover, between 0 and 1; for `return_interval`.
+    navigation_mask : numpy.ndarray of bool or BaseSignal, optional
+        True where a spectrum is left out: zeros are returned there. As in ``decomposition()``, an
+        array has the shape ``s.axes_manager.navigation_shape``.
+    batch_size : int, optional
+        Number of spectra in one pass of the network. The default suits most computers.
+    device : str, optional
+        Where the network runs, for instance ``"cuda"``. The default is the CPU.
+    %s
+    %s
+    %s
+
+    Returns
+    -------
+    EELSSpectrum or LazyEELSSpectrum
+        Counts (float32) on the same axes. ``metadata.Signal.deep_deconvolution`` holds the model
+        and its sha256, the version of this package, ``resolution`` and ``zero_loss_fwhm`` (the
+        median zero-loss width of the data) in eV, where the response came from, and how many
+        spectra were flagged.
+
+    Raises
+    ------
+    NotImplementedError
+        For a non-uniform energy axis and for ``return_interval=True``.
+    TypeError
+        If `psf` is not an EELSSpectrum.
+    ValueError
+        If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has
+        a zero-loss peak; for a single spectrum that is empty or not finite; for a `resolution`
+        out of range; for a `psf` of another dispersion or navigation shape; for an unknown
+        `model` or a weights file whose hash differs; for any other argument out of its range.
+
+    Warns
+    -----
+    UserWarning
+        One warning with the counts of flagged spectra of a map: empty ones and ones without a
+        zero-loss peak (zeros are returned), ones that are not finite or whose own `psf` is
+        unusable (NaN), ones with a saturated zero-loss peak or a spike. For a lazy result it
+        comes when all of it has been computed, and the counts are not in its metadata.
+
+    See Also
+    --------
+    exspy.signals.EELSSpectrum.richardson_lucy_deconvolution : without a network.
+
+    Notes
+    -----
+    The energy axis is left as it is: the zero-loss peak is found in the data and stays where it
+    is. Counts are conserved, plural scattering is not removed (see ``fourier_log_deconvolution``)
+    and a flat dark offset stays in the result. The method is equivariant to the scale of the
+    data. The `resolution` is the same for the whole signal, from the median zero-loss width of at
+    most 256 spectra spread over it.
+
+    No variance is attached to the result yet: it comes with the calibrated intervals, and the
+    variance of the input is not copied, as it does not hold for the result.
+
+    The network is of the lineage of EELSpecNet [1]_.
+
+    References
+    ----------
+    .. [1] S. S. Mousavi M., A. Pofelski and G. Botton, "EELSpecNet: Deep Convolutional Neural
+       Network Solution for Electron Energy Loss Spectroscopy Deconvolution", Microscopy and
+       Microanalysis 27 (S1), 1626-1627 (2021).
+
+    Examples
+    --------
+    A zero-loss peak 0.1 eV wide and a weak one at a loss of 1 eV, sharpened to 0.03 eV:
+
+    >>> from exspy.signals import EELSSpectrum
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> counts = 1e6 * gaussian(512, 100, 10) + 2e4 * gaussian(512, 200, 10)
+    >>> s = EELSSpectrum(counts)
+    >>> s.axes_manager[-1].scale, s.axes_manager[-1].units = 0.01, "eV"
+    >>> result = s.deep_deconvolve(resolution=0.03, show_progressbar=False)
+    >>> result
+    <EELSSpectrum, title: after deep deconvolution, dimensions: (|512)>
+    >>> round(result.metadata.Signal.deep_deconvolution.zero_loss_fwhm, 2)
+    0.1
+    """
+    from functools import partial
+
+    from . import _blocks, _checks, models
+
+    if return_interval:
+        raise NotImplementedError(
+            "return_interval=True: calibrated intervals come with the next weights."
+        )
+    _checks.check_numbers(resolution, confidence, batch_size)
+    axis = _checks.check_energy_axis(self)
+    _checks.check_data(self)
+    _checks.check_channels(self)
+    mask = _checks.check_navigation_mask(navigation_mask, self)
+    response = _checks.check_psf(psf, self, axis.dispersion)
+    model = models.load(model)
+    _check_device(device)
+
+    data = _checks.plain_array(self)
+    width = _blocks.zero_loss_width(data, mask, axis.reversed)
+    channels = _checks.check_resolution(resolution, width, axis.dispersion)
+    lazy_output = self._lazy if lazy_output is None else bool(lazy_output)
+    tally = _blocks.FlagTally(mask, warn=lazy_output)
+
+    from .inference import deconvolve_block
+
+    function = partial(
+        deconvolve_block,
+        model=model,
+        resolution=channels,
+        zero_loss=bool(zero_loss),
+        batch_size=batch_size,
+        device=device,
+    )
+    blocks = _blocks.run_blocks(function, data, mask, tally, psf=response, reverse=axis.reversed)
+    result = self._deepcopy_with_new_data(blocks if blocks.size else blocks.compute())
+    result._lazy = blocks.size > 0  # HyperSpy has no lazy signals without data
+    result._assign_subclass()
+    if result._lazy and not lazy_output:
+        result.compute(show_progressbar=show_progressbar, num_workers=num_workers)
+        tally.warn_of_flags(stacklevel=2)
+    _note_deconvolution(
+        result,
+        self,
+        model=model.name,
+        weights_sha256=model.sha256,
+        resolution=channels * axis.dispersion,
+        zero_loss_fwhm=width * axis.dispersion,
+        psf="estimated" if psf is None else f"measured: {psf.metadata.General.title or 'untitled'}",
+        zero_loss=bool(zero_loss),
+        flags=_flags_note(tally, width, lazy_output),
+    )
+    return result
+
+
+# HyperSpy's texts are indented for a method inside a class.
+_SHARED_ARGUMENTS = tuple(
+    text.replace("\n    ", "\n")
+    for text in (SHOW_PROGRESSBAR_ARG, NUM_WORKERS_ARG, LAZY_OUTPUT_ARG)
+)
+if deep_deconvolve.__doc__:  # python -OO leaves no docstrings
+    deep_deconvolve.__doc__ %= _SHARED_ARGUMENTS
+
+
+def _check_device(device):
+    if device is None:
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"device={device!r} cannot be used: {error}") from error
+
+
+def _flags_note(tally, width, lazy):
+    from .physics import UNDERSAMPLED_FWHM_CHANNELS
+
+    counts = {"counted": False} if lazy else tally.counts()
+    return counts | {"undersampled": bool(width < UNDERSAMPLED_FWHM_CHANNELS)}
+
+
+def _note_deconvolution(result, signal, **note):
+    """Title, file name and metadata of a result, in the manner of exspy."""
+    from . import __version__
+
+    general = result.metadata.General
+    general.title = f"{general.title} after deep deconvolution".strip()
+    # HyperSpy's copy leaves these out. Not the extension: few formats can be written.
+    names = signal.tmp_parameters
+    if names.has_item("filename"):
+        result.tmp_parameters.filename = f"{names.filename}_after_deep_deconvolution"
+    if names.has_item("folder"):
+        result.tmp_parameters.folder = names.folder
+    note["package_version"] = __version__
+    result.metadata.Signal.deep_deconvolution = note
+
+
+METHODS = {"deep_deconvolve": deep_deconvolve}

@@ -1,0 +1,347 @@
+"""Random specimens, instruments and detectors: low-loss spectra whose truth is known.
+
+A simulated spectrum is ``detector(I0 * response (*) (delta + specimen))``. Specimens are written
+on an energy axis finer than the detector's, so that the spectrum seen through a Gaussian of any
+width R is exact: it is computed from the unblurred specimen, never by deblurring. All
+randomness comes from the ``rng`` handed in.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.fft as fft
+
+from .instruments import random_response
+from .physics import (
+    FWHM_PER_SIGMA,
+    gaussian,
+    half_height_width,
+    parabola_vertex,
+)
+from .specimens import random_specimen
+
+FAMILIES = ("vibrational", "plasmonic", "gap", "doublet", "bulk", "free", "featureless")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What kind of spectra to draw: the ranges are sampled log-uniformly.
+
+    Attributes
+    ----------
+    family : str
+        Kind of specimen, one of `FAMILIES`.
+    dispersion_ev : tuple of float
+        Range of eV per channel.
+    fwhm_ev : tuple of float
+        Range of the zero-loss width in eV.
+    fwhm_channels : tuple of float
+        The width is kept within these channels.
+    elastic_counts : tuple of float
+        Range of elastic counts I0.
+    """
+
+    family: str
+    dispersion_ev: tuple
+    fwhm_ev: tuple
+    fwhm_channels: tuple = (3.0, 60.0)
+    elastic_counts: tuple = (1e4, 3e7)
+
+
+SCENES = {
+    scene.family: scene
+    for scene in (
+        Scene("vibrational", (1e-3, 2e-3), (7e-3, 16e-3)),
+        Scene("plasmonic", (5e-3, 10e-3), (0.05, 0.14)),
+        Scene("gap", (0.01, 0.02), (0.1, 0.3)),
+        Scene("doublet", (5e-3, 0.02), (0.05, 0.3)),
+        Scene("bulk", (0.03, 0.1), (0.3, 1.0)),
+        Scene("free", (1e-3, 0.3), (5e-3, 2.0)),
+        Scene("featureless", (1e-3, 0.1), (5e-3, 1.0)),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Detector:
+    """How counts are recorded.
+
+    Attributes
+    ----------
+    spread_channels : float
+        FWHM of the point spread that correlates the noise of neighbouring channels (0: white).
+    gain : float
+        Data units per electron.
+    readout : float
+        Standard deviation of the white readout noise, in electrons.
+    gain_error : float
+        Relative standard deviation of the channels' uncorrected gain.
+    dark : float
+        Flat offset left in the data, in electrons.
+    """
+
+    spread_channels: float = 0.0
+    gain: float = 1.0
+    readout: float = 0.0
+    gain_error: float = 0.0
+    dark: float = 0.0
+
+    def record(self, expected, rng):
+        """Counts recorded where ``expected`` electrons arrive (the spread is applied to the noise).
+
+        The expected spectrum must already contain the spread (it is part of the response), so
+        that only the Poisson fluctuation is blurred here.
+        """
+        fluctuation = rng.poisson(np.maximum(expected, 0)) - expected
+        if self.spread_channels > 0:
+            # An electron spread over channels: blurring lowers the variance of each, as it should.
+            sigma = self.spread_channels / FWHM_PER_SIGMA
+            frequency = fft.rfftfreq(expected.size)
+            transfer = np.exp(-2 * (np.pi * sigma * frequency) ** 2)
+            fluctuation = fft.irfft(fft.rfft(fluctuation) * transfer, expected.size)
+        counts = expected + fluctuation + self.readout * rng.standard_normal(expected.size)
+        counts = counts * (1 + self.gain_error * rng.standard_normal(expected.size))
+        return self.gain * (counts + self.dark)
+
+
+def random_detector(rng):
+    """Draw a detector: about a third are ideal counters, the rest have one or more faults."""
+    if rng.random() < 0.35:
+        return Detector()
+    return Detector(
+        spread_channels=rng.uniform(1.0, 3.0) if rng.random() < 0.4 else 0.0,
+        gain=float(np.exp(rng.uniform(-3, 3))),
+        readout=float(np.exp(rng.uniform(np.log(0.1), np.log(20)))) if rng.random() < 0.6 else 0.0,
+        gain_error=float(np.exp(rng.uniform(np.log(1e-4), np.log(3e-3))))
+        if rng.random() < 0.4
+        else 0.0,
+        dark=float(rng.uniform(-5, 30)) if rng.random() < 0.3 else 0.0,
+    )
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated spectrum with its exact truth.
+
+    Attributes
+    ----------
+    counts : numpy.ndarray
+        What the detector recorded, shape ``(channels,)``.
+    elastic : numpy.ndarray
+        Noise-free zero-loss peak I0 * p in the same units, shape ``(channels,)``.
+    expected : numpy.ndarray
+        Noise-free spectrum (dark level included), shape ``(channels,)``.
+    position, fwhm : float
+        Zero-loss position and width, in channels (noise-free).
+    elastic_counts : float
+        I0 in data units.
+    dark : float
+        Flat level in data units.
+    dispersion : float
+        eV per channel.
+    psf : numpy.ndarray
+        The response on ``2 * channels`` channels, unit area, its energy zero at ``channels``.
+    """
+
+    counts: np.ndarray
+    elastic: np.ndarray
+    expected: np.ndarray
+    position: float
+    fwhm: float
+    elastic_counts: float
+    dark: float
+    dispersion: float
+    psf: np.ndarray
+    family: str
+    _specimen: np.ndarray  # transform of s(E) on the fine, padded axis
+    _grid: "Grid"
+
+    def inelastic(self, resolution):
+        """I0 * g_R (*) s plus the flat level, seen with ``resolution`` channels (FWHM)."""
+        sigma = resolution * self._grid.oversampling / FWHM_PER_SIGMA
+        transfer = np.exp(-2 * (np.pi * sigma * self._grid.frequency) ** 2)
+        seen = self._grid.to_channels(self._specimen * transfer)
+        return self.elastic_counts * np.maximum(seen, 0) + self.dark
+
+    def truth(self, resolution):
+        """The spectrum through a Gaussian response of ``resolution`` channels (FWHM)."""
+        peak = gaussian(self.counts.size, self.position, resolution)
+        return self.inelastic(resolution) + self.elastic_counts * peak
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A padded energy axis ``oversampling`` times finer than the detector's channels."""
+
+    channels: int
+    pad: int
+    oversampling: int
+
+    @property
+    def size(self):
+        # A third more than the window: room for the gain side of a response placed anywhere.
+        length = self.channels + self.channels // 3 + 2 * self.pad
+        return fft.next_fast_len(length * self.oversampling, real=True)
+
+    @property
+    def loss_side(self):
+        """Fine samples on the loss side of a response's energy zero; the rest is gain side."""
+        return (self.channels + 2 * self.pad) * self.oversampling
+
+    @property
+    def frequency(self):
+        return fft.rfftfreq(self.size)
+
+    @property
+    def fine_channels(self):
+        """Positions of the fine samples, in detector channels."""
+        return np.arange(self.size) / self.oversampling - self.pad
+
+    def to_channels(self, transform):
+        """Inverse transform, read at the channel centres; counts per channel."""
+        fine = fft.irfft(transform, self.size)
+        first = self.pad * self.oversampling
+        stop = first + self.channels * self.oversampling
+        return fine[first : stop : self.oversampling] * self.oversampling
+
+
+def grid_for(channels, fwhm_channels):
+    """The fine axis for a response of this width."""
+    oversampling = 4 if fwhm_channels < 6 else 2 if fwhm_channels < 20 else 1
+    return Grid(channels, int(min(8 * fwhm_channels, channels / 3)) + 16, oversampling)
+
+
+def simulate(scene, rng, channels=1024, detector=None, measured=()):
+    """Draw one low-loss spectrum of a scene.
+
+    Parameters
+    ----------
+    scene : Scene or str
+        What to draw; a string names one of `SCENES`.
+    rng : numpy.random.Generator
+        The only source of randomness.
+    channels : int
+        Length of the spectrum.
+    detector : Detector, optional
+        Drawn at random by default.
+    measured : sequence of numpy.ndarray
+        Measured zero-loss peaks to draw responses from, beside the synthetic ones.
+
+    Returns
+    -------
+    Simulation
+        Counts and truth.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.simulate import simulate
+    >>> spectrum = simulate("gap", np.random.default_rng(0), channels=512)
+    >>> spectrum.counts.shape, spectrum.truth(resolution=4.0).shape
+    ((512,), (512,))
+    """
+    scene = SCENES[scene] if isinstance(scene, str) else scene
+    detector = random_detector(rng) if detector is None else detector
+    dispersion, fwhm = _axis(scene, rng)
+    grid = grid_for(channels, fwhm)
+    position = _zero_loss_position(channels, fwhm, rng)
+    response = random_response(grid, fwhm, detector.spread_channels, rng, measured)
+    specimen = random_specimen(
+        scene.family, grid.fine_channels - position, dispersion, fwhm, 1 / grid.oversampling, rng
+    )
+    counts = float(np.exp(rng.uniform(*np.log(scene.elastic_counts))))
+    return compose(grid, response, specimen, position, counts, detector, dispersion, rng,
+                   scene.family)  # fmt: skip
+
+
+def compose(grid, response, specimen, position, elastic_counts, detector, dispersion, rng, family):
+    """Put a response, a specimen and a detector together.
+
+    Parameters
+    ----------
+    grid : Grid
+        The fine axis.
+    response : numpy.ndarray
+        Unit-sum response on the fine axis, its maximum near index 0 (negative side wrapped).
+    specimen : numpy.ndarray
+        s(E) integrated over each fine sample, on the fine axis, in units of I0.
+    position : float
+        Where the zero-loss peak lies, in channels.
+    elastic_counts : float
+        I0 in electrons.
+
+    Returns
+    -------
+    Simulation
+    """
+    transform = fft.rfft(response)
+    # Move the response so that the vertex of its sampled peak is its energy zero.
+    place = np.exp(-2j * np.pi * grid.frequency * (position + grid.pad) * grid.oversampling)
+    sampled = grid.to_channels(transform * place)
+    vertex = float(parabola_vertex(sampled, np.asarray(int(np.argmax(sampled)))))
+    transform = transform * np.exp(
+        -2j * np.pi * grid.frequency * (position - vertex) * grid.oversampling
+    )
+    elastic = np.maximum(grid.to_channels(transform * place), 0)
+    width = float(half_height_width(elastic, np.asarray(int(np.argmax(elastic)))))
+    specimen = fft.rfft(specimen)
+    inelastic = np.maximum(grid.to_channels(transform * specimen), 0)
+    expected = elastic_counts * (elastic + inelastic)
+    gain = detector.gain
+    return Simulation(
+        counts=detector.record(expected, rng),
+        elastic=gain * elastic_counts * elastic,
+        expected=gain * (expected + detector.dark),
+        position=position,
+        fwhm=width,
+        elastic_counts=gain * elastic_counts,
+        dark=gain * detector.dark,
+        dispersion=dispersion,
+        psf=_sampled_response(grid, transform),
+        family=family,
+        _specimen=specimen,
+        _grid=grid,
+    )
+
+
+def redraw(simulation, rng, elastic_counts, detector=None):
+    """The same specimen and response with other elastic counts (in electrons) and fresh noise."""
+    detector = Detector() if detector is None else detector
+    scale = elastic_counts / simulation.elastic_counts
+    expected = scale * (simulation.expected - simulation.dark)
+    return replace(
+        simulation,
+        counts=detector.record(expected, rng),
+        expected=detector.gain * (expected + detector.dark),
+        elastic=detector.gain * scale * simulation.elastic,
+        elastic_counts=detector.gain * elastic_counts,
+        dark=detector.gain * detector.dark,
+    )
+
+
+def _sampled_response(grid, transform):
+    """The response at whole channels from its energy zero, on -channels .. channels - 1."""
+    fine = np.maximum(fft.irfft(transform, grid.size), 0)[:: grid.oversampling]
+    half = min(grid.channels, fine.size // 2)
+    out = np.zeros(2 * grid.channels)
+    out[grid.channels : grid.channels + half] = fine[:half]
+    out[grid.channels - half : grid.channels] = fine[fine.size - half :]
+    return out / out.sum()
+
+
+def _axis(scene, rng):
+    """Dispersion in eV per channel and zero-loss width in channels."""
+    low, high = scene.fwhm_channels
+    for _ in range(50):
+        dispersion = float(np.exp(rng.uniform(*np.log(scene.dispersion_ev))))
+        fwhm = float(np.exp(rng.uniform(*np.log(scene.fwhm_ev)))) / dispersion
+        if low <= fwhm <= high:
+            return dispersion, fwhm
+    return dispersion, float(np.clip(fwhm, low, high))
+
+
+def _zero_loss_position(channels, fwhm, rng):
+    """Anywhere in the first third; now and then so near the edge that the gain side is missing."""
+    if rng.random() < 0.08:
+        return float(rng.uniform(1.2, 3.0) * fwhm)
+    return float(rng.uniform(min(3 * fwhm, channels / 4), channels / 3))

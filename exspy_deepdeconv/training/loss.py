@@ -1,0 +1,105 @@
+"""What the network is trained to minimise.
+
+The network answers with the inelastic spectrum at the finest resolution; it is judged there and
+at a quarter of the zero-loss width. Errors are squared and weighted by quantities that do not
+depend on the truth of the channel they weigh, so the answer tends to the posterior mean; the
+logarithm per spectrum lets clean and noisy spectra count alike.
+"""
+
+import torch
+
+from ..network import finest_resolution
+
+LIN_FLOOR = 1e-5  # squared relative error below which nothing is gained any more
+
+
+def training_loss(answer, batch):
+    """Mean loss of a batch and its parts.
+
+    Parameters
+    ----------
+    answer : Answer
+        From `DeconvolutionNet`.
+    batch : dict of torch.Tensor
+        From `SimulatedPairs.batch`.
+
+    Returns
+    -------
+    loss : torch.Tensor
+        Scalar.
+    parts : dict of str to float
+        Mean relative errors for the log: ``loss_error``, ``near_error``, ``response_error``.
+    """
+    frame = answer.frame
+    truth, elastic = frame.put(batch["inelastic"]), frame.put(batch["elastic"])
+    distance = frame.distance() / batch["fwhm"][:, None]
+    loss_side = (distance >= 1) & frame.valid
+    near = loss_side & (distance < 5)
+    total = frame.put(batch["counts"]).clamp(min=0)
+    variance = batch["gain"][:, None] * total + batch["floor"][:, None]
+
+    finest = finest_resolution(batch["fwhm"])
+    usual = torch.clamp(batch["fwhm"] / 4, min=2.0)
+    extra = torch.sqrt((usual**2 - finest**2).clamp(min=0))
+    smooth_answer = frame.smooth(answer.inelastic, extra)
+    smooth_truth = frame.smooth(truth, extra)
+
+    usual_error = _relative(smooth_answer, smooth_truth, loss_side, variance)
+    near_error = _relative(smooth_answer, smooth_truth, near, variance)
+    weak_error = _weak(smooth_answer, smooth_truth, loss_side, variance)
+    finest_error = _relative(answer.inelastic, truth, loss_side, variance)
+    finest_weak = _weak(answer.inelastic, truth, loss_side, variance)
+    outside = frame.valid & ~loss_side
+    elsewhere = _chi_square(smooth_answer, smooth_truth, outside, variance)
+    peak = ((answer.elastic - elastic).abs() * frame.valid).sum(1) / elastic.sum(1)
+    counts = (answer.elastic - elastic).mul(frame.valid).sum(1).abs() / elastic.sum(1)
+    tail = _relative(answer.elastic, elastic, loss_side, variance, smooth_truth)
+    tail_weak = _weak(answer.elastic, elastic, loss_side, variance, smooth_truth)
+
+    loss = (
+        0.5 * _log(usual_error)
+        + 0.5 * _log(weak_error)
+        + 0.25 * _log(near_error)
+        + 0.15 * _log(finest_error)
+        + 0.1 * _log(finest_weak)
+        + 0.05 * torch.log1p(elsewhere)
+        + 0.25 * _log(tail)
+        + 0.25 * _log(tail_weak)
+        + 0.25 * torch.log(peak + 1e-3)
+        + 0.1 * torch.log(counts + 1e-3)
+    )
+    parts = {
+        "loss_error": usual_error.sqrt().median(),
+        "near_error": near_error.sqrt().median(),
+        "sqrt_error": weak_error.sqrt().median(),
+        "response_error": peak.median(),
+        "tail_error": tail.sqrt().median(),
+    }
+    return loss.mean(), {key: float(value.detach()) for key, value in parts.items()}
+
+
+def _log(squared_error):
+    return 0.5 * torch.log(squared_error + LIN_FLOOR)
+
+
+def _relative(answer, truth, where, variance, reference=None):
+    """||answer - truth||^2 / ||reference||^2 over ``where``; the noise bounds it for empty truths."""
+    reference = truth if reference is None else reference
+    error = ((answer - truth) ** 2 * where).sum(1)
+    return error / ((reference**2 + 1e-3 * variance) * where).sum(1).clamp(min=1e-20)
+
+
+def _weak(answer, truth, where, variance, reference=None):
+    """The same for square roots, written so that its minimum is the mean and not its root's."""
+    reference = truth if reference is None else reference
+    # Half of the weight is the answer's own (no bias), half the truth's (no collapse to zero).
+    weight = reference if reference is not truth else 0.5 * (answer.detach() + truth)
+    scale = weight.clamp(min=0) + 0.05 * variance.sqrt()
+    error = ((answer - truth) ** 2 / (4 * scale) * where).sum(1)
+    floor = (0.02 * variance.sqrt() * where).sum(1)
+    return error / ((reference.clamp(min=0) * where).sum(1) + floor).clamp(min=1e-20)
+
+
+def _chi_square(answer, truth, where, variance):
+    return ((answer - truth) ** 2 / variance * where).sum(1) / where.sum(1).clamp(min=1)
+

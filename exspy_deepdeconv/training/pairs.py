@@ -1,0 +1,102 @@
+"""Batches of simulated pairs, drawn on the fly and never stored.
+
+Batch number ``n`` of a run is drawn from the seed ``(seed, n)`` alone: the order of workers does
+not matter, and a resumed run sees exactly the batches it would have seen.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..physics import estimate_noise, find_zero_loss
+from ..simulate import SCENES, simulate
+
+LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
+FAMILY_SHARE = {
+    "vibrational": 0.18,
+    "plasmonic": 0.17,
+    "gap": 0.17,
+    "doublet": 0.18,
+    "bulk": 0.14,
+    "free": 0.13,
+    "featureless": 0.03,
+}
+
+
+@dataclass(frozen=True)
+class SimulatedPairs:
+    """The stream of simulated batches.
+
+    Attributes
+    ----------
+    seed : int
+        Seed of the run.
+    channels_per_batch : int
+        Spectra times channels in a batch (longer spectra come in smaller batches).
+    measured : tuple of numpy.ndarray
+        Measured zero-loss peaks to draw responses from.
+    psf_share : float
+        Share of the spectra whose response is handed to the network.
+    """
+
+    seed: int = 0
+    channels_per_batch: int = 32 * 1024
+    measured: tuple = ()
+    psf_share: float = 0.25
+
+    def batch(self, number):
+        """Batch ``number`` as a dictionary of float32 arrays, scaled to unit peak height."""
+        rng = np.random.default_rng([self.seed, number])
+        channels = int(rng.choice(list(LENGTHS), p=list(LENGTHS.values())))
+        size = max(self.channels_per_batch // channels, 1)
+        rows = []
+        while len(rows) < size:
+            family = str(rng.choice(list(FAMILY_SHARE), p=list(FAMILY_SHARE.values())))
+            row = self._row(family, rng, channels)
+            if row is not None:
+                rows.append(row)
+        return {key: np.stack([row[key] for row in rows]).astype(np.float32) for key in rows[0]}
+
+    def _row(self, family, rng, channels):
+        spectrum = simulate(_widened(SCENES[family], rng), rng, channels, measured=self.measured)
+        found = find_zero_loss(spectrum.counts)
+        if np.isnan(found.position) or abs(found.position - spectrum.position) > spectrum.fwhm:
+            return None  # as `deep_deconvolve` would refuse it
+        has_psf = rng.random() < self.psf_share
+        return training_row(spectrum, found, _noisy_response(spectrum.psf, rng), has_psf)
+
+
+def training_row(spectrum, found, psf, has_psf):
+    """Inputs and targets of one simulated spectrum, divided by its peak height."""
+    noise = estimate_noise(spectrum.counts, found)
+    height = float(found.height)
+    finest = max(2.0, float(found.fwhm) / 16.0)
+    return {
+        "counts": spectrum.counts / height,
+        "position": found.position,
+        "fwhm": found.fwhm,
+        "gain": noise.gain / height,
+        "floor": noise.floor / height**2,
+        "elastic": spectrum.elastic / height,
+        "inelastic": spectrum.inelastic(finest) / height,
+        "psf": psf,
+        "has_psf": np.float32(has_psf),
+    }
+
+
+def _widened(scene, rng):
+    """Now and then a scene beyond its usual widths, dispersions and counts."""
+    if rng.random() < 0.35:
+        fwhm = float(np.exp(rng.uniform(*np.log(scene.fwhm_ev))))
+        dispersion = fwhm / float(np.exp(rng.uniform(np.log(3.0), np.log(60.0))))
+        scene = replace(scene, fwhm_ev=(fwhm, fwhm), dispersion_ev=(dispersion, dispersion))
+    if rng.random() < 0.3:
+        scene = replace(scene, elastic_counts=(1e3, 1e8))
+    return scene
+
+
+def _noisy_response(psf, rng):
+    """A response as a vacuum measurement would give it."""
+    counts = 10.0 ** rng.uniform(5, 9)
+    measured = rng.poisson(psf * counts).astype(float)
+    return measured / max(measured.sum(), 1.0)

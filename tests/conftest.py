@@ -1,0 +1,67 @@
+"""Fixtures that the tests share."""
+
+import hashlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import exspy_deepdeconv
+from exspy_deepdeconv import physics
+
+
+@pytest.fixture
+def make_signal():
+    """Factory of small simulated low-loss signals."""
+    exspy_deepdeconv.register()
+    from exspy.signals import EELSSpectrum
+
+    def make(*shape, channels=256, fwhm=10.0, position=60.3, scale=0.01, units="eV", seed=0):
+        """Signal whose data have the navigation shape ``shape`` (order of the data: y, x)."""
+        rng = np.random.default_rng(seed)
+        places = position + rng.uniform(-2, 2, shape)
+        widths = np.full(shape, fwhm)
+        mean = 1e5 * physics.gaussian(channels, places, widths)
+        mean = mean + 2e4 * physics.gaussian(channels, places + 70, widths * 2) + 2.0
+        signal = EELSSpectrum(rng.poisson(mean).astype(np.float32))
+        axis = signal.axes_manager.signal_axes[0]
+        axis.name, axis.scale, axis.units, axis.offset = "Energy loss", scale, units, -0.5
+        signal.metadata.General.title = "simulated"
+        return signal
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory):
+    """Folder and registry of an untrained network, in the place of bundled weights."""
+    import torch
+
+    from exspy_deepdeconv import models
+    from exspy_deepdeconv.network import Config, DeconvolutionNet
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    path = folder / "lowloss-v1.safetensors"
+    models.save_model(DeconvolutionNet(Config()), path, name="lowloss-v1")
+    return folder, {"lowloss-v1": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+@pytest.fixture
+def network(monkeypatch, request):
+    """The network behind ``deep_deconvolve``: ``.calls`` lists the shapes of its blocks."""
+    from exspy_deepdeconv import inference, models
+
+    if not models.REGISTRY:  # no weights are bundled yet
+        folder, registry = request.getfixturevalue("untrained")
+        monkeypatch.setattr(models, "FOLDER", folder)
+        monkeypatch.setattr(models, "REGISTRY", registry)
+
+    calls, deconvolve_block = [], inference.deconvolve_block
+
+    def counted(spectra, **arguments):
+        calls.append(spectra.shape)
+        return deconvolve_block(spectra, **arguments)
+
+    monkeypatch.setattr(inference, "deconvolve_block", counted)
+    return SimpleNamespace(calls=calls)

@@ -1,0 +1,204 @@
+"""Wrong signals and arguments are refused before any work."""
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+
+import exspy_deepdeconv
+
+pytestmark = pytest.mark.usefixtures("network")
+
+
+def deconvolve(signal, *args, **kwargs):
+    return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)
+
+
+def energy_axis(signal):
+    return signal.axes_manager.signal_axes[0]
+
+
+def with_axis(**values):
+    def change(s):
+        for name, value in values.items():
+            setattr(energy_axis(s), name, value)
+
+    return change
+
+
+def non_uniform(s):
+    energy_axis(s).convert_to_non_uniform_axis()
+
+
+def set_data(value, place=...):
+    def change(s):
+        s.data[place] = value
+
+    return change
+
+
+def complex_data(s):
+    s.data = s.data.astype(complex)
+
+
+def masked_data(s):
+    s.data = np.ma.masked_array(s.data, np.arange(256) == 100)
+
+
+@pytest.mark.parametrize(
+    ("shape", "change", "error", "message"),
+    [
+        ((), non_uniform, NotImplementedError, "non-uniform energy axes"),
+        ((), with_axis(units="nm"), ValueError, r"'Energy loss'.*'nm'.*cannot become eV"),
+        ((), with_axis(units="furlong"), ValueError, "'furlong'"),
+        ((), with_axis(units=""), ValueError, r'units = "eV"'),
+        ((), masked_data, ValueError, "NaN or infinite"),
+        ((), set_data(0), ValueError, "nothing but zeros"),
+        ((), set_data(7), ValueError, "[Nn]o zero-loss peak"),
+        ((), set_data(np.nan, 100), ValueError, "NaN or infinite"),
+        ((), set_data(np.inf, 100), ValueError, "NaN or infinite"),
+        ((3,), set_data(0), ValueError, "None of 3 spectra.*3 empty"),
+        ((3,), set_data(np.nan), ValueError, "3 not finite"),
+    ],
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_unfit_signal(make_signal, network, shape, change, error, message, lazy):
+    s = make_signal(*shape)
+    change(s)
+    with pytest.raises(error, match=message):
+        deconvolve(s.as_lazy() if lazy else s)
+    assert network.calls == []
+
+
+def test_complex_data(make_signal):
+    s = make_signal()
+    complex_data(s)
+    with pytest.raises(ValueError, match="complex128"):
+        deconvolve(s)
+
+
+def test_missing_units_say_how_to_set_them(make_signal):
+    s = type(make_signal())(make_signal().data)
+    with pytest.raises(ValueError, match=r'units = "eV"'):
+        deconvolve(s)
+
+
+def test_too_few_channels(make_signal):
+    with pytest.raises(ValueError, match="63 channels; at least 64"):
+        deconvolve(make_signal(2, channels=63, position=20))
+    deconvolve(make_signal(2, channels=64, position=20, fwhm=6.0))
+
+
+def test_signal_axis_must_be_the_energy(make_signal):
+    s = make_signal(3, 70)
+    with pytest.raises(ValueError, match="one signal axis"):
+        type(s).deep_deconvolve(s.as_signal2D((0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"resolution": 0.2}, r"resolution=0\.2 eV.*0\.02 to 0\.(09|10)"),
+        ({"resolution": 0.01}, r"resolution=0\.01 eV.*0\.02 to"),
+        ({"resolution": -1}, "resolution=-1"),
+        ({"resolution": 0}, "resolution=0"),
+        ({"resolution": float("nan")}, "resolution=nan"),
+        ({"resolution": True}, "resolution=True"),
+        ({"resolution": "0.05 eV"}, "resolution='0.05 eV'"),
+        ({"confidence": 1.0}, "confidence=1.0"),
+        ({"confidence": 0}, "confidence=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
+        ({"batch_size": True}, "batch_size=True"),
+        ({"device": "abacus"}, "device='abacus'"),
+        ({"model": "nonsense"}, "nonsense.*lowloss-v1"),
+    ],
+)
+def test_wrong_argument(make_signal, network, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        deconvolve(make_signal(2), **arguments)
+    assert network.calls == []
+
+
+def test_intervals_are_not_guessed(make_signal, network):
+    with pytest.raises(NotImplementedError, match="return_interval"):
+        deconvolve(make_signal(), return_interval=True)
+    assert network.calls == []
+
+
+def test_model_of_another_kind(make_signal, network):
+    with pytest.raises(TypeError):
+        deconvolve(make_signal(), model=3)
+    assert network.calls == []
+
+
+def test_damaged_weights(make_signal, network, monkeypatch, tmp_path):
+    (tmp_path / "lowloss-v1.safetensors").write_bytes(b"not the registered ones")
+    monkeypatch.setattr(exspy_deepdeconv.models, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="sha256"):
+        deconvolve(make_signal(), model="lowloss-v1")
+    assert network.calls == []
+
+
+def test_loaded_model(make_signal):
+    s = make_signal()
+    model = exspy_deepdeconv.models.load()
+    result = deconvolve(s, model=model)
+    np.testing.assert_array_equal(result.data, deconvolve(s).data)
+    assert result.metadata.Signal.deep_deconvolution.weights_sha256 == model.sha256
+
+
+def test_misspelt_argument(make_signal):
+    with pytest.raises(TypeError, match="resolutoin"):
+        deconvolve(make_signal(), resolutoin=0.1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "change", "message"),
+    [
+        ((), with_axis(scale=0.0102), r"0\.0102 eV per channel, the signal 0\.01"),
+        ((), with_axis(units="meV"), "1e-05 eV per channel"),
+        ((), with_axis(units="nm"), "psf is in units of 'nm'"),
+        ((3,), set_data(1, (0, 0)), r"shape \(3,\).*psf\.mean\(\) or psf\.sum\(\)"),
+        ((1,), set_data(1, (0, 0)), r"shape \(1,\)"),
+        ((), set_data(0), "psf must hold a zero-loss peak"),
+        ((), set_data(np.nan, 3), "psf must hold a zero-loss peak"),
+        ((), set_data(1e9, 0), "maximum inside its energy axis"),
+        ((), complex_data, "psf must hold real numbers"),
+    ],
+)
+def test_unfit_response(make_signal, network, shape, change, message):
+    psf = make_signal(*shape)
+    change(psf)
+    with pytest.raises(ValueError, match=message):
+        deconvolve(make_signal(10), psf=psf)
+    assert network.calls == []
+
+
+@pytest.mark.parametrize("make", [lambda s: s.data, lambda s: hs.signals.Signal1D(s.data), str])
+def test_response_of_another_class(make_signal, make):
+    s = make_signal(2)
+    with pytest.raises(TypeError, match="psf must be an EELSSpectrum"):
+        deconvolve(s, psf=make(s.inav[0]))
+
+
+def test_non_uniform_response(make_signal):
+    psf = make_signal()
+    non_uniform(psf)
+    with pytest.raises(NotImplementedError, match="psf"):
+        deconvolve(make_signal(2), psf=psf)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((3, 4), bool), r"\(3, 4\).*mask\.T"),
+        (np.zeros(4, bool), r"navigation_mask has the shape \(4,\)"),
+        (np.zeros((4, 3)), "bool"),
+        (np.ones((4, 3), bool), "every spectrum"),
+        (hs.signals.BaseSignal(np.zeros((3, 4), bool)), "signal axes"),
+    ],
+)
+def test_wrong_mask(make_signal, network, mask, message):
+    with pytest.raises(ValueError, match=message):
+        deconvolve(make_signal(3, 4), navigation_mask=mask)
+    assert network.calls == []

@@ -1,0 +1,248 @@
+"""deep_deconvolve as a method of EELSSpectrum: results, metadata, responses, masks."""
+
+import warnings
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+
+import exspy_deepdeconv
+from exspy_deepdeconv import _blocks
+
+pytestmark = pytest.mark.usefixtures("network")
+
+
+def deconvolve(signal, *args, **kwargs):
+    return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)
+
+
+# What comes back
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 4), (2, 3, 2)])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_result_has_the_axes_of_the_input(make_signal, shape, lazy):
+    s = make_signal(*shape)
+    s = s.as_lazy() if lazy else s
+    result = deconvolve(s)
+    assert type(result) is type(s)
+    assert result.data.dtype == np.float32
+    assert result.data.shape == s.data.shape
+    for got, want in zip(result.axes_manager._axes, s.axes_manager._axes, strict=True):
+        assert got.get_axis_dictionary() == want.get_axis_dictionary()
+    if lazy:
+        result.compute(show_progressbar=False)
+    assert np.isfinite(result.data).all()
+    assert result.data.any(axis=-1).all()
+
+
+def test_zero_loss_can_be_left_out(make_signal):
+    s = make_signal(2)
+    with_peak, without = deconvolve(s), deconvolve(s, zero_loss=False)
+    peak = with_peak.data.argmax(axis=-1)
+    for row, channel in enumerate(peak):
+        assert without.data[row, channel] < 0.5 * with_peak.data[row, channel]
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float64", ">f4", ">u2"])
+def test_any_real_dtype(make_signal, dtype):
+    s = make_signal(2)
+    want = deconvolve(s).data
+    s.data = s.data.astype(dtype)
+    np.testing.assert_allclose(deconvolve(s).data, want, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("lazy_output", [None, False, True])
+def test_lazy_output(make_signal, lazy, lazy_output):
+    s = make_signal(3)
+    result = deconvolve(s.as_lazy() if lazy else s, lazy_output=lazy_output)
+    assert result._lazy is (lazy if lazy_output is None else lazy_output)
+    np.testing.assert_array_equal(np.asarray(result.data), deconvolve(s).data)
+
+
+def test_progressbar_and_workers_are_forwarded(make_signal, monkeypatch):
+    seen = {}
+    s = make_signal(3)
+    compute = type(s.as_lazy()).compute
+
+    def spy(self, **arguments):
+        seen.update(arguments)
+        return compute(self, **arguments)
+
+    monkeypatch.setattr(type(s.as_lazy()), "compute", spy)
+    s.deep_deconvolve(show_progressbar=False, num_workers=1)
+    assert seen == {"show_progressbar": False, "num_workers": 1}
+
+
+# The caller's signal
+
+
+def snapshot(signal):
+    return (
+        signal.data.tobytes() if isinstance(signal.data, np.ndarray) else signal.data.name,
+        signal.metadata.as_dictionary(),
+        signal.axes_manager.as_dictionary(),
+        signal.tmp_parameters.as_dictionary(),
+        getattr(signal.data, "chunks", None),
+    )
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("arguments", [{}, {"resolution": 5.0}, {"model": "nonsense"}])
+def test_input_is_never_changed(make_signal, lazy, arguments):
+    s, psf = make_signal(3), make_signal(3, position=64)
+    s.tmp_parameters.filename = "file"
+    s.metadata.set_item("Signal.Noise_properties.variance", 4.0)
+    if lazy:
+        s, psf = s.as_lazy(chunks=(2, 100)), psf.as_lazy(chunks=(1, 70))
+    else:
+        s.data.flags.writeable = psf.data.flags.writeable = False
+    before = snapshot(s), snapshot(psf)
+    try:
+        np.asarray(deconvolve(s, psf=psf, **arguments).data)
+    except ValueError:
+        assert arguments
+    assert (snapshot(s), snapshot(psf)) == before
+
+
+def test_result_shares_nothing_with_the_input(make_signal):
+    s = make_signal(3)
+    want = s.data.copy()
+    result = deconvolve(s)
+    result.data[:] = -1
+    result.metadata.General.title = "other"
+    np.testing.assert_array_equal(s.data, want)
+    assert s.metadata.General.title == "simulated"
+
+
+# Metadata
+
+
+@pytest.mark.parametrize("extension", ["hspy", "zspy"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_metadata_survives_a_file(make_signal, tmp_path, extension, lazy):
+    if extension == "zspy":
+        pytest.importorskip("zarr", reason="zspy needs the extra rosettasciio[zspy]")
+    s = make_signal(3).as_lazy() if lazy else make_signal(3)
+    s.tmp_parameters.filename = "file"
+    s.metadata.set_item("Signal.Noise_properties.variance", 4.0)
+    result = deconvolve(s, resolution=0.05, zero_loss=False)
+    assert result.metadata.General.title == "simulated after deep deconvolution"
+    assert result.tmp_parameters.filename == "file_after_deep_deconvolution"
+    assert not result.metadata.has_item("Signal.Noise_properties")
+    path = tmp_path / f"result.{extension}"
+    result.save(path)
+    note = hs.load(path).metadata.Signal.deep_deconvolution.as_dictionary()
+    kinds = {"empty": 0, "no_zero_loss": 0, "not_finite": 0, "saturated": 0, "spike": 0}
+    assert note.pop("zero_loss_fwhm") == pytest.approx(0.1, rel=0.03)
+    assert len(note.pop("weights_sha256")) == 64
+    assert note == {
+        "model": "lowloss-v1",
+        "package_version": exspy_deepdeconv.__version__,
+        "resolution": pytest.approx(0.05),
+        "psf": "estimated",
+        "zero_loss": False,
+        "flags": {"counted": not lazy, "undersampled": False} | ({} if lazy else kinds),
+    }
+
+
+@pytest.mark.parametrize(("units", "per_eV"), [("eV", 1), ("meV", 1e3), ("keV", 1e-3)])
+def test_resolution_is_in_eV_whatever_the_axis(make_signal, units, per_eV):
+    s = make_signal(2, scale=0.01 * per_eV, units=units)
+    want = deconvolve(make_signal(2), resolution=0.04)
+    result = deconvolve(s, resolution=0.04)
+    note = result.metadata.Signal.deep_deconvolution
+    assert note.resolution == pytest.approx(0.04)
+    assert note.zero_loss_fwhm == pytest.approx(0.1, rel=0.03)
+    np.testing.assert_allclose(result.data, want.data, rtol=1e-5, atol=1e-3)
+    assert result.axes_manager.signal_axes[0].units == units
+
+
+@pytest.mark.parametrize(("fwhm", "want"), [(24.0, 6.0), (6.0, 2.0)])
+def test_default_resolution(make_signal, fwhm, want):
+    note = deconvolve(make_signal(3, fwhm=fwhm)).metadata.Signal.deep_deconvolution
+    assert note.resolution == pytest.approx(want * 0.01, rel=0.05)
+
+
+def test_undersampled_zero_loss_keeps_its_width(make_signal):
+    note = deconvolve(make_signal(2, fwhm=2.4)).metadata.Signal.deep_deconvolution
+    assert note.flags.undersampled
+    assert note.resolution == pytest.approx(note.zero_loss_fwhm)
+
+
+def test_bounds_of_the_resolution_are_allowed(make_signal):
+    s = make_signal(2)
+    note = deconvolve(s).metadata.Signal.deep_deconvolution
+    deconvolve(s, resolution=note.zero_loss_fwhm)
+    deconvolve(s, resolution=np.float32(0.02))
+
+
+# A measured response
+
+
+@pytest.mark.parametrize("length", [40, 256, 500])
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("lazy_psf", [False, True])
+def test_one_response_for_all(make_signal, length, lazy, lazy_psf):
+    s, psf = make_signal(2, 3), make_signal(channels=length, position=20)
+    psf.metadata.General.title = "vacuum"
+    want = deconvolve(s, psf=psf)
+    result = deconvolve(
+        s.as_lazy() if lazy else s, psf=psf.as_lazy(chunks=(30,)) if lazy_psf else psf
+    )
+    np.testing.assert_array_equal(np.asarray(result.data), want.data)
+    assert result.metadata.Signal.deep_deconvolution.psf == "measured: vacuum"
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("lazy_psf", [False, True])
+def test_one_response_for_each_spectrum(make_signal, monkeypatch, lazy, lazy_psf):
+    monkeypatch.setattr(_blocks, "SPECTRA_PER_BLOCK", 4)
+    s, psf = make_signal(4, 3), make_signal(4, 3, channels=120, seed=1)
+    for place in np.ndindex(4, 3):
+        psf.data[place] = np.roll(psf.data[place], 3 * place[0] + place[1])
+    result = deconvolve(
+        s.as_lazy(chunks=(3, 2, 100)) if lazy else s,
+        psf=psf.as_lazy(chunks=(1, 3, 50)) if lazy_psf else psf,
+    )
+    data = np.asarray(result.data)
+    # Away from the ends of the axis each spectrum is as if it were alone.
+    resolution = result.metadata.Signal.deep_deconvolution.resolution
+    for x, y in [(0, 0), (2, 3), (1, 2)]:
+        alone = deconvolve(s.inav[x, y], psf=psf.inav[x, y], resolution=resolution)
+        np.testing.assert_allclose(data[y, x], alone.data, rtol=1e-3, atol=1.0)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_unusable_responses_of_a_map_are_flagged(make_signal, lazy):
+    s, psf = make_signal(5), make_signal(5)
+    s.data[1] = psf.data[1] = 0
+    psf.data[2] = np.nan
+    psf.data[3, 0] = 1e9
+    with pytest.warns(UserWarning, match="1 empty .* 2 not finite"):
+        result = deconvolve(s, psf=psf.as_lazy() if lazy else psf)
+    assert (result.data[1] == 0).all()
+    assert np.isnan(result.data[2:4]).all()
+    assert np.isfinite(result.data[[0, 4]]).all()
+
+
+# A mask over the map
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("as_signal", [False, True])
+def test_masked_spectra_are_left_out(make_signal, network, lazy, as_signal):
+    s = make_signal(3, 4)
+    s.data[0, 1] = np.nan
+    s.data[2, 3] = 0
+    mask = np.zeros((3, 4), bool)
+    mask[0, 1] = mask[2, 3] = mask[1, 1] = True
+    given = hs.signals.BaseSignal(mask).T if as_signal else mask.T
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = deconvolve(s.as_lazy() if lazy else s, navigation_mask=given)
+        data = np.asarray(result.data)
+    assert (data[mask] == 0).all()
+    assert data[~mask].any(axis=-1).all()
+    assert sum(int(np.prod(shape[:-1])) for shape in network.calls) == 9

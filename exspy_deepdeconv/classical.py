@@ -49,9 +49,7 @@ def richardson_lucy(spectra, psf, iterations=15):
     """
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, not {iterations}.")
-    for estimate in richardson_lucy_iterates(spectra, psf, [iterations]):
-        pass
-    return estimate
+    return next(richardson_lucy_iterates(spectra, psf, [iterations]))
 
 
 def richardson_lucy_iterates(spectra, psf, iterations):

@@ -182,7 +182,9 @@ def _run_batch(network, device, counts, psf, resolution, zero_loss):
     if good.any():
         chosen = psf if psf is None or len(psf) == 1 else psf[good]
         peak = physics.ZeroLoss(found.position[good], found.fwhm[good], found.height[good])
-        estimate[good] = _estimate(network, device, counts[good], peak, chosen, resolution, zero_loss)
+        estimate[good] = _estimate(
+            network, device, counts[good], peak, chosen, resolution, zero_loss
+        )
     return estimate, flags
 
 

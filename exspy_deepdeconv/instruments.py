@@ -117,7 +117,9 @@ def _cold_field_emission(x, rng):
 def _schottky(x, rng):
     """Thermal emission over the barrier, broadened by Coulomb interactions."""
     thermal = rng.uniform(0.25, 0.5)
-    distribution = np.where(x < 0.5, np.clip(0.5 - x, 0, None) * np.exp(-np.clip(0.5 - x, 0, 60) / thermal), 0.0)
+    distribution = np.where(
+        x < 0.5, np.clip(0.5 - x, 0, None) * np.exp(-np.clip(0.5 - x, 0, 60) / thermal), 0.0
+    )
     kernel = np.exp(-0.5 * (x * FWHM_PER_SIGMA / rng.uniform(0.3, 0.9)) ** 2)
     core = _convolve(distribution / distribution.sum(), kernel / kernel.sum())
     return core if rng.random() < 0.5 else np.roll(core[::-1], 1)
@@ -136,7 +138,9 @@ def _voigt(x, rng):
     """Sum of a Gaussian and a Lorentzian of about the same width, slightly skewed."""
     skew = 1 + rng.uniform(-0.25, 0.25) * np.tanh(x)
     share = rng.uniform(0, 1) ** 1.5
-    return (1 - share) * np.exp(-np.log(2) * (2 * x * skew) ** 2) + share / (1 + (2 * x * skew) ** 2)
+    return (1 - share) * np.exp(-np.log(2) * (2 * x * skew) ** 2) + share / (
+        1 + (2 * x * skew) ** 2
+    )
 
 
 def _pearson(x, rng):

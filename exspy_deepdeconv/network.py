@@ -22,9 +22,10 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 LEVELS = 6  # stride-2 steps of the U-Nets
 BLOCK = 2**LEVELS
 N_RESPONSE_FEATURES = 14
-N_ESTIMATE_FEATURES = 16
+N_ESTIMATE_FEATURES = 17
 N_SHARED = 8  # hidden features handed from the response head to the estimator
 DYNAMIC_RANGE = 1e-7  # smallest level of interest, in units of the zero-loss height
+EDGE_FADE = 24.0  # channels over which what is mirrored fades out at the ends of the data
 PAD = 32  # shortest distance between the two ends of a spectrum on the circle
 
 
@@ -44,10 +45,10 @@ class Config:
         Regularisation of the Wiener estimates (the response's transfer function is 1 at 0).
     """
 
-    response_width: tuple = (12, 16, 24, 32, 40, 48, 64)
+    response_width: tuple = (16, 24, 32, 40, 48, 64, 96)
     estimate_width: tuple = (16, 24, 32, 48, 64, 96, 128)
     kernel: int = 5
-    iterates: tuple = (2, 5, 10)
+    iterates: tuple = (2, 5, 10, 24)
     damping: tuple = (3e-2, 1e-3)
 
     def to_dict(self):
@@ -148,7 +149,7 @@ class Frame:
         return torch.polar(torch.ones_like(angle), angle)
 
     def mirror(self, framed):
-        """The spectrum mirrored at its zero-loss position, and where that lies in the data."""
+        """The spectrum mirrored at its zero-loss position, and how far (0..1) it lies in the data."""
         index = torch.arange(self.size, device=framed.device)
         target = 2 * self.position[:, None] - index
         low = target.floor()
@@ -156,7 +157,9 @@ class Frame:
         low = low.long()
         a = torch.gather(framed, 1, low.clamp(0, self.size - 1))
         b = torch.gather(framed, 1, (low + 1).clamp(0, self.size - 1))
-        inside = (low >= self.left[:, None]) & (low + 1 < self.left[:, None] + self.channels)
+        reach = target - self.left[:, None]
+        # Faded in over the outermost channels: an end of the data must leave no step.
+        inside = (torch.minimum(reach, self.channels - 1 - reach) / EDGE_FADE).clamp(0, 1)
         return a * (1 - weight) + b * weight, inside
 
     def distance(self):
@@ -195,15 +198,28 @@ def _smooth_size(least):
 # ---------------------------------------------------------------- U-Net
 
 
+class Circular(nn.Conv1d):
+    """Convolution on a circle: the frame has no ends, so the network must see none."""
+
+    def __init__(self, inputs, outputs, kernel, stride=1, dilation=1):
+        super().__init__(inputs, outputs, kernel, stride=stride, dilation=dilation)
+        reach = dilation * (kernel - 1)
+        self.wrap = ((reach // 2), reach - reach // 2) if stride == 1 else (1, 1)
+
+    def forward(self, x):
+        """``(batch, channels, size)``, any size."""
+        return super().forward(F.pad(x, self.wrap, mode="circular"))
+
+
 class Residual(nn.Module):
     """Convolution added to its input."""
 
     def __init__(self, width, kernel, dilation=1):
         super().__init__()
-        padding = dilation * (kernel // 2)
-        self.conv = nn.Conv1d(width, width, kernel, padding=padding, dilation=dilation)
+        self.conv = Circular(width, width, kernel, dilation=dilation)
 
     def forward(self, x):
+        """``(batch, channels, size)`` to the same shape."""
         return x + F.silu(self.conv(x))
 
 
@@ -223,9 +239,9 @@ class UNet(nn.Module):
     def __init__(self, inputs, outputs, widths, kernel):
         super().__init__()
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.stem = nn.Conv1d(inputs, widths[0], kernel, padding=kernel // 2)
+        self.stem = Circular(inputs, widths[0], kernel)
         self.encode = nn.ModuleList(Residual(w, kernel) for w in widths[:-1])
-        self.down = nn.ModuleList(nn.Conv1d(a, b, 4, stride=2, padding=1) for a, b in pairs)
+        self.down = nn.ModuleList(Circular(a, b, 4, stride=2) for a, b in pairs)
         self.bottom = nn.Sequential(*(Residual(widths[-1], 3, d) for d in (1, 2, 4, 1)))
         self.up = nn.ModuleList(nn.ConvTranspose1d(b, a, 2, stride=2) for a, b in pairs)
         self.decode = nn.ModuleList(Residual(w, kernel) for w in widths[:-1])
@@ -340,9 +356,10 @@ class _View:
         self.level = (trust * self.y + (1 - trust) * self.fine).clamp(min=0) + 0.1 * self.quiet
         self.mirrored, self.has_mirror = frame.mirror(self.level)
         self.distance = frame.distance()
-        loss_side = (self.distance > 0.5 * self.fwhm[:, None]) & self.has_mirror
         # The gain side hardly holds losses: its mirror image bounds the loss side's elastic part.
-        self.base = torch.where(loss_side, torch.minimum(self.level, self.mirrored), self.level)
+        bound = torch.minimum(self.level, self.mirrored).log() - self.level.log()
+        loss_side = (self.distance > 0.5 * self.fwhm[:, None]) * self.has_mirror
+        self.base = self.level * torch.exp(loss_side * bound)
 
     def log(self, x):
         return torch.log(x.clamp(min=0) + self.quiet)
@@ -359,19 +376,18 @@ class _View:
         ]
 
     def response_features(self):
-        top = math.log(1.0)
         log_level = self.log(self.level)
-        mirror = torch.where(self.has_mirror, self.log(self.mirrored) - log_level, 0.0)
+        mirror = self.has_mirror * (self.log(self.mirrored) - log_level)
         features = [
-            (log_level - top) / 5,
+            log_level / 5,
             (self.log(self.fine) - self.log(self.coarse)),
-            (self.log(self.coarse) - top) / 5,
+            self.log(self.coarse) / 5,
             ((self.y - self.fine) / self.sigma).clamp(-8, 8) / 3,
             torch.log(self.sigma / (self.fine.clamp(min=0) + self.sigma)) / 3,
             mirror / 2,
-            self.has_mirror.float(),
+            self.has_mirror,
             (torch.log(self.base) - log_level) / 2,
-            (self.log(self.y) - top) / 5,
+            self.log(self.y) / 5,
         ]
         return torch.stack(features + self.position_features(), 1)
 

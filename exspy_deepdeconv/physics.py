@@ -262,9 +262,8 @@ def estimate_noise(spectra, zero_loss, groups=12):
     What a data unit is worth in electrons is unknown (detector gain, summed or averaged frames),
     so both numbers are read from fourth differences, which a blurred spectrum hardly feels. Their
     stride grows with the zero-loss width, so that noise correlated between neighbouring channels
-    is not mistaken for little noise. Channels are grouped by intensity; the gain is a low quantile
-    of the groups' variance over intensity (structure can only add to it), the floor what the
-    faint groups show beyond it.
+    is not mistaken for little noise. Channels are grouped by intensity and a straight line is
+    fitted to the variances of the groups; groups inflated by structure pull little.
 
     Parameters
     ----------
@@ -294,20 +293,35 @@ def _noise_of_one(spectrum, fwhm, groups):
     s = [spectrum[i * step : spectrum.size - (4 - i) * step] for i in range(5)]
     difference = np.abs(s[0] - 4 * s[1] + 6 * s[2] - 4 * s[3] + s[4]) / np.sqrt(70.0)
     level = (s[0] + s[1] + s[2] + s[3] + s[4]) / 5
-    order = np.argsort(level)
+    # Rounded, and sorted stably: how equal counts are grouped must not hang on rounding errors.
+    order = np.argsort(np.round(level / max(np.abs(spectrum).max(), 1e-300), 9), kind="stable")
     size = order.size // groups
     order = order[: size * groups].reshape(groups, size)
     variance = (np.median(difference[order], axis=1) / 0.6745) ** 2
     counts = level[order].mean(axis=1)
     top = max(float(spectrum.max()), 1e-300)
-    bright = counts > 1e-9 * top
-    ratio = variance[bright] / counts[bright]
-    gain = float(np.quantile(ratio, 0.25)) if ratio.size else 0.0
-    faint = variance[: groups // 2] - gain * np.maximum(counts[: groups // 2], 0)
-    floor = max(float(np.median(faint)), 0.0)
+    gain, floor = _fit_line(np.maximum(counts, 0), np.maximum(variance, 1e-18 * top**2))
     # Noise-free data still need a positive scale.
     gain = max(gain, 1e-9 * top)
     return gain, max(floor, (0.3 * gain) ** 2)
+
+
+def _fit_line(counts, variance):
+    """Non-negative ``variance = gain * counts + floor`` by least squares of the relative error.
+
+    Errors are relative to the variance seen: a group that structure has inflated pulls little.
+    """
+    x, one = counts / variance, 1 / variance
+    xx, x1, oo = x @ x, x @ one, one @ one
+    sx, so = x.sum(), one.sum()
+    determinant = xx * oo - x1**2
+    if determinant > 1e-12 * xx * oo:
+        gain, floor = (sx * oo - so * x1) / determinant, (so * xx - sx * x1) / determinant
+        if gain >= 0 and floor >= 0:
+            return gain, floor
+    only_gain, only_floor = sx / max(xx, 1e-300), so / max(oo, 1e-300)
+    error = [np.sum((1 - only_gain * x) ** 2), np.sum((1 - only_floor * one) ** 2)]
+    return (only_gain, 0.0) if error[0] <= error[1] else (0.0, only_floor)
 
 
 def resolution_range(fwhm_channels):

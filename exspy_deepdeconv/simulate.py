@@ -179,6 +179,7 @@ class Grid:
 
     @property
     def size(self):
+        """Fine samples on the circle."""
         # A third more than the window: room for the gain side of a response placed anywhere.
         length = self.channels + self.channels // 3 + 2 * self.pad
         return fft.next_fast_len(length * self.oversampling, real=True)
@@ -190,6 +191,7 @@ class Grid:
 
     @property
     def frequency(self):
+        """Frequencies of its real transform, in cycles per fine sample."""
         return fft.rfftfreq(self.size)
 
     @property

@@ -23,6 +23,7 @@ class EnergyAxis:
 
     @property
     def top(self):
+        """Highest loss on the axis, in eV."""
         return float(self.energy[-1])
 
 
@@ -196,7 +197,9 @@ def _plasmonic(axis, rng):
     strength = _loguniform(rng, 1e-3, 0.2)
     if rng.random() < 0.3:
         plasma = rng.uniform(1.2, 4.0) * min(1, axis.top / 3)
-        shape = drude_lorentz(axis.energy, [(0, plasma * 1.4, plasma * rng.uniform(0.02, 0.2))], core=2)
+        shape = drude_lorentz(
+            axis.energy, [(0, plasma * 1.4, plasma * rng.uniform(0.02, 0.2))], core=2
+        )
         out += strength * shape / max(shape.sum(), 1e-300)
     out += _lines(axis, rng, rng.integers(1, 7), 0.8 * axis.fwhm, 0.9 * axis.top,
                   (0.2 * axis.fwhm, 6 * axis.fwhm), (0.05 * strength, strength))  # fmt: skip
@@ -210,7 +213,9 @@ def _gap(axis, rng):
     edge = rng.uniform(2 * axis.fwhm, max(0.6 * axis.top, 4 * axis.fwhm))
     above = np.maximum(axis.energy - edge, 0)
     power = 0.5 if rng.random() < 0.5 else rng.uniform(1.0, 2.0)
-    shape = above**power / (1 + (above / (axis.top * rng.uniform(0.1, 1.0))) ** rng.uniform(1.0, 3.0))
+    shape = above**power / (
+        1 + (above / (axis.top * rng.uniform(0.1, 1.0))) ** rng.uniform(1.0, 3.0)
+    )
     shape /= max(shape.sum(), 1e-300)
     strength = _loguniform(rng, 2e-3, 0.5)
     out = strength * shape

@@ -12,7 +12,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 # The newest last: it is the default.
-REGISTRY = {}
+REGISTRY = {"lowloss-v1": "243dea73e1fa4df3cfd5d9903852e0e6de568309748f4cd4456fa256e7466892"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,25 +99,25 @@ def _load_file(path, name, expected_hash, _version=0):
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata = header["__metadata__"]
-        network = DeconvolutionNet(Config.from_dict(json.loads(metadata["config"])))
+        about = json.loads(header["__metadata__"]["exspy_deepdeconv"])
+        network = DeconvolutionNet(Config.from_dict(about["config"]))
         network.load_state_dict({key: value.float() for key, value in tensors.items()})
     except Exception as error:
         raise ValueError(f"model={str(path)!r} is not a usable weights file: {error}") from error
     network.eval().requires_grad_(False)
-    return Model(name, sha256, network, json.loads(metadata.get("provenance", "{}")))
+    return Model(name, sha256, network, about["provenance"])
 
 
 def save_model(network, path, *, name, provenance=None):
     """Write a network with its configuration as a safetensors file; returns the path."""
     import safetensors.torch
 
-    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    metadata = {
-        "name": name,
-        "config": json.dumps(network.config.to_dict()),
-        "provenance": json.dumps(provenance or {}),
+    tensors = {
+        key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
     }
+    # One entry only: safetensors keeps no order of several, and the hash would not be repeatable.
+    about = {"name": name, "config": network.config.to_dict(), "provenance": provenance or {}}
+    metadata = {"exspy_deepdeconv": json.dumps(about)}
     path = Path(path)
     safetensors.torch.save_file(tensors, path, metadata=metadata)
     return path

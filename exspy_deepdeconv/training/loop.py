@@ -77,7 +77,8 @@ def learning_rate(plan, step):
     if step < plan.warmup:
         return plan.learning_rate * (step + 1) / plan.warmup
     progress = (step - plan.warmup) / max(plan.steps - plan.warmup, 1)
-    return plan.learning_rate * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(progress, 1))))
+    # A plain float: the optimiser keeps it, and a checkpoint is read without unpickling objects.
+    return float(plan.learning_rate * (0.02 + 0.49 * (1 + np.cos(np.pi * min(progress, 1)))))
 
 
 def train(plan, folder, *, pairs=None, config=None, init=None, resume=True, name="model"):
@@ -155,7 +156,8 @@ def _step(state, plan, batch, device):
         group["lr"] = learning_rate(plan, state.step)
     with torch.autocast(device, torch.bfloat16, enabled=plan.bf16):
         answer = state.network(to_spectra(batch))
-    loss, parts = training_loss(answer, batch)
+    guide = max(1 - state.step / (3 * plan.warmup), 0.0)
+    loss, parts = training_loss(answer, batch, guide)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), plan.clip)
@@ -226,7 +228,11 @@ def main(arguments=None):
     parser.add_argument("--init", help="weights file to start from")
     defaults = asdict(Plan())
     for key, value in defaults.items():
-        kind = (lambda text: text.lower() in ("1", "true", "yes")) if value in (True, False) else type(value)
+        kind = (
+            (lambda text: text.lower() in ("1", "true", "yes"))
+            if value in (True, False)
+            else type(value)
+        )
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value)
     options = vars(parser.parse_args(arguments))
     folder, name, init = (options.pop(key) for key in ("folder", "name", "init"))

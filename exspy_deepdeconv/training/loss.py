@@ -13,7 +13,7 @@ from ..network import finest_resolution
 LIN_FLOOR = 1e-5  # squared relative error below which nothing is gained any more
 
 
-def training_loss(answer, batch):
+def training_loss(answer, batch, guide=0.0):
     """Mean loss of a batch and its parts.
 
     Parameters
@@ -22,6 +22,9 @@ def training_loss(answer, batch):
         From `DeconvolutionNet`.
     batch : dict of torch.Tensor
         From `SimulatedPairs.batch`.
+    guide : float
+        Weight of the mean error of the logarithm. It keeps the first steps from the dead end
+        where the answer is zero everywhere; later it must be 0, since it asks for the median.
 
     Returns
     -------
@@ -68,6 +71,8 @@ def training_loss(answer, batch):
         + 0.25 * torch.log(peak + 1e-3)
         + 0.1 * torch.log(counts + 1e-3)
     )
+    if guide > 0:
+        loss = loss + guide * _log_distance(smooth_answer, smooth_truth, loss_side, variance)
     parts = {
         "loss_error": usual_error.sqrt().median(),
         "near_error": near_error.sqrt().median(),
@@ -100,6 +105,11 @@ def _weak(answer, truth, where, variance, reference=None):
     return error / ((reference.clamp(min=0) * where).sum(1) + floor).clamp(min=1e-20)
 
 
+def _log_distance(answer, truth, where, variance):
+    level = 0.1 * variance.sqrt()
+    ratio = (answer.clamp(min=0) + level) / (truth.clamp(min=0) + level)
+    return (ratio.log().abs() * where).sum(1) / where.sum(1).clamp(min=1)
+
+
 def _chi_square(answer, truth, where, variance):
     return ((answer - truth) ** 2 / variance * where).sum(1) / where.sum(1).clamp(min=1)
-

@@ -1,0 +1,124 @@
+"""What ``exspy-deepdeconv demo`` does: simulate, deconvolve, compare with the truth, write."""
+
+import time
+
+import matplotlib
+import numpy as np
+from prettytable import PrettyTable
+
+from . import data, plotting
+from ._reading import quietly
+from .evaluate import errors, raw_errors
+
+MAPPED = (0.20, 0.32)  # eV: the mode that the tail of the zero-loss peak hides
+PLACE = (4, 12)  # a pixel at the end of the rod
+SCORED_EVERY = 3  # pixels: enough for a median
+
+
+def run_demo(output, model=None, echo=print):
+    """Write the demo's files and print its table.
+
+    Parameters
+    ----------
+    output : pathlib.Path
+        Existing folder.
+    model : str, optional
+        A bundled model or a weights file.
+    echo : callable
+        Prints one line.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files written.
+    """
+    start = time.monotonic()
+    with quietly():
+        measured = data.plasmonic_map()
+        vacuum = data.vacuum_spectrum(measured)
+        echo(f"Deconvolving {measured.axes_manager.navigation_size} simulated spectra ...")
+        blind = measured.deep_deconvolve(model=model)
+        told = measured.deep_deconvolve(model=model, psf=vacuum)
+    note = blind.metadata.Signal.deep_deconvolution
+    truth = data.truth(measured, note.resolution)
+    table = error_table(
+        {"deconvolved, blind": blind, "deconvolved, measured response": told}, measured, truth, note
+    )
+    title = (
+        f"Simulated nanorod: zero-loss peak {1e3 * note.zero_loss_fwhm:.0f} meV wide, "
+        f"deconvolved to {1e3 * note.resolution:.0f} meV"
+    )
+    files = {
+        "simulated.hspy": measured.save,
+        "vacuum.hspy": vacuum.save,
+        "deconvolved.hspy": blind.save,
+        "truth.hspy": truth.save,
+        "before_after.png": None,
+        "errors.csv": None,
+        "errors.txt": None,
+    }
+    paths = [output / name for name in files]
+    for path, save in zip(paths, files.values(), strict=True):
+        if save is not None:
+            save(path, overwrite=True)
+    save_figure({"measured": measured, "deconvolved": blind, "truth": truth}, title, paths[4])
+    paths[5].write_text(table.get_csv_string(lineterminator="\n"))
+    paths[6].write_text(table.get_string() + "\n")
+    echo(title + ".\nErrors against the truth at that resolution (1 = 100 %), median over pixels:")
+    echo(table.get_string())
+    echo("\n".join(["Files:", *(f"  {path}" for path in paths)]))
+    echo(f"Done in {time.monotonic() - start:.0f} s.")
+    return paths
+
+
+def error_table(results, measured, truth, note):
+    """Errors of results against the truth, beside those of the data themselves.
+
+    Parameters
+    ----------
+    results : dict of str to EELSSpectrum
+        Deconvolved signals and what they are called.
+    measured, truth : EELSSpectrum
+        The data and what the results should be.
+    note : DictionaryTreeBrowser
+        ``metadata.Signal.deep_deconvolution`` of a result.
+
+    Returns
+    -------
+    prettytable.PrettyTable
+    """
+    recipe = measured.metadata.Simulation.as_dictionary()
+    simulations = data.simulations(recipe)[::SCORED_EVERY]
+    channels = note.resolution / measured.axes_manager.signal_axes[0].scale
+    table = PrettyTable(
+        ["spectra", "loss error", "near error", "sqrt error", "map error", "counts"], align="r"
+    )
+    table.align["spectra"] = "l"
+    scores = [errors(s.counts, s, channels) for s in simulations]
+    table.add_row(["as measured", *_medians(scores), *_map_scores(measured, measured, truth)])
+    scores = [raw_errors(s, channels) for s in simulations]
+    table.add_row(["as measured, exact zero-loss peak taken off", *_medians(scores), "", ""])
+    for name, result in results.items():
+        spectra = result.data.reshape(-1, result.data.shape[-1])[::SCORED_EVERY]
+        scores = [errors(x, s, channels) for x, s in zip(spectra, simulations, strict=True)]
+        table.add_row([name, *_medians(scores), *_map_scores(result, measured, truth)])
+    return table
+
+
+def _medians(scores):
+    return [f"{np.median([getattr(s, n) for s in scores]):.3f}" for n in ("loss", "near", "sqrt")]
+
+
+def _map_scores(result, measured, truth):
+    """Relative error of the hidden mode's map, and the counts relative to the data."""
+    found, true = (plotting.energy_window(s, *MAPPED).data for s in (result, truth))
+    error = np.linalg.norm(found - true) / np.linalg.norm(true)
+    return f"{error:.3f}", f"{result.data.sum() / measured.data.sum():.4f}"
+
+
+def save_figure(signals, title, path):
+    """Write the figure of spectra and maps as a small PNG, whatever backend is in use."""
+    with matplotlib.rc_context({"backend": "agg", "font.size": 9}):
+        figure = plotting.plot_map_comparison(signals, MAPPED, place=PLACE, title=title)
+        figure.savefig(path, dpi=100)
+        plotting.plt.close(figure)

@@ -1,0 +1,185 @@
+"""Read signals from files and choose those that hold a low-loss spectrum."""
+
+import logging
+import warnings
+from contextlib import contextmanager
+
+import hyperspy.api as hs
+import numpy as np
+from exspy.signals import EELSSpectrum
+
+from . import _blocks, _checks, physics
+
+# A window that starts above this energy is no low loss, whatever peak stands in it (eV).
+HIGHEST_START_EV = 30.0
+
+
+def read_signals(path, lazy):
+    """All signals of a file as a list, lazy where asked for and possible."""
+    if not path.exists():
+        raise FileNotFoundError("no such file")
+    # HyperSpy takes names for patterns: brackets are escaped, and stars exist in no file name
+    # that came through a shell.
+    try:
+        signals = hs.load(str(path), lazy=lazy, escape_square_brackets=True)
+    except NotImplementedError:
+        if not lazy:
+            raise
+        signals = hs.load(str(path), escape_square_brackets=True)
+    return signals if isinstance(signals, list) else [signals]
+
+
+def as_eels(signal):
+    """The signal as an EELSSpectrum, or None if it is of another kind.
+
+    Files of some formats do not say what they hold: a spectrum on an axis of energy is taken for
+    EELS.
+    """
+    if isinstance(signal, EELSSpectrum):
+        return signal
+    if signal.axes_manager.signal_dimension != 1 or signal.metadata.Signal.signal_type:
+        return None
+    try:
+        _checks.check_energy_axis(signal)
+    except (NotImplementedError, ValueError):
+        return None
+    signal.set_signal_type("EELS")
+    return signal
+
+
+def low_loss(signals, chosen=None):
+    """Choose the signals to deconvolve.
+
+    Parameters
+    ----------
+    signals : list of BaseSignal
+        All signals of a file.
+    chosen : str, optional
+        Number or title of one of them.
+
+    Returns
+    -------
+    wanted : list of (int, EELSSpectrum)
+        Numbers and signals.
+    several : bool
+        Whether the file holds more than one EELS signal, so that names need numbers.
+    notes : list of str
+        Why the others are left out.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to deconvolve.
+    """
+    eels = {number: as_eels(signal) for number, signal in enumerate(signals)}
+    eels = {number: signal for number, signal in eels.items() if signal is not None}
+    if chosen is not None:
+        number = _find_chosen(signals, chosen)
+        if number not in eels:
+            raise ValueError(f"{_name(number, signals[number])} is not an EELS signal")
+        return [(number, eels[number])], len(eels) > 1, []
+    if not eels:
+        raise ValueError("no EELS signal in the file: " + _listed(signals))
+    if len(signals) == 1:
+        return [(0, eels[0])], False, []  # deep_deconvolve itself says what is wrong with it
+    reasons = {number: _why_not_low_loss(signal) for number, signal in eels.items()}
+    wanted = [(number, eels[number]) for number, reason in reasons.items() if not reason]
+    notes = [
+        f"{_name(number, signals[number])} skipped: {reason}"
+        for number, reason in reasons.items()
+        if reason
+    ]
+    if not wanted:
+        raise ValueError("no low-loss signal in the file: " + "; ".join(notes))
+    return wanted, len(eels) > 1, notes
+
+
+def _find_chosen(signals, chosen):
+    titles = [signal.metadata.General.title for signal in signals]
+    matching = [number for number, title in enumerate(titles) if title == chosen]
+    if len(matching) == 1:
+        return matching[0]
+    if chosen.isdecimal() and int(chosen) < len(signals):
+        return int(chosen)
+    problem = "several signals have that title" if matching else "no such signal"
+    raise ValueError(f"--signal {chosen}: {problem}; the file holds {_listed(signals)}")
+
+
+def _name(number, signal):
+    return f"signal {number} ({signal.metadata.General.title or 'untitled'})"
+
+
+def _listed(signals):
+    return ", ".join(_name(number, signal) for number, signal in enumerate(signals))
+
+
+def _why_not_low_loss(signal):
+    """An empty string for a low-loss signal."""
+    try:
+        axis = _checks.check_energy_axis(signal)
+        energy = signal.axes_manager.signal_axes[0]
+        start = min(energy.low_value, energy.high_value) * axis.dispersion / abs(energy.scale)
+        if start > HIGHEST_START_EV:
+            return f"starts at {start:.4g} eV"
+        mask = np.zeros(signal.data.shape[:-1], bool)
+        _blocks.zero_loss_width(signal.data, mask, axis.reversed)
+    except (NotImplementedError, ValueError) as error:
+        return one_line(error)
+    return ""
+
+
+def read_response(path):
+    """A measured response from a file: one spectrum; several are aligned and summed.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Any format that HyperSpy reads.
+
+    Returns
+    -------
+    exspy.signals.EELSSpectrum
+    """
+    try:
+        wanted, _, _ = low_loss(read_signals(path, lazy=False))
+    except Exception as error:
+        raise ValueError(f"--psf {path}: {one_line(error)}") from error
+    if len(wanted) > 1:
+        names = ", ".join(_name(number, signal) for number, signal in wanted)
+        raise ValueError(f"--psf {path} holds several low-loss signals ({names}); save one alone.")
+    signal = wanted[0][1]
+    spectra = np.float64(signal.data.reshape(-1, signal.data.shape[-1]))
+    spectra = spectra[np.isfinite(spectra).all(axis=-1)]
+    position = physics.find_zero_loss(spectra).position
+    found = np.isfinite(position)
+    if not found.any():
+        raise ValueError(f"--psf {path}: no zero-loss peak was found.")
+    if len(spectra) > 1:
+        shift = np.median(position[found]) - position[found]
+        spectra = physics.shift_channels(spectra[found], shift)
+    response = signal.get_current_signal(auto_filename=False)
+    response.data = spectra.sum(axis=0)
+    return response
+
+
+def one_line(error):
+    """The message of an error, or its kind where it has none."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+@contextmanager
+def quietly():
+    """Collect warnings instead of printing them, and drop what HyperSpy logs on failure."""
+    loggers = [logging.getLogger(name) for name in ("hyperspy", "rsciio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("always", category=UserWarning, message="deep_deconvolve")
+            yield heard
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

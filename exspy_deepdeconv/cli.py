@@ -1,0 +1,149 @@
+"""Command line: ``exspy-deepdeconv demo`` and ``exspy-deepdeconv deconvolve``.
+
+Everything that takes time to import is imported inside the commands: ``--help`` is quick.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Blind deconvolution of low-loss EELS spectra with a trained network.",
+)
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(help="A bundled model or a .safetensors file.  [default: the newest bundled]"),
+]
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results; those of an earlier demo are replaced.")
+    ] = Path("exspy_deepdeconv_demo"),
+    model: ModelOption = None,
+):
+    """Deconvolve a simulated spectrum image and compare the result with the truth.
+
+    Writes the simulated data and the result (.hspy), a figure (.png) and the table of errors
+    (.csv and .txt).
+    """
+    _prepare(output)
+    from ._demo import run_demo
+
+    _run(run_demo, output, model)
+
+
+@app.command()
+def deconvolve(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Files of any format that HyperSpy reads.", metavar="INPUT..."),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the results; made if it is missing.")],
+    psf: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with a measured response (a vacuum spectrum; several are aligned and "
+            "summed).  [default: estimated from the data]"
+        ),
+    ] = None,
+    resolution: Annotated[
+        float | None,
+        typer.Option(
+            help="Resolution of the results: FWHM in eV.  [default: a quarter of the zero-loss width]"
+        ),
+    ] = None,
+    model: ModelOption = None,
+    signal: Annotated[
+        str | None,
+        typer.Option(
+            help="In files with several signals: the number (from 0) or title of the one to "
+            "take.  [default: every low-loss signal]"
+        ),
+    ] = None,
+    zero_loss: Annotated[
+        bool, typer.Option("--zero-loss/--no-zero-loss", help="Keep the elastic peak.")
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that exist already.")
+    ] = False,
+    lazy: Annotated[
+        bool,
+        typer.Option(
+            "--lazy/--no-lazy", help="Read and write piece by piece where the format allows it."
+        ),
+    ] = True,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where the network runs, e.g. cuda.  [default: the processor]"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of pieces worked on at the same time.")
+    ] = None,
+):
+    """Deconvolve files and write the results as <name>_deconvolved.hspy.
+
+    A file that fails is reported and does not stop the others. A result that exists already is
+    left alone and its input skipped, unless --overwrite is given; that is not a failure. The
+    exit code is 0 if nothing failed, 1 otherwise.
+    """
+    _prepare(output)
+    from ._files import deconvolve_files
+
+    options = {"model": model, "resolution": resolution, "zero_loss": zero_loss, "device": device}
+    failed = _run(
+        deconvolve_files,
+        inputs,
+        output,
+        options,
+        psf=psf,
+        chosen=signal,
+        overwrite=overwrite,
+        lazy=lazy,
+        workers=workers,
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _prepare(folder):
+    """Make the folder and see that it can be written, before any work; import HyperSpy quietly."""
+    import tempfile
+    import warnings
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = "it is not a folder" if folder.is_file() else error.strerror or error
+        _fail(f"cannot write to {folder}: {reason}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # HyperSpy's and exspy's words to each other
+        import hyperspy.api as hs
+
+        hs.set_log_level("ERROR")  # nor a word on optional packages that are not needed here
+        import exspy.signals  # noqa: F401
+
+
+def _run(function, *args, **kwargs):
+    """Call it; an error that a user can cause ends in one line."""
+    try:
+        return function(*args, **kwargs)
+    except (OSError, ValueError) as error:
+        _fail(error)
+
+
+def _fail(message):
+    typer.echo(f"Error: {message}", err=True)
+    raise typer.Exit(1)
+
+
+def main():
+    """Run the command line; ends the process with an exit code."""
+    app(prog_name="exspy-deepdeconv")

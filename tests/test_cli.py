@@ -1,0 +1,314 @@
+"""The command line: real files in, real files out."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+from hyperspy.signals import BaseSignal, Signal1D, Signal2D
+from typer.testing import CliRunner
+
+from exspy_deepdeconv import _demo, _files, _reading, cli, data
+
+pytestmark = pytest.mark.usefixtures("network")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Call the command line: ``run("deconvolve", path, code=1)`` gives what it printed."""
+
+    def call(*arguments, code=0, output="results"):
+        arguments = [str(argument) for argument in arguments]
+        if output:
+            arguments += ["--output", str(tmp_path / output)]
+        result = CliRunner().invoke(cli.app, arguments)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return call
+
+
+@pytest.fixture
+def save(make_signal, tmp_path):
+    """Write a small simulated signal; returns its path."""
+
+    def write(name, *shape, **arguments):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        make_signal(*shape, **arguments).save(path, overwrite=True)
+        return path
+
+    return write
+
+
+def results(tmp_path, folder="results"):
+    return sorted(path.name for path in (tmp_path / folder).iterdir())
+
+
+# What is written
+
+
+@pytest.mark.parametrize("lazy", ["--lazy", "--no-lazy"])
+def test_result_is_that_of_the_method(run, save, tmp_path, lazy):
+    path = save("scan.hspy", 2, 3)
+    printed = run("deconvolve", path, lazy)
+    assert "done" in printed
+    assert results(tmp_path) == ["scan_deconvolved.hspy"]
+    result = hs.load(tmp_path / "results" / "scan_deconvolved.hspy")
+    want = hs.load(path).deep_deconvolve(show_progressbar=False)
+    np.testing.assert_allclose(result.data, want.data, rtol=1e-5)
+    assert result.metadata.Signal.signal_type == "EELS"
+    assert result.metadata.Signal.deep_deconvolution.resolution == pytest.approx(
+        want.metadata.Signal.deep_deconvolution.resolution
+    )
+
+
+def test_options_reach_the_method(run, save, tmp_path, make_signal):
+    path = save("scan.hspy", 2)
+    vacuum = save("vacuum.hspy", 3, seed=5)
+    run("deconvolve", path, "--psf", vacuum, "--resolution", 0.05, "--no-zero-loss", "--workers", 1)
+    note = hs.load(
+        tmp_path / "results" / "scan_deconvolved.hspy"
+    ).metadata.Signal.deep_deconvolution
+    assert note.resolution == pytest.approx(0.05)
+    assert note.zero_loss is False
+    assert note.psf.startswith("measured")
+
+
+def test_text_format_without_lazy_reading(run, save, tmp_path):
+    run("deconvolve", save("spectrum.msa"))
+    assert results(tmp_path) == ["spectrum_deconvolved.hspy"]
+
+
+def test_untyped_spectra_on_an_energy_axis_are_taken_for_eels(run, make_signal, tmp_path):
+    s = make_signal(2)
+    s.set_signal_type("")
+    s.save(tmp_path / "plain.hspy")
+    run("deconvolve", tmp_path / "plain.hspy")
+    result = hs.load(tmp_path / "results" / "plain_deconvolved.hspy")
+    assert result.metadata.Signal.signal_type == "EELS"
+
+
+def test_names_with_brackets(run, save, tmp_path):
+    run("deconvolve", save("scan [1].hspy"))
+    assert results(tmp_path) == ["scan [1]_deconvolved.hspy"]
+
+
+def test_flagged_spectra_are_told_of(run, make_signal, tmp_path):
+    s = make_signal(3)
+    s.data[1] = 0
+    s.save(tmp_path / "scan.hspy")
+    assert "1 empty" in " ".join(run("deconvolve", tmp_path / "scan.hspy").split())
+
+
+# What is not overwritten
+
+
+def test_existing_results_are_left_alone(run, save, tmp_path):
+    path = save("scan.hspy")
+    (tmp_path / "results").mkdir()
+    target = tmp_path / "results" / "scan_deconvolved.hspy"
+    target.write_text("mine")
+    assert "skipped" in run("deconvolve", path)
+    assert target.read_text() == "mine"
+    run("deconvolve", path, "--overwrite")
+    assert hs.load(target).data.shape == (256,)
+
+
+def test_same_stem_gives_two_results(run, save, tmp_path):
+    paths = [save("scan.hspy"), save("scan.msa"), save("b/scan.hspy", seed=1)]
+    run("deconvolve", *paths, "--overwrite")
+    assert len(results(tmp_path)) == 3
+    sums = {float(hs.load(p).data.sum()) for p in (tmp_path / "results").iterdir()}
+    assert len(sums) >= 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "stems"),
+    [
+        (["a/x.dm3", "y.dm3"], ["x", "y"]),
+        (["x.dm3", "x.msa"], ["x_dm3", "x_msa"]),
+        (["a/x.dm3", "b/x.dm3", "z.dm3"], ["a_x_dm3", "b_x_dm3", "z"]),
+        (["c/a/x.dm3", "d/a/x.dm3"], ["c_a_x_dm3", "d_a_x_dm3"]),
+        (["X.dm3", "x.msa"], ["X_dm3", "x_msa"]),
+    ],
+)
+def test_result_stems_differ(inputs, stems):
+    assert _files.result_stems([Path(path) for path in inputs]) == stems
+
+
+def test_nothing_half_written_is_left(tmp_path, make_signal, monkeypatch):
+    target = tmp_path / "x_deconvolved.hspy"
+    target.write_text("old")
+    s = make_signal()
+
+    def fail(path, **_):
+        Path(path).write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(s, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        _files.write_safely(s, target)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# What fails
+
+
+def test_a_failing_file_does_not_stop_the_others(run, save, tmp_path):
+    broken = tmp_path / "broken.hspy"
+    broken.write_text("not a file")
+    printed = run("deconvolve", broken, tmp_path / "missing.dm3", save("scan.hspy"), code=1)
+    assert printed.count("  failed: ") == 2
+    assert "no such file" in printed
+    assert "Traceback" not in printed
+    assert results(tmp_path) == ["scan_deconvolved.hspy"]
+
+
+def test_data_that_cannot_be_deconvolved_fail_in_one_line(run, tmp_path, make_signal):
+    Signal2D(np.ones((4, 5))).save(tmp_path / "image.hspy")
+    s = make_signal()
+    s.data[:] = 0
+    s.save(tmp_path / "empty.hspy")
+    printed = run("deconvolve", tmp_path / "image.hspy", tmp_path / "empty.hspy", code=1)
+    assert "no EELS signal" in printed
+    assert "nothing but zeros" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model", "unknown"), "lowloss-v1"),
+        (("--psf", "missing.hspy"), "--psf missing.hspy: no such file"),
+    ],
+)
+def test_unusable_options_end_before_any_work(run, save, tmp_path, arguments, message):
+    printed = run("deconvolve", save("scan.hspy"), *arguments, code=1)
+    assert printed.startswith("Error: ")
+    assert message in printed
+    assert results(tmp_path) == []
+
+
+def test_output_that_cannot_be_written(run, save, tmp_path):
+    (tmp_path / "file").write_text("")
+    printed = run("deconvolve", save("scan.hspy"), output="file", code=1)
+    assert printed.startswith("Error: cannot write to")
+    assert len(printed.splitlines()) == 1
+
+
+# Files with several signals
+
+
+@pytest.fixture
+def dual(make_signal):
+    """A DualEELS file: survey image, low loss, core loss, and a second low loss."""
+    low, low_2, core = make_signal(2), make_signal(2, seed=1), make_signal(2)
+    core.data = 1e4 * np.linspace(2, 1, 256, dtype="float32") * np.ones((2, 1), "float32")
+    core.axes_manager.signal_axes[0].offset = 400
+    core.data[:, 100:110] *= 5  # an edge's white line must not pass for a zero-loss peak
+    signals = [Signal2D(np.ones((4, 5))), low, core, low_2]
+    for signal, title in zip(signals, ("survey", "low", "core", "low 2"), strict=True):
+        signal.metadata.General.title = title
+    return signals
+
+
+@pytest.fixture
+def dual_file(dual, monkeypatch, tmp_path):
+    # HyperSpy itself writes no format with several signals.
+    path = tmp_path / "dual.dm4"
+    path.write_text("")
+    monkeypatch.setattr(_reading.hs, "load", lambda *_, **__: dual)
+    return path
+
+
+def test_each_low_loss_signal_is_deconvolved(run, dual_file, tmp_path):
+    printed = run("deconvolve", dual_file)
+    assert "signal 2 (core) skipped: starts at 400 eV" in printed
+    names = ["dual_signal1_deconvolved.hspy", "dual_signal3_deconvolved.hspy"]
+    assert results(tmp_path) == names
+
+
+@pytest.mark.parametrize(("chosen", "number"), [("3", 3), ("low 2", 3), ("low", 1)])
+def test_one_signal_is_chosen(run, dual_file, tmp_path, chosen, number):
+    run("deconvolve", dual_file, "--signal", chosen)
+    assert results(tmp_path) == [f"dual_signal{number}_deconvolved.hspy"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"), [("7", "no such signal"), ("survey", "not an EELS signal")]
+)
+def test_choosing_what_is_not_there(run, dual_file, chosen, message):
+    assert message in " ".join(run("deconvolve", dual_file, "--signal", chosen, code=1).split())
+
+
+def test_low_loss_signals_of_a_file(dual):
+    wanted, several, notes = _reading.low_loss(dual)
+    assert [number for number, _ in wanted] == [1, 3]
+    assert several
+    assert len(notes) == 1
+    with pytest.raises(ValueError, match="no low-loss signal"):
+        _reading.low_loss([dual[0], dual[2]])
+    assert _reading.low_loss([dual[0], dual[1]])[1] is False
+
+
+@pytest.mark.parametrize("kind", [Signal1D, BaseSignal])
+def test_spectra_of_other_kinds_are_not_eels(kind):
+    assert _reading.as_eels(kind(np.ones(100))) is None
+
+
+def test_a_line_of_vacuum_spectra_is_aligned_and_summed(save):
+    response = _reading.read_response(save("vacuum.hspy", 6, fwhm=6.0))
+    assert response.axes_manager.navigation_size == 0
+    width = response.data.max() / 2 < response.data
+    assert width.sum() <= 7  # positions scatter by 4 channels
+
+
+# The demo, and the commands as such
+
+
+def test_demo(run, tmp_path, monkeypatch):
+    make = data.plasmonic_map
+    monkeypatch.setattr(_demo.data, "plasmonic_map", lambda: make(shape=(4, 5), channels=512))
+    monkeypatch.setattr(_demo, "PLACE", (1, 2))
+    printed = run("demo")
+    names = [
+        "before_after.png", "deconvolved.hspy", "errors.csv", "errors.txt", "simulated.hspy",
+        "truth.hspy", "vacuum.hspy",
+    ]  # fmt: skip
+    assert results(tmp_path) == names
+    for name in names:
+        assert name in printed
+    assert "loss error" in printed
+    assert (tmp_path / "results/before_after.png").stat().st_size > 10_000
+    table = (tmp_path / "results/errors.csv").read_text().splitlines()
+    assert len(table) == 5
+    result = hs.load(tmp_path / "results/deconvolved.hspy")
+    assert result.data.shape == (4, 5, 512)
+    run("demo")  # a second time, into the same folder
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys\nfrom exspy_deepdeconv import cli\n"
+        "try: cli.app(['deconvolve', '--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'hyperspy.api', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--overwrite" in done.stdout
+
+
+def test_module_and_exit_code(tmp_path):
+    command = [sys.executable, "-m", "exspy_deepdeconv", "deconvolve", str(tmp_path / "no.dm3")]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "out")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "no such file" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr

@@ -1,0 +1,114 @@
+"""The simulated signals: what they hold, and that their truth is the truth."""
+
+import subprocess
+import sys
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+
+from exspy_deepdeconv import data, physics
+
+
+@pytest.fixture(scope="module")
+def small_map():
+    return data.plasmonic_map(shape=(3, 4), channels=512)
+
+
+def test_map_is_a_calibrated_eels_signal(small_map):
+    assert small_map.metadata.Signal.signal_type == "EELS"
+    assert small_map.data.shape == (3, 4, 512)
+    assert small_map.axes_manager.navigation_shape == (4, 3)
+    energy = small_map.axes_manager.signal_axes[0]
+    assert (energy.units, energy.scale) == ("eV", data.MAP_DISPERSION)
+    peak = physics.find_zero_loss(small_map.data)
+    assert np.median(peak.fwhm) * energy.scale == pytest.approx(data.MAP_FWHM, rel=0.02)
+    drift = np.ptp(peak.position)
+    assert 1 < drift < 8
+    assert abs(energy.axis[int(np.median(peak.position))]) < 3 * energy.scale
+
+
+@pytest.mark.parametrize("make", [data.plasmonic_map, data.exciton_spectrum])
+def test_same_seed_same_data(make):
+    shape = {"shape": (2, 2)} if make is data.plasmonic_map else {}
+    first = make(**shape, channels=256)
+    np.testing.assert_array_equal(first.data, make(**shape, channels=256).data)
+    assert not np.array_equal(first.data, make(**shape, channels=256, seed=1).data)
+
+
+def test_truth_blurred_by_the_response_gives_the_data(small_map):
+    """Taken through both ways, p * truth and g_R * data have the same mean."""
+    resolution = 0.03
+    channels = small_map.data.shape[-1]
+    truth = data.truth(small_map, resolution).data
+    for spectrum, true, simulation in zip(
+        small_map.data.reshape(-1, channels),
+        truth.reshape(-1, channels),
+        data.simulations(small_map.metadata.Simulation.as_dictionary()),
+        strict=True,
+    ):
+        blurred_truth = np.convolve(true, simulation.psf, "full")[channels : 2 * channels]
+        blurred_data = physics.smooth(spectrum, resolution / data.MAP_DISPERSION)
+        middle = slice(60, -60)  # what lies beyond the ends is not in the truth
+        difference = (blurred_truth - blurred_data)[middle]
+        assert np.abs(difference).max() < 0.01 * spectrum.max()
+        loss = slice(int(simulation.position + 2 * simulation.fwhm), -60)
+        scatter = (blurred_truth - blurred_data)[loss] / np.sqrt(blurred_data[loss] + 4)
+        assert np.abs(np.mean(scatter)) < 0.3
+        assert np.std(scatter) < 1.0
+
+
+def test_truth_is_consistent_between_resolutions():
+    s = data.exciton_spectrum()
+    fine, coarse = (data.truth(s, r).data for r in (0.03, 0.05))
+    smoothed = physics.smooth(fine, 4.0)  # 3 channels and 4 channels make 5
+    np.testing.assert_allclose(smoothed[20:-20], coarse[20:-20], atol=2e-4 * coarse.max())
+
+
+def test_excitons_merge_in_the_data_and_part_in_the_truth():
+    s = data.exciton_spectrum()
+    window = s.isig[1.8:2.1]
+    maxima = [
+        np.sum((np.diff(np.sign(np.diff(physics.smooth(spectrum, width)))) < 0))
+        for spectrum, width in ((window.data, 5.0), (data.truth(s, 0.04).isig[1.8:2.1].data, 0.0))
+    ]
+    assert maxima == [1, 2]
+
+
+def test_first_rod_mode_is_hidden_in_the_data():
+    s = data.plasmonic_map(shape=(24, 24)).inav[4, 12]
+    true = data.simulations  # noqa: F841
+    near = s.isig[0.18:0.34].data
+    smooth = physics.smooth(near, 3.0)
+    assert (np.diff(smooth) < 0).all()  # the tail just falls
+
+
+def test_vacuum_spectrum_is_the_response(small_map):
+    vacuum = data.vacuum_spectrum(small_map)
+    assert vacuum.axes_manager.navigation_size == 0
+    assert vacuum.axes_manager[-1].scale == small_map.axes_manager[-1].scale
+    simulation = data.simulations(small_map.metadata.Simulation.as_dictionary())[0]
+    measured = physics.centred_response(vacuum.data, 256)
+    exact = physics.centred_response(simulation.psf, 256)
+    assert np.abs(measured - exact).sum() < 0.02
+
+
+def test_truth_survives_saving_and_loading(small_map, tmp_path):
+    small_map.save(tmp_path / "map.hspy")
+    loaded = hs.load(tmp_path / "map.hspy", lazy=True)
+    want = data.truth(small_map, 0.03).data
+    np.testing.assert_array_equal(data.truth(loaded, 0.03).data, want)
+
+
+def test_truth_of_a_cropped_or_foreign_signal(small_map, make_signal):
+    with pytest.raises(ValueError, match="cropped"):
+        data.truth(small_map.inav[0], 0.03)
+    with pytest.raises(ValueError, match="not made by"):
+        data.truth(make_signal(), 0.03)
+    with pytest.raises(ValueError, match="two channels"):
+        data.truth(small_map, 0.01)
+
+
+def test_import_loads_no_hyperspy():
+    code = "import sys, exspy_deepdeconv.data; sys.exit('hyperspy.api' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,162 @@
+"""What the array function promises, with the bundled weights."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exspy_deepdeconv import deconvolve, models
+from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.physics import EMPTY, NO_ZERO_LOSS, NOT_FINITE, find_zero_loss, gaussian
+from exspy_deepdeconv.simulate import Detector, simulate
+
+DISPERSION = 0.01
+
+
+def low_loss(seed=0, channels=512, position=150.3, counts=1e6, shape=()):
+    """Zero-loss peak 10 channels wide, a narrow and a wide loss, both ends flat."""
+    rng = np.random.default_rng(seed)
+    mean = counts * (
+        0.97 * gaussian(channels, position, 9.0) + 0.03 * gaussian(channels, position, 24)
+    )
+    mean = mean + counts * (
+        0.02 * gaussian(channels, position + 40, 12.0)
+        + 0.1 * gaussian(channels, position + 150, 60.0)
+    )
+    return rng.poisson(np.broadcast_to(mean + 3.0, shape + (channels,))).astype(float)
+
+
+def loss_maximum(answer, position=150.3):
+    return answer[..., int(position) + 15 :].max()
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e3])
+def test_scale_equivariance(factor):
+    counts = low_loss()
+    one, other = deconvolve(counts, DISPERSION), deconvolve(factor * counts, DISPERSION) / factor
+    assert np.abs(other - one).max() < 1e-3 * loss_maximum(one)
+
+
+def test_shift_equivariance():
+    counts = low_loss(channels=1024)
+    moved = np.concatenate([counts[:37][::-1], counts])[:1024]  # 37 channels to the right
+    resolution = 0.03
+    one = deconvolve(counts, DISPERSION, resolution=resolution)
+    other = deconvolve(moved, DISPERSION, resolution=resolution)
+    # All but the ends, which hold other data.
+    difference = np.abs(other[137:924] - one[100:887])
+    assert difference.max() < 1e-3 * loss_maximum(one)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), counts=st.floats(1e4, 1e8), resolution=st.floats(0.025, 0.08))
+def test_counts_are_conserved_and_never_negative(seed, counts, resolution):
+    data = low_loss(seed, counts=counts)
+    answer = deconvolve(data, DISPERSION, resolution=resolution)
+    assert answer.sum() == pytest.approx(data.sum(), rel=0.01)
+    assert (answer >= 0).all()
+
+
+def test_sharpens_to_the_stated_resolution():
+    answer = deconvolve(low_loss(), DISPERSION, resolution=0.03)
+    assert float(find_zero_loss(answer).fwhm) == pytest.approx(3.0, rel=0.12)
+    assert float(find_zero_loss(answer).position) == pytest.approx(150.3, abs=0.15)
+
+
+def test_finer_resolution_smoothed_is_the_coarser_one():
+    from exspy_deepdeconv.physics import smooth
+
+    data = low_loss()
+    fine, coarse = (deconvolve(data, DISPERSION, resolution=r) for r in (0.03, 0.06))
+    smoothed = smooth(fine, np.sqrt(6.0**2 - 3.0**2))
+    inner = slice(20, -20)
+    assert np.abs(smoothed - coarse)[inner].max() < 0.01 * coarse.max()
+
+
+def test_without_the_zero_loss_peak():
+    data = low_loss()
+    whole = deconvolve(data, DISPERSION, resolution=0.03)
+    rest = deconvolve(data, DISPERSION, resolution=0.03, zero_loss=False)
+    peak = whole - rest
+    assert peak.sum() == pytest.approx(1e6, rel=0.03)
+    assert abs(peak[200:]).max() < 1e-6 * whole.max()
+
+
+def test_batches_do_not_matter():
+    data = np.stack([low_loss(seed) for seed in range(5)]).reshape(5, 1, -1)
+    together = deconvolve(data, DISPERSION, resolution=0.03)
+    alone = [deconvolve(d, DISPERSION, resolution=0.03) for d in data]
+    np.testing.assert_allclose(together, np.stack(alone), atol=1e-4 * together.max())
+    small = deconvolve(data, DISPERSION, resolution=0.03, batch_size=2)
+    np.testing.assert_allclose(small, together, atol=1e-4 * together.max())
+
+
+def test_flagged_spectra():
+    data = np.stack([low_loss(), np.zeros(512), np.full(512, 9.0), low_loss()])
+    data[3, 7] = np.nan
+    answer, flags = deconvolve_block(data, model=models.load(), resolution=3.0)
+    assert flags.tolist() == [0, EMPTY, NO_ZERO_LOSS, NOT_FINITE]
+    assert answer[0].sum() > 0 and not answer[1].any() and not answer[2].any()
+    assert np.isnan(answer[3]).all()
+
+
+def test_empty_blocks():
+    answer, flags = deconvolve_block(np.zeros((0, 3, 256)), model=models.load(), resolution=3.0)
+    assert answer.shape == (0, 3, 256) and flags.shape == (0, 3)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "i4", ">f4", "f2", "f8"])
+def test_types_and_read_only_arrays(dtype):
+    counts = low_loss(counts=2e4).astype(dtype)
+    reference = deconvolve(counts.astype(float), DISPERSION)
+    counts.setflags(write=False)
+    before = counts.tobytes()
+    answer = deconvolve(counts, DISPERSION)
+    assert answer.dtype == np.float32 and counts.tobytes() == before
+    np.testing.assert_allclose(answer, reference, atol=1e-5 * reference.max())
+
+
+def test_measured_response():
+    """With the response given, a doublet hidden in asymmetric tails comes out."""
+    s = simulate("doublet", np.random.default_rng(3), 1024, detector=Detector())
+    blind, given_ = (
+        deconvolve(s.counts, s.dispersion, psf=psf) for psf in (None, 1e6 * s.psf[600:-600])
+    )
+    assert blind.shape == given_.shape == (1024,)
+    resolution = max(2.0, float(find_zero_loss(s.counts).fwhm) / 4)
+    truth = s.truth(resolution)
+    start = int(s.position + s.fwhm)
+    errors = [np.linalg.norm((x - truth)[start:]) for x in (blind, given_)]
+    raw = np.linalg.norm((s.counts - truth)[start:])
+    assert max(errors) < raw
+    each = deconvolve(np.stack([s.counts] * 2), s.dispersion, psf=np.stack([s.psf] * 2))
+    np.testing.assert_allclose(each[1], deconvolve(s.counts, s.dispersion, psf=s.psf), rtol=1e-3,
+                               atol=1e-5 * each.max())  # fmt: skip
+
+
+def test_user_state_is_left_alone():
+    threads = torch.get_num_threads()
+    deconvolve(low_loss(), DISPERSION)
+    assert torch.get_num_threads() == threads
+    assert float(torch.tensor([1e-310], dtype=torch.float64).mul(1.0)[0]) > 0
+    assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"spectra": np.ones(32)}, "at least 64 channels"),
+        ({"spectra": np.ones(256, complex)}, "real numbers"),
+        ({"spectra": np.zeros(256)}, "no zero-loss peak"),
+        ({"dispersion": 0.0}, "dispersion"),
+        ({"resolution": 0.5}, "resolution=0.5 eV is out of range"),
+        ({"resolution": 1e-3}, "resolution=0.001 eV is out of range"),
+        ({"model": "none"}, "model='none'"),
+        ({"psf": np.zeros(64)}, "psf"),
+    ],
+)
+def test_errors(arguments, message):
+    arguments = {"spectra": low_loss(), "dispersion": DISPERSION} | arguments
+    with pytest.raises(ValueError, match=message):
+        deconvolve(**arguments)

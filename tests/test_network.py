@@ -1,0 +1,88 @@
+"""The frame's invariances, the network's configuration and loading of weights."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from exspy_deepdeconv import models
+from exspy_deepdeconv.network import Config, DeconvolutionNet, Frame, UNet
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    network = DeconvolutionNet()
+    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
+    return models.save_model(network, path, name="untrained", provenance={"seed": 0})
+
+
+@pytest.mark.parametrize("channels", [64, 500, 1024, 4096])
+def test_frame_gives_back_what_it_was_given(channels):
+    data = torch.rand(3, channels)
+    frame = Frame(torch.tensor([10.2, 30.9, 0.4]), channels)
+    torch.testing.assert_close(frame.take(frame.put(data)), data)
+    zero_loss = torch.round(frame.position)
+    assert (zero_loss % 64 == 0).all()
+
+
+def test_frame_joins_the_ends():
+    data = torch.linspace(5, 1, 256).repeat(1, 1)
+    framed = Frame(torch.tensor([100.0]), 256).put(data)[0]
+    assert (framed - framed.roll(1)).abs().max() < 0.1
+
+
+def test_unet_is_equivariant_on_the_circle():
+    torch.manual_seed(0)
+    net = UNet(3, 2, (8, 8, 12, 12, 16, 16, 16), 5).double()
+    torch.nn.init.normal_(net.head.weight)
+    x = torch.rand(1, 3, 512, dtype=torch.float64)
+    moved = net(x.roll(128, -1))[0]
+    torch.testing.assert_close(moved, net(x)[0].roll(128, -1))
+
+
+def test_config_round_trip():
+    config = Config(estimate_width=(8, 8, 8, 8, 8, 8, 8), damping=(0.1, 0.2))
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_saved_model_loads(weights):
+    model = models.load(weights)
+    assert model.name == "untrained" and len(model.sha256) == 64
+    assert model.provenance == {"seed": 0}
+    assert not any(p.requires_grad for p in model.network.parameters())
+    assert models.load(model) is model
+    assert models.load(str(weights)) is model  # cached
+
+
+def test_bundled_weights_must_have_the_registered_hash(weights, monkeypatch):
+    monkeypatch.setattr(models, "FOLDER", weights.parent)
+    monkeypatch.setattr(models, "REGISTRY", {"untrained": "0" * 64})
+    with pytest.raises(ValueError, match="sha256"):
+        models.load("untrained")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "pickle", "empty"])
+def test_damaged_files_are_refused(weights, tmp_path, damage):
+    path = tmp_path / "bad.safetensors"
+    data = weights.read_bytes()
+    if damage == "pickle":
+        torch.save({"a": torch.zeros(3)}, path)
+    else:
+        path.write_bytes(data[: len(data) // 2] if damage == "truncated" else b"")
+    with pytest.raises(ValueError, match="not a usable weights file"):
+        models.load(path)
+
+
+def test_unknown_model_lists_the_known_ones():
+    with pytest.raises(ValueError, match="lowloss-v1"):
+        models.load("no-such-model")
+
+
+def test_bundled_default():
+    model = models.load()
+    assert model.name == models.available()[-1] == "lowloss-v1"
+    assert (models.FOLDER / "lowloss-v1.safetensors").stat().st_size < 8e6
+    values = torch.cat([p.ravel() for p in model.network.parameters()])
+    assert torch.isfinite(values).all() and np.isclose(float(values.std()), 0, atol=1)

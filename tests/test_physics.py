@@ -1,0 +1,125 @@
+"""physics.py against closed forms."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exspy_deepdeconv import physics
+from exspy_deepdeconv.physics import (
+    estimate_noise,
+    find_zero_loss,
+    gaussian,
+    half_height_width,
+    parabola_vertex,
+    smooth,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(position=st.floats(40, 200), fwhm=st.floats(3, 40), scale=st.floats(1e-6, 1e9))
+def test_zero_loss_of_a_gaussian(position, fwhm, scale):
+    found = find_zero_loss(scale * gaussian(512, position, fwhm))
+    # The parabola through three samples of a narrow Gaussian is off by under 0.05 channels.
+    assert found.position == pytest.approx(position, abs=0.06)
+    # Half of the highest channel, which a narrow peak between two channels hardly reaches.
+    assert found.fwhm == pytest.approx(fwhm, rel=0.08 if fwhm < 6 else 0.02)
+
+
+@pytest.mark.parametrize("counts", [1e3, 1e5, 1e7])
+@pytest.mark.parametrize("fwhm", [3.0, 10.0, 60.0])
+def test_zero_loss_in_noise(counts, fwhm):
+    rng = np.random.default_rng(1)
+    expected = counts * gaussian(1024, 300.3, fwhm) + 2e-4 * counts / fwhm
+    found = find_zero_loss(rng.poisson(np.broadcast_to(expected, (20, 1024))))
+    assert np.median(np.abs(found.position - 300.3)) < 0.1 * fwhm
+    assert np.median(found.fwhm) == pytest.approx(fwhm, rel=0.08)
+
+
+def test_plasmon_above_the_zero_loss_peak_is_not_mistaken_for_it():
+    spectrum = 1e4 * gaussian(1024, 100, 5) + 4e5 * gaussian(1024, 400, 120)
+    assert spectrum.argmax() > 300
+    assert find_zero_loss(spectrum).position == pytest.approx(100, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "spectrum",
+    [
+        np.zeros(256),
+        np.full(256, 7.0),
+        np.linspace(0, 1, 256),
+        1e4 * np.exp(-np.arange(256) / 40),  # a core-loss background
+        np.where(np.arange(256) == 100, 1e4, 0.0),  # a spike
+    ],
+    ids=["zeros", "constant", "ramp", "background", "spike"],
+)
+def test_no_zero_loss(spectrum):
+    assert np.isnan(find_zero_loss(spectrum).position)
+
+
+def test_flags():
+    peak = 1e4 * gaussian(256, 80, 10)
+    spiky, clipped, nan = peak.copy(), np.minimum(peak, 500), peak.copy()
+    spiky[200], nan[3] = 2e4, np.nan
+    stack = np.stack([peak, np.zeros(256), np.full(256, 3.0), nan, clipped, spiky])
+    flags = physics.spectrum_flags(stack, find_zero_loss(stack))
+    expected = [0, physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE]
+    assert flags.tolist() == [*expected, physics.SATURATED, physics.SPIKE]
+
+
+def test_parabola_vertex_is_exact_for_a_parabola():
+    x = np.arange(64.0)
+    assert parabola_vertex(50 - (x - 20.3) ** 2, np.asarray(20)) == pytest.approx(20.3)
+
+
+def test_width_of_a_triangle():
+    x = np.arange(101.0)
+    triangle = np.maximum(20 - np.abs(x - 50), 0)
+    assert half_height_width(triangle, np.asarray(50)) == pytest.approx(20)
+
+
+def test_smoothing_adds_widths_in_quadrature():
+    blurred = smooth(gaussian(256, 128, 6.0), 8.0)
+    np.testing.assert_allclose(blurred, gaussian(256, 128, 10.0), atol=2e-5)
+
+
+@pytest.mark.parametrize(("gain", "readout"), [(1.0, 0.0), (5.0, 3.0), (1e-3, 10.0), (1.0, 1.0)])
+def test_noise_is_read_from_the_data(gain, readout):
+    rng = np.random.default_rng(3)
+    expected = 1e6 * gaussian(2048, 300, 10) + 2e6 * gaussian(2048, 900, 300) + 20
+    counts = rng.poisson(np.broadcast_to(expected, (10, 2048)))
+    counts = gain * (counts + readout * rng.standard_normal(counts.shape))
+    noise = estimate_noise(counts, find_zero_loss(counts))
+    at = np.array([30.0, 3000.0])  # electrons
+    read = np.median([noise.variance(gain * at[None])[i] for i in range(10)], axis=0)
+    np.testing.assert_allclose(read, gain**2 * (at + readout**2), rtol=0.35)
+
+
+def test_noise_scales_with_the_data():
+    rng = np.random.default_rng(4)
+    counts = rng.poisson(1e5 * gaussian(512, 100, 8) + 50)
+    one, other = (estimate_noise(k * counts, find_zero_loss(k * counts)) for k in (1.0, 1e-6))
+    assert other.gain == pytest.approx(1e-6 * one.gain)
+    assert other.floor == pytest.approx(1e-12 * one.floor)
+
+
+def test_centred_response():
+    measured = 3e5 * gaussian(300, 77.4, 9.0)
+    centred = physics.centred_response(measured, 64)
+    assert centred.sum() == pytest.approx(1)
+    np.testing.assert_allclose(centred, gaussian(128, 64.0, 9.0), atol=2e-4)
+
+
+@pytest.mark.parametrize("bad", [np.zeros(64), np.full(64, np.nan), -np.ones(64)])
+def test_unusable_response(bad):
+    with pytest.raises(ValueError, match="psf"):
+        physics.centred_response(bad, 32)
+
+
+@pytest.mark.parametrize(
+    ("fwhm", "default", "low", "high"),
+    [(40, 10, 2.5, 40), (6, 2, 2, 6), (2.5, 2.5, 2, 2.5), (1.5, 2, 2, 2), (100, 25, 6.25, 100)],
+)
+def test_resolutions(fwhm, default, low, high):
+    assert physics.default_resolution(fwhm) == pytest.approx(default)
+    assert physics.resolution_range(fwhm) == pytest.approx((low, high))

@@ -1,0 +1,207 @@
+"""The simulator against closed forms."""
+
+import numpy as np
+import pytest
+
+from exspy_deepdeconv import specimens
+from exspy_deepdeconv.instruments import random_response
+from exspy_deepdeconv.physics import find_zero_loss, gaussian, smooth
+from exspy_deepdeconv.simulate import (
+    FAMILIES,
+    SCENES,
+    Detector,
+    compose,
+    grid_for,
+    random_detector,
+    redraw,
+    simulate,
+)
+from exspy_deepdeconv.specimens import EnergyAxis, lorentzian, plural_scattering
+
+NOISELESS = Detector()
+
+
+def lorentz_density(x, fwhm):
+    return 0.5 * fwhm / np.pi / (x**2 + 0.25 * fwhm**2)
+
+
+def composed(response_of, specimen_of, channels=1024, fwhm=8.0, position=200.3, counts=1e6):
+    """A spectrum with a chosen response(distance) and specimen(axis), energies in channels."""
+    grid = grid_for(channels, fwhm)
+    index = np.arange(grid.size)
+    distance = np.where(index < grid.loss_side, index, index - grid.size) / grid.oversampling
+    response = response_of(distance)
+    axis = EnergyAxis(grid.fine_channels - position, 1 / grid.oversampling, fwhm)
+    rng = np.random.default_rng(0)
+    return compose(grid, response / response.sum(), specimen_of(axis), position, counts, NOISELESS,
+                   1.0, rng, "free")  # fmt: skip
+
+
+def test_lorentzian_convolved_with_lorentzian():
+    """Widths of Lorentzians add: y of a Lorentzian response and line is known in closed form."""
+    s = composed(lambda d: lorentz_density(d, 8.0), lambda axis: lorentzian(axis, 150.0, 6.0, 0.1))
+    x = np.arange(1024) - s.position
+    expected = 1e6 * (lorentz_density(x, 8.0) + 0.1 * lorentz_density(x - 150, 14.0))
+    middle = slice(50, 900)
+    np.testing.assert_allclose(s.expected[middle], expected[middle], rtol=0.02)
+    assert s.fwhm == pytest.approx(8.0, rel=0.02)
+
+
+@pytest.mark.parametrize("resolution", [2.0, 4.0, 9.0])
+def test_truth_of_a_gaussian_line_is_exact(resolution):
+    """A Gaussian line seen through a Gaussian of width R: widths add in quadrature."""
+    s = composed(
+        lambda d: np.exp(-0.5 * (d / 3.4) ** 2),
+        lambda axis: specimens.bell(axis, 150.25, 5.0, 0.1),
+    )
+    seen = 1e5 * gaussian(1024, s.position + 150.25, np.hypot(5.0, resolution))
+    np.testing.assert_allclose(s.inelastic(resolution), seen, atol=2e-3 * seen.max())
+
+
+def test_truth_at_the_response_is_the_noise_free_spectrum():
+    """With a Gaussian response, the truth at the response's own width is what is measured."""
+    sigma = 9.0 / 2.3548
+    s = composed(
+        lambda d: np.exp(-0.5 * (d / sigma) ** 2),
+        lambda axis: lorentzian(axis, 90.0, 12.0, 0.2) + lorentzian(axis, 300.0, 3.0, 0.05),
+        fwhm=9.0,
+    )
+    middle = slice(0, 900)
+    np.testing.assert_allclose(
+        s.expected[middle], s.truth(9.0)[middle], atol=2e-3 * s.expected.max()
+    )
+
+
+def test_truths_of_different_resolution_agree():
+    s = simulate("plasmonic", np.random.default_rng(5), 1024, detector=NOISELESS)
+    finer = smooth(s.truth(3.0), np.sqrt(6.0**2 - 3.0**2))
+    exact = s.truth(6.0)
+    np.testing.assert_allclose(finer[20:-20], exact[20:-20], rtol=0.01, atol=1e-4 * exact.max())
+
+
+def test_plural_scattering_of_a_single_line():
+    """A line at E0 is repeated at n E0 with the weights of a Poisson distribution."""
+    energy = np.arange(-20, 200, 0.05)
+    axis = EnergyAxis(energy, 0.05, 0.5)
+    thickness = 1.3
+    single = specimens.bell(axis, 20.0, 0.5, 1.0)
+    series = plural_scattering(axis, single, thickness)
+    weights = [series[np.abs(energy - n * 20.0) < 8].sum() for n in (1, 2, 3, 4)]
+    expected = [thickness, thickness**2 / 2, thickness**3 / 6, thickness**4 / 24]
+    np.testing.assert_allclose(weights, expected, rtol=1e-3)
+    peak = energy[np.argmax(np.where(energy > 30, series, 0))]
+    assert peak == pytest.approx(40.0, abs=0.06)
+
+
+def test_drude_plasmon_has_its_energy_and_width():
+    energy = np.arange(0.01, 40, 0.01)
+    loss = specimens.drude_lorentz(energy, [(0.0, 15.0, 0.6)])
+    above = energy[loss > 0.5 * loss.max()]
+    assert energy[loss.argmax()] == pytest.approx(15.0, abs=0.05)
+    assert above[-1] - above[0] == pytest.approx(0.6, rel=0.05)
+    surface = specimens.drude_lorentz(energy, [(0.0, 15.0, 0.6)], core=2.0)
+    assert energy[surface.argmax()] == pytest.approx(15.0 / np.sqrt(2), abs=0.05)
+
+
+@pytest.mark.parametrize("temperature", [80.0, 300.0, 1000.0])
+def test_gain_side_obeys_detailed_balance(temperature):
+    axis = EnergyAxis(np.linspace(-0.3, 0.5, 1601), 5e-4, 0.01)
+    loss = lorentzian(axis, 0.1, 0.01, 1.0) * (axis.energy > 0)
+    both = specimens.gain_side(axis, loss, temperature)
+    at = np.interp([-0.1, 0.1], axis.energy, both)
+    assert at[0] / at[1] == pytest.approx(np.exp(-0.1 / (8.617333e-5 * temperature)), rel=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family(family):
+    rng = np.random.default_rng(7)
+    scene = SCENES[family]
+    for channels in (512, 777, 4096):
+        s = simulate(scene, rng, channels)
+        assert s.counts.shape == (channels,) and np.isfinite(s.counts).all()
+        assert (s.inelastic(2.0) >= min(s.dark, 0)).all()
+        # The response is stretched to the width drawn; the detector's spread comes on top.
+        assert 2.5 <= s.fwhm <= 70
+        assert 0 < s.position < channels / 3 + 1
+        assert s.elastic.argmax() == pytest.approx(s.position, abs=1.0)
+
+
+def test_counts_are_conserved():
+    """The truth holds the counts of the data, where nothing leaves the window."""
+    s = composed(
+        lambda d: np.exp(-0.5 * (d / 4) ** 2) * (1 + 0.3 * np.tanh(d / 3)),
+        lambda axis: specimens.bell(axis, 300.0, 60.0, 0.5),
+    )
+    assert s.truth(2.0).sum() == pytest.approx(s.expected.sum(), rel=1e-3)
+    assert s.truth(2.0).sum() == pytest.approx(1.5e6, rel=1e-3)
+
+
+def test_same_seed_same_spectrum():
+    one, other = (simulate("gap", np.random.default_rng(9), 512) for _ in range(2))
+    np.testing.assert_array_equal(one.counts, other.counts)
+    assert not np.array_equal(one.counts, simulate("gap", np.random.default_rng(8), 512).counts)
+
+
+def test_poisson_detector():
+    rng = np.random.default_rng(0)
+    counts = Detector().record(np.full(200_000, 50.0), rng)
+    assert counts.mean() == pytest.approx(50, rel=5e-3)
+    assert counts.var() == pytest.approx(50, rel=2e-2)
+
+
+def test_detector_spread_correlates_the_noise():
+    rng = np.random.default_rng(0)
+    noise = Detector(spread_channels=2.5, gain=3.0).record(np.full(200_000, 50.0), rng) - 150
+    lag1 = np.mean(noise[1:] * noise[:-1]) / noise.var()
+    # A Gaussian kernel of sigma s: exp(-1 / (4 s^2)).
+    assert lag1 == pytest.approx(np.exp(-1 / (4 * (2.5 / 2.3548) ** 2)), abs=0.02)
+
+
+def test_dark_level_and_gain():
+    rng = np.random.default_rng(0)
+    counts = Detector(gain=2.0, readout=4.0, dark=10.0).record(np.zeros(100_000), rng)
+    assert counts.mean() == pytest.approx(20.0, rel=0.01)
+    assert counts.std() == pytest.approx(8.0, rel=0.02)
+
+
+def test_measured_responses_are_used():
+    """A response with a side peak that no synthetic kind has turns up where it is offered."""
+    x = np.arange(400.0)
+    peak = np.exp(-0.5 * ((x - 100) / 4) ** 2) + 0.3 * np.exp(-0.5 * ((x - 160) / 4) ** 2)
+    grid = grid_for(1024, 10.0)
+
+    def side_peaks(measured):
+        rng = np.random.default_rng(2)
+        found = 0
+        for _ in range(60):
+            response = random_response(grid, 10.0, 0.0, rng, measured)
+            side = response[50 * grid.oversampling : 80 * grid.oversampling]
+            found += side.max() > 0.2 * response.max()
+        return found
+
+    assert side_peaks([]) == 0
+    assert side_peaks([peak]) > 5
+
+
+def test_redraw_keeps_specimen_and_response():
+    rng = np.random.default_rng(1)
+    s = simulate("bulk", rng, 1024)
+    few = redraw(s, rng, 1e4)
+    ratio = (s.truth(4.0) - s.dark) / s.elastic_counts
+    np.testing.assert_allclose((few.truth(4.0) - few.dark) / few.elastic_counts, ratio)
+    assert few.counts.sum() < 1e6
+
+
+def test_random_detectors_differ():
+    rng = np.random.default_rng(0)
+    assert len({random_detector(rng) for _ in range(20)}) > 8
+
+
+def test_zero_loss_is_found_in_nearly_all_simulations():
+    rng = np.random.default_rng(11)
+    close = []
+    for number in range(140):
+        s = simulate(FAMILIES[number % 7], rng, 1024)
+        found = find_zero_loss(s.counts)
+        close.append(abs(found.position - s.position) < 0.5 * s.fwhm)
+    assert np.mean(close) > 0.97

@@ -2,7 +2,7 @@
 
 import time
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from prettytable import PrettyTable
 
@@ -117,8 +117,9 @@ def _map_scores(result, measured, truth):
 
 
 def save_figure(signals, title, path):
-    """Write the figure of spectra and maps as a small PNG, whatever backend is in use."""
-    with matplotlib.rc_context({"backend": "agg", "font.size": 9}):
+    """Write the figure of spectra and maps as a small PNG; no window is opened."""
+    plt.switch_backend("agg")
+    with plt.rc_context({"font.size": 9}):
         figure = plotting.plot_map_comparison(signals, MAPPED, place=PLACE, title=title)
         figure.savefig(path, dpi=100)
-        plotting.plt.close(figure)
+        plt.close(figure)

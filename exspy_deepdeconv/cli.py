@@ -16,7 +16,7 @@ app = typer.Typer(
 
 ModelOption = Annotated[
     str | None,
-    typer.Option(help="A bundled model or a .safetensors file.  [default: the newest bundled]"),
+    typer.Option(help="A bundled model or a .safetensors file.", show_default="the newest bundled"),
 ]
 
 
@@ -48,22 +48,23 @@ def deconvolve(
     psf: Annotated[
         Path | None,
         typer.Option(
-            help="File with a measured response (a vacuum spectrum; several are aligned and "
-            "summed).  [default: estimated from the data]"
+            help="File with a measured response (a vacuum spectrum; several are aligned and summed).",
+            show_default="estimated from the data",
         ),
     ] = None,
     resolution: Annotated[
         float | None,
         typer.Option(
-            help="Resolution of the results: FWHM in eV.  [default: a quarter of the zero-loss width]"
+            help="Resolution of the results: FWHM in eV.",
+            show_default="a quarter of the zero-loss width",
         ),
     ] = None,
     model: ModelOption = None,
     signal: Annotated[
         str | None,
         typer.Option(
-            help="In files with several signals: the number (from 0) or title of the one to "
-            "take.  [default: every low-loss signal]"
+            help="In files with several signals: the number (from 0) or title of the one to take.",
+            show_default="every low-loss signal",
         ),
     ] = None,
     zero_loss: Annotated[
@@ -80,7 +81,7 @@ def deconvolve(
     ] = True,
     device: Annotated[
         str | None,
-        typer.Option(help="Where the network runs, e.g. cuda.  [default: the processor]"),
+        typer.Option(help="Where the network runs, e.g. cuda.", show_default="cpu"),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of pieces worked on at the same time.")

@@ -16,9 +16,10 @@ MAP_FWHM = 0.12  # eV
 SPECTRUM_DISPERSION = 0.01
 SPECTRUM_FWHM = 0.15
 ELASTIC_COUNTS = 4e6
+LOSS_SIDE, GAIN_SIDE = 0.15, 0.08  # decay of the response's flanks, in zero-loss widths
 # Energies (eV) of the modes along the rod, their widths (eV) and strengths relative to I0.
 ROD_MODES = ((0.26, 0.05, 9e-3), (0.48, 0.06, 7e-3), (0.68, 0.07, 5e-3))
-EXCITONS = ((1.86, 0.05, 6e-3), (2.04, 0.07, 5e-3))
+EXCITONS = ((1.86, 0.05, 6e-3), (2.01, 0.06, 5e-3))
 
 
 def plasmonic_map(shape=(24, 24), channels=1024, seed=0):
@@ -54,9 +55,9 @@ def plasmonic_map(shape=(24, 24), channels=1024, seed=0):
 
 
 def exciton_spectrum(channels=512, seed=0):
-    """One spectrum of a semiconductor: two excitons 0.18 eV apart below the onset at 2.3 eV.
+    """One spectrum of a semiconductor: two excitons 0.15 eV apart below the onset at 2.3 eV.
 
-    The zero-loss peak is 0.15 eV wide, so that the excitons merge into one peak.
+    The zero-loss peak is 0.15 eV wide as well, so that the excitons merge into one.
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ def truth(signal, resolution):
             f"resolution={resolution!r} must be at least two channels, {2 * dispersion:.4g} eV."
         )
     expected = np.stack([s.truth(resolution / dispersion) for s in simulations(recipe)])
-    if expected.size != np.size(signal.data):
+    if expected.size != np.prod(signal.data.shape):
         raise ValueError("The signal was cropped since it was made: its truth is not known.")
     result = signal._deepcopy_with_new_data(expected.reshape(signal.data.shape))
     result.metadata.General.title += f", truth at {resolution:.4g} eV"
@@ -222,15 +223,15 @@ def _signal(counts, recipe, title, dispersion):
 
 
 def _response(grid, fwhm):
-    """A cold field emitter's asymmetric peak with tails, ``fwhm`` channels wide, unit sum."""
+    """A monochromator's slightly asymmetric peak with tails, ``fwhm`` channels wide, unit sum."""
     index = np.arange(grid.size)
     distance = np.where(index < grid.loss_side, index, index - grid.size) / grid.oversampling
     stretch = 1.0
     for _ in range(3):  # what is drawn is not exactly one unit wide
         x = distance * stretch / fwhm
         core = np.exp(-0.5 * (x * FWHM_PER_SIGMA / 0.8) ** 2)
-        emission = np.where(x >= 0, np.exp(-np.abs(x) / 0.28), np.exp(-np.abs(x) / 0.08))
-        core = np.fft.irfft(np.fft.rfft(core) * np.fft.rfft(emission), grid.size)
+        skew = np.exp(-np.abs(x) / np.where(x >= 0, LOSS_SIDE, GAIN_SIDE))
+        core = np.fft.irfft(np.fft.rfft(core) * np.fft.rfft(skew), grid.size)
         tails = 1 / (1 + (2 * x) ** 2) * np.exp(-np.abs(x) / 12)
         shape = np.maximum(core, 0) / core.max() + 0.12 * tails
         ordered = np.roll(shape, grid.size // 2)

@@ -203,3 +203,42 @@ def _with_tails(core, x, rng):
         tail = (1 + (x / scale) ** 2) ** (-power / 2) * np.where(x > 0, rng.uniform(0.6, 1.5), 1.0)
         core = (1 - weight) * core + weight * tail / tail.sum()
     return core
+
+
+def read_response(path):
+    """Read a measured zero-loss peak from a file, to draw responses from.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        A NumPy ``.npy`` file of counts, or a text file whose last column holds counts (commas or
+        white space between columns; lines that are not numbers are passed over).
+
+    Returns
+    -------
+    numpy.ndarray
+        Counts, one-dimensional.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no positive peak.
+    """
+    if str(path).endswith(".npy"):
+        counts = np.load(path, allow_pickle=False).ravel()
+    else:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            rows = [line.replace(",", " ").split() for line in file]
+        counts = np.array([float(row[-1]) for row in rows if row and _is_number(row[-1])])
+    counts = np.asarray(counts, float)
+    if counts.size < 16 or not np.isfinite(counts).all() or not counts.max() > 0:
+        raise ValueError(f"{path} holds no zero-loss peak.")
+    return counts
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -23,6 +23,7 @@ LEVELS = 6  # stride-2 steps of the U-Nets
 BLOCK = 2**LEVELS
 N_RESPONSE_FEATURES = 14
 N_ESTIMATE_FEATURES = 17
+BASE = 1  # the Richardson-Lucy iterate that the estimator corrects
 N_SHARED = 8  # hidden features handed from the response head to the estimator
 DYNAMIC_RANGE = 1e-7  # smallest level of interest, in units of the zero-loss height
 EDGE_FADE = 24.0  # channels over which what is mirrored fades out at the ends of the data
@@ -313,7 +314,7 @@ class DeconvolutionNet(nn.Module):
         frame = Frame(spectra.position, spectra.counts.shape[1])
         view = _View(spectra, frame)
         correction, hidden = self.response(view.response_features())
-        elastic = view.base * _factor(correction)
+        elastic = view.level * _factor(correction)
         found = elastic.detach().float()
         elastic_counts = elastic.sum(1)
         with torch.no_grad():
@@ -322,7 +323,7 @@ class DeconvolutionNet(nn.Module):
         features = view.estimate_features(classical, *used[:1])
         features = torch.cat([features, self.shared(hidden)], 1)
         correction, _ = self.estimate(features)
-        base = classical.iterates[0] + classical.softening
+        base = classical.iterates[BASE] + classical.softening
         inelastic = base * _factor(correction)
         if spectra.has_psf is not None:
             elastic_counts = torch.where(spectra.has_psf > 0, used[0].sum(1), elastic_counts)
@@ -357,9 +358,7 @@ class _View:
         self.mirrored, self.has_mirror = frame.mirror(self.level)
         self.distance = frame.distance()
         # The gain side hardly holds losses: its mirror image bounds the loss side's elastic part.
-        bound = torch.minimum(self.level, self.mirrored).log() - self.level.log()
-        loss_side = (self.distance > 0.5 * self.fwhm[:, None]) * self.has_mirror
-        self.base = self.level * torch.exp(loss_side * bound)
+        self.bound = self.has_mirror * torch.log(self.mirrored / self.level).clamp(-12, 0)
 
     def log(self, x):
         return torch.log(x.clamp(min=0) + self.quiet)
@@ -386,22 +385,22 @@ class _View:
             torch.log(self.sigma / (self.fine.clamp(min=0) + self.sigma)) / 3,
             mirror / 2,
             self.has_mirror,
-            (torch.log(self.base) - log_level) / 2,
+            self.bound / 2,
             self.log(self.y) / 5,
         ]
         return torch.stack(features + self.position_features(), 1)
 
     def estimate_features(self, classical, elastic):
-        base = classical.iterates[0] + classical.softening
+        base = classical.iterates[BASE] + classical.softening
         log_base = torch.log(base)
         iterates = [
             (torch.log(x + classical.softening) - log_base).clamp(-6, 6)
-            for x in classical.iterates[1:]
+            for x in classical.iterates[:BASE] + classical.iterates[BASE + 1 :]
         ]
         scale = base + 0.3 * self.sigma
         wiener = [torch.asinh((x - base) / scale).clamp(-6, 6) for x in classical.wiener]
         features = [
-            (torch.log(classical.iterates[0] + self.quiet)) / 5,
+            torch.log(classical.iterates[BASE] + self.quiet) / 5,
             (log_base - self.log(self.level)) / 3,
             (torch.log(elastic + 0.1 * self.sigma) - log_base) / 3,
             (classical.residual / self.sigma).clamp(-8, 8) / 3,

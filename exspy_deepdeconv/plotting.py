@@ -169,9 +169,8 @@ def plot_map_comparison(signals, window, *, place, title=""):
     plot_spectra(spectra, close, energy_range=reach, log=False)
     close.get_legend().remove()
     close.axvspan(low, high, color="0.9", zorder=0)
-    units = next(iter(spectra.values())).axes_manager.signal_axes[0].units
     wide.set_title(f"pixel {place}")
-    close.set_title(f"near the zero-loss peak; grey: mapped below ({low:g}-{high:g} {units})")
+    close.set_title("near the zero-loss peak (grey: mapped below)")
     for (label, signal), ax in zip(
         signals.items(), np.atleast_1d(bottom.subplots(1, len(signals))), strict=True
     ):

@@ -182,7 +182,7 @@ class Grid:
         """Fine samples on the circle."""
         # A third more than the window: room for the gain side of a response placed anywhere.
         length = self.channels + self.channels // 3 + 2 * self.pad
-        return fft.next_fast_len(length * self.oversampling, real=True)
+        return fft.next_fast_len(length, real=True) * self.oversampling
 
     @property
     def loss_side(self):

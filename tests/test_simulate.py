@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 from exspy_deepdeconv import specimens
-from exspy_deepdeconv.instruments import random_response
-from exspy_deepdeconv.physics import find_zero_loss, gaussian, smooth
+from exspy_deepdeconv.instruments import random_response, read_response
+from exspy_deepdeconv.physics import (
+    find_zero_loss,
+    gaussian,
+    parabola_vertex,
+    shift_channels,
+    smooth,
+)
 from exspy_deepdeconv.simulate import (
     FAMILIES,
     SCENES,
@@ -181,6 +187,37 @@ def test_measured_responses_are_used():
 
     assert side_peaks([]) == 0
     assert side_peaks([peak]) > 5
+
+
+@pytest.mark.parametrize("fwhm", [3.5, 7.0, 10.0, 25.0])
+@pytest.mark.parametrize("channels", [512, 777, 1024, 2048])
+def test_response_of_a_simulation_is_its_elastic_peak(channels, fwhm):
+    """Centred at its vertex and moved to the zero-loss position it is the elastic peak."""
+    s = composed(
+        lambda d: np.exp(-np.log(2) * (2 * d / fwhm) ** 2) + 0.05 / (1 + ((d - 2) / fwhm) ** 2),
+        lambda axis: 0 * axis.energy,
+        channels=channels,
+        fwhm=fwhm,
+        position=channels / 4 + 0.37,
+    )
+    vertex = parabola_vertex(s.psf, np.asarray(s.psf.argmax()))
+    assert vertex == pytest.approx(channels, abs=0.02)
+    moved = shift_channels(s.psf, np.asarray(s.position - channels // 4))
+    placed = moved[channels - channels // 4 :][:channels]
+    expected = s.elastic / s.elastic_counts
+    np.testing.assert_allclose(placed, expected, atol=0.01 * expected.max())
+
+
+def test_responses_are_read_from_files(tmp_path):
+    counts = np.round(1e4 * gaussian(200, 80.0, 9.0), 3)
+    np.save(tmp_path / "a.npy", counts)
+    table = "Energy (eV),Intensity\n" + "\n".join(f"{i * 0.01},{c}" for i, c in enumerate(counts))
+    (tmp_path / "b.csv").write_text(table)
+    for name in ("a.npy", "b.csv"):
+        np.testing.assert_allclose(read_response(tmp_path / name), counts)
+    (tmp_path / "c.csv").write_text("nothing\n")
+    with pytest.raises(ValueError, match="no zero-loss peak"):
+        read_response(tmp_path / "c.csv")
 
 
 def test_redraw_keeps_specimen_and_response():

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..instruments import read_response
 from ..models import save_model
 from ..network import Config, DeconvolutionNet, Spectra
 from .loss import training_loss
@@ -45,6 +46,8 @@ class Plan:
         Processes that draw batches.
     checkpoint_minutes : float
         Time between checkpoints.
+    log_every : int
+        Steps between lines of the log.
     """
 
     steps: int = 20_000
@@ -57,6 +60,7 @@ class Plan:
     bf16: bool = True
     workers: int = 1
     checkpoint_minutes: float = 5.0
+    log_every: int = 100
 
 
 class _Batches(torch.utils.data.Dataset):
@@ -134,7 +138,7 @@ def train(plan, folder, *, pairs=None, config=None, init=None, resume=True, name
             for key, value in parts.items():
                 sums.setdefault(key, []).append(value)
             now = time.monotonic()
-            if state.step % 100 == 0:
+            if state.step % plan.log_every == 0:
                 _log(folder / "log.csv", state.step, plan, sums, len(sums["loss"]) / (now - shown))
                 sums, shown = {}, now
             if now - saved > 60 * plan.checkpoint_minutes or stop:
@@ -226,6 +230,7 @@ def main(arguments=None):
     parser.add_argument("--folder", required=True)
     parser.add_argument("--name", default="lowloss-v1")
     parser.add_argument("--init", help="weights file to start from")
+    parser.add_argument("--measured", nargs="*", default=[], help="files of zero-loss peaks")
     defaults = asdict(Plan())
     for key, value in defaults.items():
         kind = (
@@ -235,12 +240,16 @@ def main(arguments=None):
         )
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value)
     options = vars(parser.parse_args(arguments))
-    folder, name, init = (options.pop(key) for key in ("folder", "name", "init"))
+    folder, name, init, measured = (
+        options.pop(key) for key in ("folder", "name", "init", "measured")
+    )
     if init:
         from ..models import load
 
         init = load(init).network
-    print(train(Plan(**options), folder, config=Config(), init=init or None, name=name))
+    plan = Plan(**options)
+    pairs = SimulatedPairs(plan.seed, measured=tuple(read_response(path) for path in measured))
+    print(train(plan, folder, pairs=pairs, config=Config(), init=init or None, name=name))
 
 
 if __name__ == "__main__":

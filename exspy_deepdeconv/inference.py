@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from . import physics
+from .frame import BLOCK, PAD
 from .models import load
-from .network import BLOCK, PAD, Spectra, finest_resolution
+from .network import Spectra, finest_resolution
 from .physics import EMPTY, NO_ZERO_LOSS, NOT_FINITE
 
 # Spectra times channels in one forward pass: small enough for the processor's caches.

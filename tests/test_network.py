@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from exspy_deepdeconv import models
-from exspy_deepdeconv.network import Config, DeconvolutionNet, Frame, UNet
+from exspy_deepdeconv.frame import Frame
+from exspy_deepdeconv.network import Config, DeconvolutionNet, UNet
 
 
 @pytest.fixture(scope="module")

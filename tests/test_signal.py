@@ -122,8 +122,6 @@ def test_result_shares_nothing_with_the_input(make_signal):
 @pytest.mark.parametrize("extension", ["hspy", "zspy"])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_metadata_survives_a_file(make_signal, tmp_path, extension, lazy):
-    if extension == "zspy":
-        pytest.importorskip("zarr", reason="zspy needs the extra rosettasciio[zspy]")
     s = make_signal(3).as_lazy() if lazy else make_signal(3)
     s.tmp_parameters.filename = "file"
     s.metadata.set_item("Signal.Noise_properties.variance", 4.0)

@@ -17,7 +17,7 @@ from prettytable import PrettyTable
 from exspy_deepdeconv import models
 from exspy_deepdeconv.evaluate import errors, oracle_richardson_lucy, raw_errors
 from exspy_deepdeconv.inference import deconvolve_block
-from exspy_deepdeconv.physics import default_resolution, find_zero_loss
+from exspy_deepdeconv.physics import default_resolution, prepare
 from exspy_deepdeconv.simulate import FAMILIES, simulate
 
 SEED = 20_211_105
@@ -32,7 +32,7 @@ def held_out(scene, cases):
     found = 0
     while found < cases:
         simulation = simulate(scene, rng, int(rng.choice(LENGTHS)))
-        width = float(find_zero_loss(simulation.counts).fwhm)
+        width = float(prepare(simulation.counts)[1].fwhm)
         if np.isfinite(width):
             found += 1
             yield simulation, width

@@ -167,7 +167,7 @@ def _run_block(spectra, spectrum, psf=None, *, function, constant_psf, tally, re
 
 def _without_response(spectra, psf):
     """What spectra get whose own response is unusable: NaN, or zeros where they are empty."""
-    flags = physics.spectrum_flags(spectra, physics.find_zero_loss(spectra))
+    flags = physics.inspect(spectra).flags
     flags = np.where(flags & _UNUSABLE, flags, physics.NOT_FINITE).astype(np.uint8)
     estimate = np.zeros(spectra.shape, np.float32)
     estimate[flags & physics.NOT_FINITE > 0] = np.nan
@@ -237,10 +237,9 @@ def _read(data, positions):
 
 def _median_width(spectra, reverse):
     spectra = spectra[..., ::-1] if reverse else spectra
-    peak = physics.find_zero_loss(spectra)
-    flags = physics.spectrum_flags(spectra, peak)
-    usable = flags & _UNUSABLE == 0
-    return (float(np.median(peak.fwhm[usable])) if usable.any() else float("nan")), flags
+    seen = physics.inspect(spectra)
+    width = float(np.median(seen.zero_loss.fwhm[seen.usable])) if seen.usable.any() else np.nan
+    return width, seen.flags
 
 
 def _why_unusable(flags, total):

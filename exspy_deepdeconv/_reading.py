@@ -150,7 +150,7 @@ def read_response(path):
     signal = wanted[0][1]
     spectra = np.float64(signal.data.reshape(-1, signal.data.shape[-1]))
     spectra = spectra[np.isfinite(spectra).all(axis=-1)]
-    position = physics.find_zero_loss(spectra).position
+    position = physics.prepare(spectra)[1].position
     found = np.isfinite(position)
     if not found.any():
         raise ValueError(f"--psf {path}: no zero-loss peak was found.")

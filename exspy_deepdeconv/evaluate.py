@@ -52,7 +52,7 @@ def errors(estimate, simulation, resolution):
     Errors
     """
     truth = simulation.truth(resolution)
-    inelastic = simulation.inelastic(resolution)
+    inelastic = simulation.inelastic(resolution) - simulation.dark
     start = int(np.ceil(simulation.position + simulation.fwhm))
     stop = int(np.ceil(simulation.position + 5 * simulation.fwhm))
     estimate = _best_shift(np.asarray(estimate, float), truth, start)
@@ -111,7 +111,8 @@ def oracle_richardson_lucy(simulation, resolution):
 
 def _with_roots(best, estimate, simulation, resolution):
     """Let the near and square-root errors choose an iteration count of their own."""
-    truth, inelastic = simulation.truth(resolution), simulation.inelastic(resolution)
+    truth = simulation.truth(resolution)
+    inelastic = simulation.inelastic(resolution) - simulation.dark
     start = int(np.ceil(simulation.position + simulation.fwhm))
     stop = int(np.ceil(simulation.position + 5 * simulation.fwhm))
     near = np.linalg.norm((estimate - truth)[start:stop])

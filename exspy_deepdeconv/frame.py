@@ -17,7 +17,7 @@ class Frame:
     """
 
     def __init__(self, position, channels):
-        nearest = torch.round(position).long()
+        nearest = torch.floor(position + 0.5).long()  # torch.round would favour even channels
         self.channels = channels
         self.size = _smooth_size(channels + BLOCK + PAD)
         self.left = torch.remainder(-nearest, BLOCK)
@@ -39,6 +39,17 @@ class Frame:
         first = spectra[:, :edge].mean(1, keepdim=True)
         last = spectra[:, -edge:].mean(1, keepdim=True)
         return torch.where(self.valid, inside, last + (first - last) * self._ramp)
+
+    def fade(self, framed, length):
+        """Let what lies outside the data fall off exponentially over ``length`` channels."""
+        index = torch.arange(self.size, device=framed.device) - self.left[:, None]
+        beyond = torch.remainder(index - (self.channels - 1), self.size)
+        before = torch.remainder(-index, self.size)
+        first = torch.gather(framed, 1, self.left[:, None])
+        last = torch.gather(framed, 1, self.left[:, None] + self.channels - 1)
+        outside = first * torch.exp(-before / length[:, None])
+        outside = outside + last * torch.exp(-beyond / length[:, None])
+        return torch.where(self.valid, framed, outside)
 
     def take(self, framed):
         """The inverse of `put`."""

@@ -1,5 +1,6 @@
 """From arrays of spectra to deconvolved spectra: batches, device, thread and denormal care."""
 
+import numbers
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,11 +10,11 @@ from . import physics
 from .frame import BLOCK, PAD
 from .models import load
 from .network import Spectra, finest_resolution
-from .physics import EMPTY, NO_ZERO_LOSS, NOT_FINITE
+from .physics import NOT_FINITE
 
 # Spectra times channels in one forward pass: small enough for the processor's caches.
 CHANNELS_PER_BATCH = 32 * 1024
-CONSERVE_WITHIN = 0.05  # larger differences in counts are the ends' doing and are left alone
+CONSERVE_WITHIN = 0.05  # larger differences in counts have another cause and are left alone
 
 
 def deconvolve(
@@ -73,11 +74,14 @@ def deconvolve(
     spectra = np.asarray(spectra)
     if not dispersion > 0:
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
-    _check_spectra(spectra)
-    fwhm = physics.find_zero_loss(spectra).fwhm
-    if np.isnan(fwhm).all():
-        raise ValueError("spectra: no zero-loss peak was found in any of them.")
-    fwhm = float(np.nanmedian(fwhm))
+    _check_arguments(spectra, psf, resolution, batch_size, device)
+    model = load(model)
+    seen = physics.inspect(spectra)
+    if not seen.usable.any():
+        raise ValueError(
+            "spectra: none of them is finite and has a zero-loss peak; low-loss data are needed."
+        )
+    fwhm = float(np.median(seen.zero_loss.fwhm[seen.usable]))
     finest, coarsest = physics.resolution_range(fwhm)
     wanted = physics.default_resolution(fwhm) if resolution is None else resolution / dispersion
     if not finest * (1 - 1e-6) <= wanted <= coarsest * (1 + 1e-6):
@@ -87,7 +91,7 @@ def deconvolve(
         )
     return deconvolve_block(
         spectra,
-        model=load(model),
+        model=model,
         resolution=wanted,
         psf=psf,
         zero_loss=zero_loss,
@@ -142,7 +146,7 @@ def deconvolve_block(
     return estimate.reshape(spectra.shape), flags.reshape(spectra.shape[:-1])
 
 
-def _check_spectra(spectra):
+def _check_arguments(spectra, psf, resolution, batch_size, device):
     if spectra.ndim == 0 or spectra.shape[-1] < physics.MIN_CHANNELS:
         raise ValueError(
             f"spectra must have at least {physics.MIN_CHANNELS} channels along the last axis; "
@@ -150,6 +154,29 @@ def _check_spectra(spectra):
         )
     if spectra.dtype.kind not in "buif":
         raise ValueError(f"spectra must be real numbers, not {spectra.dtype}.")
+    if psf is not None:
+        shape = np.shape(psf)
+        if len(shape) == 0 or (len(shape) > 1 and shape[:-1] != spectra.shape[:-1]):
+            raise ValueError(
+                f"psf has the shape {shape}; it must be one response, or one for each of the "
+                f"spectra of shape {spectra.shape}."
+            )
+        physics.centred_response(psf, physics.MIN_CHANNELS)  # raises if it is no response
+    if resolution is not None and not isinstance(resolution, numbers.Real):
+        raise ValueError(f"resolution={resolution!r} must be a number of eV, or None.")
+    if batch_size is not None and not (isinstance(batch_size, numbers.Integral) and batch_size > 0):
+        raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
+    check_device(device)
+
+
+def check_device(device):
+    """Raise a ValueError if torch cannot use ``device`` (None is the processor)."""
+    if device is None:
+        return
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"device={device!r} cannot be used: {error}") from error
 
 
 @contextmanager
@@ -172,26 +199,20 @@ def _flushes_denormals():
     return float(torch.tensor([1e-310], dtype=torch.float64).mul(1.0)[0]) == 0.0
 
 
-def _run_batch(network, device, counts, psf, resolution, zero_loss):
+def _run_batch(network, device, spectra, psf, resolution, zero_loss):
     """Answer and flags of one batch of spectra, ``(batch, channels)``."""
-    counts = counts.astype(np.float64)
-    found = physics.find_zero_loss(counts)
-    flags = physics.spectrum_flags(counts, found)
-    good = (flags & (EMPTY | NO_ZERO_LOSS | NOT_FINITE)) == 0
-    estimate = np.zeros(counts.shape, np.float32)
-    estimate[(flags & NOT_FINITE) > 0] = np.nan
+    seen = physics.inspect(spectra)
+    good = seen.usable
+    estimate = np.zeros(spectra.shape, np.float32)
+    estimate[(seen.flags & NOT_FINITE) > 0] = np.nan
     if good.any():
         chosen = psf if psf is None or len(psf) == 1 else psf[good]
-        peak = physics.ZeroLoss(found.position[good], found.fwhm[good], found.height[good])
-        estimate[good] = _estimate(
-            network, device, counts[good], peak, chosen, resolution, zero_loss
-        )
-    return estimate, flags
+        estimate[good] = _estimate(network, device, seen, good, chosen, resolution, zero_loss)
+    return estimate, seen.flags
 
 
-def _estimate(network, device, counts, found, psf, resolution, zero_loss):
-    noise = physics.estimate_noise(counts, found)
-    height = found.height
+def _estimate(network, device, seen, good, psf, resolution, zero_loss):
+    counts, height = seen.counts[good], seen.zero_loss.height[good]
     scaled = counts / height[:, None]
 
     def tensor(array):
@@ -199,10 +220,10 @@ def _estimate(network, device, counts, found, psf, resolution, zero_loss):
 
     spectra = Spectra(
         tensor(scaled),
-        tensor(found.position),
-        tensor(found.fwhm),
-        tensor(noise.gain / height),
-        tensor(noise.floor / height**2),
+        tensor(seen.zero_loss.position[good]),
+        tensor(seen.zero_loss.fwhm[good]),
+        tensor(seen.noise.gain[good] / height),
+        tensor(seen.noise.floor[good] / height**2),
     )
     if psf is not None:
         # As long as the frame's half axis can hold.
@@ -216,14 +237,19 @@ def _estimate(network, device, counts, found, psf, resolution, zero_loss):
     inelastic = frame.smooth(answer.inelastic, missing.sqrt()).clamp(min=0)
     peak = answer.elastic_counts[:, None] * frame.zero_loss(wanted)
     inelastic, peak = (frame.take(x).double().cpu().numpy() for x in (inelastic, peak))
-    factor = _conserving_factor(scaled.sum(-1), inelastic.sum(-1) + peak.sum(-1))
+    complete = seen.zero_loss.position[good] >= 3 * seen.zero_loss.fwhm[good]
+    factor = _conserving_factor(scaled.sum(-1), inelastic.sum(-1) + peak.sum(-1), complete)
     estimate = inelastic + peak if zero_loss else inelastic
-    return (estimate * (factor * height)[:, None]).astype(np.float32)
+    # A flat offset stays in the answer, unless it is negative: the answer never is.
+    level = np.maximum(seen.level[good], 0)[:, None]
+    return (estimate * (factor * height)[:, None] + level).astype(np.float32)
 
 
-def _conserving_factor(measured, estimated):
-    """Brings the sum of an estimate to that of the data, where only little is missing."""
+def _conserving_factor(measured, estimated, complete):
+    """Brings the sum of an estimate to that of the data, where only little is missing.
+
+    Where the gain side of the zero-loss peak is cut, the data lack counts that the answer has.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = measured / estimated
-    close = np.abs(factor - 1) < CONSERVE_WITHIN
-    return np.where(close, factor, 1.0)
+    return np.where(complete & (np.abs(factor - 1) < CONSERVE_WITHIN), factor, 1.0)

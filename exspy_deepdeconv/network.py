@@ -206,7 +206,8 @@ class DeconvolutionNet(nn.Module):
         frame = Frame(spectra.position, spectra.counts.shape[1])
         view = View(spectra, frame)
         correction, hidden = self.response(view.response_features())
-        elastic = view.level * _factor(correction)
+        # What of the peak lies outside the window is not seen: its flank is continued.
+        elastic = frame.fade(view.level * _factor(correction), spectra.fwhm / 3)
         found = elastic.detach().float()
         elastic_counts = elastic.sum(1)
         with torch.no_grad():

@@ -97,7 +97,7 @@ def deep_deconvolve(
     -----
     The energy axis is left as it is: the zero-loss peak is found in the data and stays where it
     is. Counts are conserved, plural scattering is not removed (see ``fourier_log_deconvolution``)
-    and a flat dark offset stays in the result. The method is equivariant to the scale of the
+    and a flat dark offset stays in the result; a negative one is taken off. The method is equivariant to the scale of the
     data. The `resolution` is the same for the whole signal, from the median zero-loss width of at
     most 256 spectra spread over it.
 
@@ -142,15 +142,15 @@ def deep_deconvolve(
     mask = _checks.check_navigation_mask(navigation_mask, self)
     response = _checks.check_psf(psf, self, axis.dispersion)
     model = models.load(model)
-    _check_device(device)
 
+    from .inference import check_device, deconvolve_block
+
+    check_device(device)
     data = _checks.plain_array(self)
     width = _blocks.zero_loss_width(data, mask, axis.reversed)
     channels = _checks.check_resolution(resolution, width, axis.dispersion)
     lazy_output = self._lazy if lazy_output is None else bool(lazy_output)
     tally = _blocks.FlagTally(mask, warn=lazy_output)
-
-    from .inference import deconvolve_block
 
     function = partial(
         deconvolve_block,
@@ -188,17 +188,6 @@ _SHARED_ARGUMENTS = tuple(
 )
 if deep_deconvolve.__doc__:  # python -OO leaves no docstrings
     deep_deconvolve.__doc__ %= _SHARED_ARGUMENTS
-
-
-def _check_device(device):
-    if device is None:
-        return
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"device={device!r} cannot be used: {error}") from error
 
 
 def _flags_note(tally, width, lazy):

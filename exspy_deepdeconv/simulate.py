@@ -104,8 +104,20 @@ class Detector:
         return self.gain * (counts + self.dark)
 
 
-def random_detector(rng):
-    """Draw a detector: about a third are ideal counters, the rest have one or more faults."""
+def random_detector(rng, height=0.0):
+    """Draw a detector: about a third are ideal counters, the rest have one or more faults.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    height : float
+        Electrons in the highest channel, to which a few dark levels are in proportion.
+
+    Returns
+    -------
+    Detector
+    """
     if rng.random() < 0.35:
         return Detector()
     return Detector(
@@ -115,8 +127,20 @@ def random_detector(rng):
         gain_error=float(np.exp(rng.uniform(np.log(1e-4), np.log(3e-3))))
         if rng.random() < 0.4
         else 0.0,
-        dark=float(rng.uniform(-5, 30)) if rng.random() < 0.3 else 0.0,
+        dark=_random_dark(rng, height),
     )
+
+
+def _random_dark(rng, height):
+    """None, a few electrons, or up to a hundredth of the zero-loss peak, of either sign."""
+    kind = rng.random()
+    if kind < 0.2:
+        return float(rng.uniform(-5, 30))
+    if kind < 0.4:
+        return height * float(
+            rng.choice([-1, 1, 1]) * np.exp(rng.uniform(np.log(1e-5), np.log(1e-2)))
+        )
+    return 0.0
 
 
 @dataclass(frozen=True)
@@ -209,7 +233,7 @@ class Grid:
 
 def grid_for(channels, fwhm_channels):
     """The fine axis for a response of this width."""
-    oversampling = 4 if fwhm_channels < 6 else 2 if fwhm_channels < 20 else 1
+    oversampling = 4 if fwhm_channels < 6 else 2 if fwhm_channels < 40 else 1
     return Grid(channels, int(min(8 * fwhm_channels, channels / 3)) + 16, oversampling)
 
 
@@ -243,15 +267,15 @@ def simulate(scene, rng, channels=1024, detector=None, measured=()):
     ((512,), (512,))
     """
     scene = SCENES[scene] if isinstance(scene, str) else scene
-    detector = random_detector(rng) if detector is None else detector
     dispersion, fwhm = _axis(scene, rng)
+    counts = float(np.exp(rng.uniform(*np.log(scene.elastic_counts))))
+    detector = random_detector(rng, counts / fwhm) if detector is None else detector
     grid = grid_for(channels, fwhm)
     position = _zero_loss_position(channels, fwhm, rng)
     response = random_response(grid, fwhm, detector.spread_channels, rng, measured)
     specimen = random_specimen(
         scene.family, grid.fine_channels - position, dispersion, fwhm, 1 / grid.oversampling, rng
     )
-    counts = float(np.exp(rng.uniform(*np.log(scene.elastic_counts))))
     return compose(grid, response, specimen, position, counts, detector, dispersion, rng,
                    scene.family)  # fmt: skip
 

@@ -60,7 +60,8 @@ def random_specimen(family, distance, dispersion, fwhm_channels, step_channels, 
         "free": _free,
         "featureless": _featureless,
     }
-    return np.maximum(makers[family](axis, rng), 0)
+    loss = np.maximum(makers[family](axis, rng), 0) * (axis.energy > 0)
+    return gain_side(axis, loss, rng.uniform(80, 1000))
 
 
 # ------------------------------------------------------------------ building blocks
@@ -126,8 +127,8 @@ def plural_scattering(axis, single, thickness):
     if not area > 0:
         return np.zeros_like(single)
     zero = int(np.clip(np.searchsorted(axis.energy, 0.0), 0, axis.energy.size - 1))
-    # Put the loss energies from zero upwards first, with room for the higher orders.
-    size = fft.next_fast_len(2 * (single.size - zero), real=True)
+    # Put the loss energies from zero upwards first, with room for ten orders: none may come back.
+    size = fft.next_fast_len(10 * (single.size - zero), real=True)
     shift = np.exp(2j * np.pi * fft.rfftfreq(size) * -axis.energy[zero] / axis.step)
     transform = fft.rfft(single[zero:] * thickness / area, size)
     offset = np.conj(shift)  # the first sample lies a fraction of a step above zero loss
@@ -189,7 +190,7 @@ def _vibrational(axis, rng):
     out = peaks + _falling_background(axis, rng, strength * _loguniform(rng, 0.1, 10))
     if rng.random() < 0.4:
         out += _smooth_continuum(axis, rng, strength * _loguniform(rng, 0.05, 2))
-    return gain_side(axis, out * (axis.energy > 0), rng.uniform(80, 1000))
+    return out
 
 
 def _plasmonic(axis, rng):
@@ -206,7 +207,7 @@ def _plasmonic(axis, rng):
     out += _falling_background(axis, rng, strength * _loguniform(rng, 0.05, 3))
     if rng.random() < 0.6:
         out += _smooth_continuum(axis, rng, strength * _loguniform(rng, 0.1, 5))
-    return out * (axis.energy > -2 * axis.fwhm)
+    return out
 
 
 def _gap(axis, rng):
@@ -285,7 +286,7 @@ def _free(axis, rng):
         out *= 1 - np.exp(-np.maximum(axis.energy, 0) / (axis.fwhm * _loguniform(rng, 0.3, 3)))
     if rng.random() < 0.2:
         out = plural_scattering(axis, out * (axis.energy > 0), _loguniform(rng, 0.05, 1.5))
-    return out * (axis.energy > -3 * axis.fwhm)
+    return out
 
 
 def _featureless(axis, rng):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 # The newest last: it is the default.
-REGISTRY = {"lowloss-v1": "3cb02f5ba360cf62476c603500646066d854f8fd8a31a4d567e190760bdfaa5f"}
+REGISTRY = {"lowloss-v1": "a7454f2ba506cae3d8ef8ec00851e61473fcfe256a6fc8b509efedb7215d635e"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,8 @@ def load(name=None):
         return name
     if name is None:
         name = available()[-1]
+    if not isinstance(name, (str, Path)):
+        raise ValueError(f"model={name!r} must be a name, a path or a loaded model.")
     if name in REGISTRY:
         return _load_file(FOLDER / f"{name}.safetensors", name, REGISTRY[name])
     path = Path(name)

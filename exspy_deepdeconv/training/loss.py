@@ -47,16 +47,18 @@ def training_loss(answer, batch, guide=0.0):
     smooth_answer = frame.smooth(answer.inelastic, extra)
     smooth_truth = frame.smooth(truth, extra)
 
-    usual_error = _relative(smooth_answer, smooth_truth, loss_side, variance)
-    near_error = _relative(smooth_answer, smooth_truth, near, variance)
+    # What is left of the dark level belongs to the answer, but errors are relative to the losses.
+    losses, finest_losses = (x - batch["dark"][:, None] for x in (smooth_truth, truth))
+    usual_error = _relative(smooth_answer, smooth_truth, loss_side, variance, losses)
+    near_error = _relative(smooth_answer, smooth_truth, near, variance, losses)
     weak_error = _weak(smooth_answer, smooth_truth, loss_side, variance)
-    finest_error = _relative(answer.inelastic, truth, loss_side, variance)
+    finest_error = _relative(answer.inelastic, truth, loss_side, variance, finest_losses)
     finest_weak = _weak(answer.inelastic, truth, loss_side, variance)
     outside = frame.valid & ~loss_side
     elsewhere = _chi_square(smooth_answer, smooth_truth, outside, variance)
     peak = ((answer.elastic - elastic).abs() * frame.valid).sum(1) / elastic.sum(1)
     counts = (answer.elastic - elastic).mul(frame.valid).sum(1).abs() / elastic.sum(1)
-    tail = _relative(answer.elastic, elastic, loss_side, variance, smooth_truth)
+    tail = _relative(answer.elastic, elastic, loss_side, variance, losses)
     tail_weak = _weak(answer.elastic, elastic, loss_side, variance, smooth_truth)
 
     loss = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..physics import estimate_noise, find_zero_loss
+from ..physics import estimate_noise, prepare
 from ..simulate import SCENES, simulate
 
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
@@ -59,26 +59,31 @@ class SimulatedPairs:
 
     def _row(self, family, rng, channels):
         spectrum = simulate(_widened(SCENES[family], rng), rng, channels, measured=self.measured)
-        found = find_zero_loss(spectrum.counts)
+        counts, found, level = prepare(spectrum.counts)
         if np.isnan(found.position) or abs(found.position - spectrum.position) > spectrum.fwhm:
             return None  # as `deep_deconvolve` would refuse it
         has_psf = rng.random() < self.psf_share
-        return training_row(spectrum, found, _noisy_response(spectrum.psf, rng), has_psf)
+        psf = _noisy_response(spectrum.psf, rng)
+        return training_row(spectrum, counts, found, float(level), psf, has_psf)
 
 
-def training_row(spectrum, found, psf, has_psf):
-    """Inputs and targets of one simulated spectrum, divided by its peak height."""
-    noise = estimate_noise(spectrum.counts, found)
+def training_row(spectrum, counts, found, level, psf, has_psf):
+    """Inputs and targets of one simulated spectrum, divided by its peak height.
+
+    ``counts``, ``found`` and ``level`` are what `~exspy_deepdeconv.physics.prepare` made of it.
+    """
+    noise = estimate_noise(counts, found)
     height = float(found.height)
     finest = max(2.0, float(found.fwhm) / 16.0)
     return {
-        "counts": spectrum.counts / height,
+        "counts": counts / height,
         "position": found.position,
         "fwhm": found.fwhm,
         "gain": noise.gain / height,
         "floor": noise.floor / height**2,
         "elastic": spectrum.elastic / height,
-        "inelastic": spectrum.inelastic(finest) / height,
+        "inelastic": (spectrum.inelastic(finest) - level) / height,
+        "dark": (spectrum.dark - level) / height,
         "psf": psf,
         "has_psf": np.float32(has_psf),
     }

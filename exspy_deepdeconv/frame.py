@@ -19,7 +19,7 @@ class Frame:
     def __init__(self, position, channels):
         nearest = torch.floor(position + 0.5).long()  # torch.round would favour even channels
         self.channels = channels
-        self.size = _smooth_size(channels + BLOCK + PAD)
+        self.size = _smooth_size(max(channels + BLOCK + PAD, 8 * BLOCK))  # room for the dilations
         self.left = torch.remainder(-nearest, BLOCK)
         self.position = position + self.left
         index = torch.arange(self.size, device=position.device)

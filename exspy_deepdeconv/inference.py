@@ -183,7 +183,7 @@ def check_device(device):
 def _quick_and_quiet(device, model):
     """Denormals off around the forward passes (six times slower else), the user's state restored."""
     device = torch.device("cpu" if device is None else device)
-    before = torch.get_num_threads(), _flushes_denormals()
+    before = torch.get_num_threads(), flushes_denormals()
     torch.set_flush_denormal(True)
     try:
         with torch.inference_mode():
@@ -194,7 +194,7 @@ def _quick_and_quiet(device, model):
             torch.set_num_threads(before[0])
 
 
-def _flushes_denormals():
+def flushes_denormals():
     """Whether denormals are flushed now (torch has no getter)."""
     return float(torch.tensor([1e-310], dtype=torch.float64).mul(1.0)[0]) == 0.0
 

@@ -224,7 +224,7 @@ def _is_saturated(spectrum, fwhm, gain, floor):
     below = np.flatnonzero(spectrum[index:] < (1 - depth) * top)
     above = np.flatnonzero(spectrum[: index + 1] < (1 - depth) * top)
     run = (below[0] if below.size else 0) + (index - above[-1] if above.size else 0)
-    return depth < 0.05 and run > 4 * (1.2 * np.sqrt(depth) * fwhm + 1) + 2
+    return depth < 0.05 and run > 2 * (1.2 * np.sqrt(depth) * fwhm + 1) + 2
 
 
 def _has_spike(spectrum, fwhm, gain, floor):

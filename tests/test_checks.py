@@ -126,7 +126,7 @@ def test_intervals_are_not_guessed(make_signal, network):
 
 
 def test_model_of_another_kind(make_signal, network):
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="model=3 must be a name"):
         deconvolve(make_signal(), model=3)
     assert network.calls == []
 

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
@@ -86,4 +85,5 @@ def test_bundled_default():
     assert model.name == models.available()[-1] == "lowloss-v1"
     assert (models.FOLDER / "lowloss-v1.safetensors").stat().st_size < 8e6
     values = torch.cat([p.ravel() for p in model.network.parameters()])
-    assert torch.isfinite(values).all() and np.isclose(float(values.std()), 0, atol=1)
+    assert torch.isfinite(values).all()
+    assert 0.01 < float(values.std()) < 1

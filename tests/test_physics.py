@@ -14,6 +14,7 @@ from exspy_deepdeconv.physics import (
     parabola_vertex,
     smooth,
 )
+from exspy_deepdeconv.simulate import Detector
 
 
 @settings(max_examples=50, deadline=None)
@@ -123,3 +124,87 @@ def test_unusable_response(bad):
 def test_resolutions(fwhm, default, low, high):
     assert physics.default_resolution(fwhm) == pytest.approx(default)
     assert physics.resolution_range(fwhm) == pytest.approx((low, high))
+
+
+def test_noise_on_the_gain_side_is_not_the_zero_loss_peak():
+    rng = np.random.default_rng(5)
+    mean = 1e4 * gaussian(2048, 300.3, 40)
+    counts = rng.poisson(np.broadcast_to(mean, (30, 2048))) + 20 * rng.standard_normal((30, 2048))
+    assert (np.abs(find_zero_loss(counts).position - 300.3) < 10).all()
+
+
+def test_hot_channels_on_the_gain_side_are_not_the_zero_loss_peak():
+    spectrum = 1e6 * gaussian(512, 200, 10)
+    spectrum[100:102] = 0.3 * spectrum.max()
+    assert find_zero_loss(spectrum).position == pytest.approx(200, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "fwhm", "readout"),
+    [(1e3, 10, 3), (1e3, 60, 0), (1e4, 10, 20), (1e7, 3, 0), (1e7, 1.2, 0)],
+)
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_clean_spectra_are_not_flagged(counts, fwhm, readout, dtype):
+    rng = np.random.default_rng(6)
+    mean = np.minimum(counts * gaussian(1024, 300.0, fwhm), 6e4) + 5
+    mean = 6e4 / mean.max() * mean if counts == 1e7 else mean
+    data = rng.poisson(np.broadcast_to(mean, (40, 1024))) + readout * rng.standard_normal(
+        (40, 1024)
+    )
+    data = np.clip(data, 0, 65535).astype(dtype)
+    flags = physics.inspect(data).flags
+    assert (flags == 0).mean() > 0.97
+
+
+def test_spikes_and_plateaus_are_flagged_in_noise():
+    rng = np.random.default_rng(7)
+    mean = 1e6 * gaussian(512, 150, 10) + 3
+    spiky = rng.poisson(np.broadcast_to(mean, (20, 512))).astype(float)
+    spiky[:, 350] += 500
+    clipped = np.minimum(rng.poisson(np.broadcast_to(mean, (20, 512))), 4e4) * (
+        1 + 1e-3 * rng.standard_normal((20, 512))
+    )
+    assert (physics.inspect(spiky).flags == physics.SPIKE).all()
+    assert (physics.inspect(clipped).flags & physics.SATURATED > 0).all()
+
+
+@pytest.mark.parametrize("fwhm", [4.0, 8.0, 16.0])
+def test_correlated_noise_is_read_in_full(fwhm):
+    """Neighbours that share electrons hide most of their noise from second differences."""
+    rng = np.random.default_rng(8)
+    mean = np.full((10, 2048), 3000.0) + 1e6 * gaussian(2048, 300, fwhm)
+    counts = np.stack([Detector(spread_channels=2.0).record(m, rng) for m in mean])
+    true = np.var((counts - mean)[:, 600:])
+    noise = estimate_noise(counts, find_zero_loss(counts))
+    read = np.median(noise.variance(np.full((10, 1), 3000.0)))
+    assert 0.5 < read / true < 2.0
+
+
+@pytest.mark.parametrize("offset", [-2e-3, 3e-4, 3e-2, 1.0])
+def test_flat_offset_is_found(offset):
+    rng = np.random.default_rng(9)
+    mean = 1e6 * gaussian(1024, 300.2, 9.0) + 2e5 * gaussian(1024, 600, 100)
+    level = offset * mean.max()
+    seen = physics.inspect(rng.poisson(mean) + 3 * rng.standard_normal(1024) + level)
+    assert seen.level == pytest.approx(level, rel=0.1)
+    assert seen.zero_loss.fwhm == pytest.approx(9.0, rel=0.03)
+
+
+def test_tail_of_a_response_is_no_offset():
+    x = np.arange(1024) - 300.2
+    lorentzian = 1e7 * 4.5 / np.pi / (x**2 + 4.5**2)
+    assert physics.inspect(np.random.default_rng(0).poisson(lorentzian)).level == 0
+
+
+@pytest.mark.parametrize("fault", ["pedestal", "hot channel"])
+def test_measured_response_with_a_fault(fault):
+    measured = 1e6 * gaussian(1024, 300.4, 9.0)
+    if fault == "pedestal":
+        measured = measured + np.random.default_rng(0).poisson(np.full(1024, 500.0))
+    else:
+        measured[600] = 2 * measured.max()
+    centred = physics.centred_response(measured, 512)
+    core = centred[512 - 20 : 512 + 21]
+    assert core.argmax() == 20
+    if fault == "pedestal":
+        assert core.sum() == pytest.approx(1, abs=0.03)

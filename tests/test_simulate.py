@@ -99,6 +99,24 @@ def test_plural_scattering_of_a_single_line():
     assert peak == pytest.approx(40.0, abs=0.06)
 
 
+def test_plural_scattering_does_not_wrap():
+    """Orders beyond the end of the axis are gone, not back at its beginning."""
+    axis = EnergyAxis(np.arange(-20, 200, 0.05), 0.05, 0.5)
+    series = plural_scattering(axis, specimens.bell(axis, 180.0, 0.5, 1.0), 1.3)
+    assert series.sum() == pytest.approx(1.3, rel=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_family_gains_more_energy_than_heat_allows(family):
+    rng = np.random.default_rng(3)
+    x = np.arange(-200, 900.0)
+    for _ in range(20):
+        s = specimens.random_specimen(family, x, 1e-2, 8.0, 1.0, rng)
+        loss = np.interp(-x[x < 0], x, s)
+        bound = loss * np.exp(x[x < 0] * 1e-2 / (8.617e-5 * 1000)) * (1 + 1e-6)
+        assert (s[x < 0] <= bound + 1e-15).all()
+
+
 def test_drude_plasmon_has_its_energy_and_width():
     energy = np.arange(0.01, 40, 0.01)
     loss = specimens.drude_lorentz(energy, [(0.0, 15.0, 0.6)])

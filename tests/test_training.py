@@ -1,6 +1,11 @@
 """The pair generator and the loop, on a tiny network."""
 
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -91,6 +96,20 @@ def test_interrupted_run_ends_with_the_same_weights(tmp_path):
         train(every_step, tmp_path / "two", pairs=Interrupted(), config=TINY)
     resumed = train(PLAN, tmp_path / "two", pairs=PAIRS, config=TINY)
     assert unbroken.read_bytes() == resumed.read_bytes()
+
+
+def test_sigterm_writes_a_checkpoint(tmp_path):
+    """The whole process group is told to stop, workers included."""
+    command = [sys.executable, "-m", "exspy_deepdeconv.training.loop", "--folder", str(tmp_path),
+               "--steps", "100000", "--workers", "1", "--log-every", "1"]  # fmt: skip
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "log.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, words = process.communicate(timeout=120)
+    assert b"stopped at step" in words
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] >= 1
 
 
 def test_trained_model_loads_and_runs(tmp_path):

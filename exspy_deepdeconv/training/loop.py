@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..inference import flushes_denormals
 from ..instruments import read_response
 from ..models import save_model
 from ..network import Config, DeconvolutionNet, Spectra
@@ -76,6 +77,11 @@ class _Batches(torch.utils.data.Dataset):
         return {key: torch.from_numpy(value) for key, value in batch.items()}
 
 
+def _leave_sigterm_to_parent(_):
+    """A SIGTERM to the whole group must not kill the workers before the checkpoint is written."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def learning_rate(plan, step):
     """Linear warm-up, then half a cosine down to a fiftieth."""
     if step < plan.warmup:
@@ -114,7 +120,6 @@ def train(plan, folder, *, pairs=None, config=None, init=None, resume=True, name
     folder.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(plan.seed)
-    torch.set_flush_denormal(True)
     network = (DeconvolutionNet(config) if init is None else copy.deepcopy(init)).to(device)
     average = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=plan.weight_decay)
@@ -127,9 +132,12 @@ def train(plan, folder, *, pairs=None, config=None, init=None, resume=True, name
         batch_size=None,
         num_workers=plan.workers,
         prefetch_factor=4 if plan.workers else None,
+        worker_init_fn=_leave_sigterm_to_parent,
     )
     stop = []
     previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    flushing = flushes_denormals()
+    torch.set_flush_denormal(True)  # a network on a CPU is several times slower with denormals
     saved = shown = time.monotonic()
     sums = {}
     try:
@@ -148,6 +156,7 @@ def train(plan, folder, *, pairs=None, config=None, init=None, resume=True, name
                 raise SystemExit(f"stopped at step {state.step}; run again to go on")
     finally:
         signal.signal(signal.SIGTERM, previous)
+        torch.set_flush_denormal(flushing)
     state.save()
     return save_model(
         average, folder / f"{name}.safetensors", name=name, provenance={"plan": asdict(plan)}

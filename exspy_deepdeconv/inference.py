@@ -14,6 +14,7 @@ from .physics import NOT_FINITE
 
 # Spectra times channels in one forward pass: small enough for the processor's caches.
 CHANNELS_PER_BATCH = 32 * 1024
+BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
 CONSERVE_WITHIN = 0.05  # larger differences in counts have another cause and are left alone
 
 
@@ -228,7 +229,7 @@ def _estimate(network, device, seen, good, psf, resolution, zero_loss):
     if psf is not None:
         # As long as the frame's half axis can hold.
         centred = physics.centred_response(psf, counts.shape[-1] + BLOCK + PAD)
-        spectra.psf = tensor(np.broadcast_to(centred, (len(counts), centred.shape[-1])))
+        spectra.psf = tensor(_broadened(centred, seen.zero_loss.fwhm[good]))
         spectra.has_psf = torch.ones(len(counts), device=device)
     answer = network(spectra)
     frame = answer.frame
@@ -243,6 +244,32 @@ def _estimate(network, device, seen, good, psf, resolution, zero_loss):
     # A flat offset stays in the answer, unless it is negative: the answer never is.
     level = np.maximum(seen.level[good], 0)[:, None]
     return (estimate * (factor * height)[:, None] + level).astype(np.float32)
+
+
+def _broadened(responses, fwhm):
+    """Responses no narrower than the zero-loss peaks that they are to explain.
+
+    Drift and charging broaden the peak on the specimen; a vacuum response that is narrower would
+    leave the difference as a false loss (and gain) beside the zero-loss peak.
+
+    Parameters
+    ----------
+    responses : numpy.ndarray
+        Unit area, ``(1 or batch, 2 n)``.
+    fwhm : numpy.ndarray
+        Zero-loss widths in channels, ``(batch,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(batch, 2 n)``.
+    """
+    top = np.argmax(responses, axis=-1)
+    widths = np.broadcast_to(physics.half_height_width(responses, top), fwhm.shape)
+    out = np.array(np.broadcast_to(responses, (fwhm.size, responses.shape[-1])))
+    for row in np.flatnonzero(fwhm > BROADER_THAN * widths):
+        out[row] = physics.smooth(out[row], np.sqrt(fwhm[row] ** 2 - widths[row] ** 2))
+    return out
 
 
 def _conserving_factor(measured, estimated, complete):

@@ -39,7 +39,8 @@ def deep_deconvolve(
     psf : EELSSpectrum, optional
         A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
         length and area are free; its maximum is its energy zero. Either one for all spectra or
-        one for each (same navigation shape). By default it is estimated from the data.
+        one for each (same navigation shape). One that is narrower than a zero-loss peak (drift,
+        charging) is broadened to its width. By default it is estimated from the data.
     model : str, path or model object, optional
         Name of a bundled model (see ``exspy_deepdeconv.models.available()``), path of a weights
         file or what ``exspy_deepdeconv.models.load()`` returns. The default is the newest bundled

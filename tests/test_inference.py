@@ -166,6 +166,14 @@ def test_measured_response():
                                atol=1e-5 * each.max())  # fmt: skip
 
 
+def test_response_narrower_than_the_peak_makes_no_losses():
+    rng = np.random.default_rng(1)
+    counts = rng.poisson(1e6 * gaussian(512, 150.3, 11.0) + 2.0).astype(float)
+    narrow = 1e6 * gaussian(512, 256.0, 10.0)
+    rest = deconvolve(counts, DISPERSION, psf=narrow, resolution=0.03, zero_loss=False)
+    assert rest[165:].sum() - 2.0 * 347 < 2e-3 * counts.sum()
+
+
 def test_user_state_is_left_alone():
     deconvolve(low_loss(), DISPERSION)
     assert float(torch.tensor([1e-310], dtype=torch.float64).mul(1.0)[0]) > 0

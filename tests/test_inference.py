@@ -185,6 +185,7 @@ def test_user_state_is_left_alone():
     [
         ({"spectra": np.ones(32)}, "at least 64 channels"),
         ({"spectra": np.ones(256, complex)}, "real numbers"),
+        ({"spectra": np.ones((0, 256))}, "hold nothing"),
         ({"spectra": np.zeros(256)}, "has a zero-loss peak"),
         ({"dispersion": 0.0}, "dispersion"),
         ({"resolution": 0.5}, "resolution=0.5 eV is out of range"),

@@ -33,8 +33,7 @@ def random_response(grid, fwhm, spread_channels, rng, measured=()):
     """
     distance = _wrapped_distance(grid) / fwhm  # in units of the width, negative side included
     # The same draw once more on a stretched axis: what was drawn is not exactly one unit wide.
-    seed = rng.integers(2**63)
-    draw = _core_maker(rng, measured)
+    draw, seed = _one_peak(distance, rng, measured)
     core = draw(distance, np.random.default_rng(seed))
     stretch = _full_width(core) / (fwhm * grid.oversampling)
     core = draw(distance * stretch, np.random.default_rng(seed))
@@ -45,6 +44,16 @@ def random_response(grid, fwhm, spread_channels, rng, measured=()):
     # Integration over a detector channel is part of what a zero-loss peak shows.
     core = np.maximum(_boxed(core, grid.oversampling), 0)
     return core / core.sum()
+
+
+def _one_peak(distance, rng, measured):
+    """Draw until what is above half the height is in one piece: two peaks are no zero-loss peak."""
+    while True:
+        seed, draw = rng.integers(2**63), _core_maker(rng, measured)
+        core = draw(distance, np.random.default_rng(seed))
+        above = np.roll(core > 0.5 * core.max(), core.size // 2)
+        if np.count_nonzero(np.diff(above.astype(int)) == 1) <= 1:
+            return draw, seed
 
 
 def _core_maker(rng, measured):

@@ -238,6 +238,15 @@ def test_responses_are_read_from_files(tmp_path):
         read_response(tmp_path / "c.csv")
 
 
+def test_zero_loss_peaks_have_one_top():
+    rng = np.random.default_rng(4)
+    for _ in range(150):
+        grid = grid_for(512, 6.0)
+        response = random_response(grid, 6.0, 0.0, rng)
+        above = np.roll(response > 0.5 * response.max(), 200)
+        assert np.count_nonzero(np.diff(above.astype(int)) == 1) == 1
+
+
 def test_redraw_keeps_specimen_and_response():
     rng = np.random.default_rng(1)
     s = simulate("bulk", rng, 1024)

@@ -14,12 +14,12 @@ from ..simulate import SCENES, simulate
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn.
 FAMILY_SHARE = {
-    "vibrational": 0.24,
-    "plasmonic": 0.13,
-    "gap": 0.12,
-    "doublet": 0.30,
-    "bulk": 0.10,
-    "free": 0.09,
+    "vibrational": 0.25,
+    "plasmonic": 0.10,
+    "gap": 0.09,
+    "doublet": 0.38,
+    "bulk": 0.08,
+    "free": 0.08,
     "featureless": 0.02,
 }
 

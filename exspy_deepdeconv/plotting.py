@@ -160,12 +160,12 @@ def plot_map_comparison(signals, window, *, place, title=""):
     matplotlib.figure.Figure
     """
     low, high = window
-    fig = plt.figure(figsize=(10, 6.4), layout="constrained")
+    fig = plt.figure(figsize=(3.3 * max(len(signals), 3), 6.4), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=(1.1, 1))
     wide, close = top.subplots(1, 2)
     spectra = {label: signal.inav[place] for label, signal in signals.items()}
     plot_spectra(spectra, wide)
-    reach = (low - 0.3 * (high - low), high + 4 * (high - low))
+    reach = (low - 2 * (high - low), high + 2 * (high - low))
     plot_spectra(spectra, close, energy_range=reach, log=False)
     close.get_legend().remove()
     close.axvspan(low, high, color="0.9", zorder=0)

@@ -123,6 +123,13 @@ def test_trained_model_loads_and_runs(tmp_path):
     assert np.isfinite(deconvolve(counts, 0.01, model=path)).all()
 
 
+def test_training_goes_on_from_a_saved_model(tmp_path):
+    start = models.load(train(PLAN, tmp_path / "one", pairs=PAIRS, config=TINY)).network
+    again = models.load(train(PLAN, tmp_path / "two", pairs=PAIRS, init=start)).network
+    before, after = (torch.cat([p.ravel() for p in n.parameters()]) for n in (start, again))
+    assert 0 < float((after - before).abs().max()) < 0.1
+
+
 def test_log_is_written(tmp_path):
     train(Plan(**(PLAN.__dict__ | {"log_every": 2})), tmp_path, pairs=PAIRS, config=TINY)
     with open(tmp_path / "log.csv") as file:

@@ -121,6 +121,7 @@ def train(plan, folder, *, pairs=None, config=None, init=None, resume=True, name
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(plan.seed)
     network = (DeconvolutionNet(config) if init is None else copy.deepcopy(init)).to(device)
+    network.requires_grad_(True).train()  # a loaded model is frozen
     average = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=plan.weight_decay)
     state = _State(network, average, optimiser, folder / "checkpoint.pt")

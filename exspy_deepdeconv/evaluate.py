@@ -35,7 +35,7 @@ class Errors:
     sqrt: float
 
 
-def errors(estimate, simulation, resolution):
+def errors(estimate, simulation, resolution, shift=True):
     """Score an estimate of ``simulation.truth(resolution)`` (arrays of ``channels``).
 
     Parameters
@@ -46,6 +46,8 @@ def errors(estimate, simulation, resolution):
         Holds the truth.
     resolution : float
         FWHM in channels of the Gaussian through which both are seen.
+    shift : bool
+        Whether to look for the best rigid shift first.
 
     Returns
     -------
@@ -55,7 +57,9 @@ def errors(estimate, simulation, resolution):
     inelastic = simulation.inelastic(resolution) - simulation.dark
     start = int(np.ceil(simulation.position + simulation.fwhm))
     stop = int(np.ceil(simulation.position + 5 * simulation.fwhm))
-    estimate = _best_shift(np.asarray(estimate, float), truth, start)
+    estimate = np.asarray(estimate, float)
+    if shift:
+        estimate = _best_shift(estimate, truth, start)
     root, root_truth = np.sqrt(np.maximum(estimate, 0)), np.sqrt(np.maximum(truth, 0))
 
     def relative(error, reference, where):
@@ -85,42 +89,18 @@ def oracle_richardson_lucy(simulation, resolution):
     Errors
         Each error at its own best iteration count and smoothing.
     """
-    best = Errors(np.inf, np.inf, np.inf)
-    truth = simulation.truth(resolution)
-    start = int(np.ceil(simulation.position + simulation.fwhm))
-    raw = {}
     counts = simulation.counts - simulation.dark
-    for number, estimate in zip(
-        RL_ITERATIONS,
-        richardson_lucy_iterates(counts, simulation.psf, RL_ITERATIONS),
-        strict=True,
-    ):
-        for factor in EXTRA_SMOOTHING:
-            seen = smooth(estimate, factor * resolution) + simulation.dark
-            raw[number, factor] = (np.sum((seen - truth)[start:] ** 2), seen)
-    # The exact shift is costly: score the promising ones only, and every unsmoothed one.
-    order = sorted(raw, key=lambda key: raw[key][0])[:4]
-    for key in order:
-        score = errors(raw[key][1], simulation, resolution)
-        best = Errors(*(min(getattr(best, n), getattr(score, n)) for n in ("loss", "near", "sqrt")))
-    for number, factor in raw:
-        if factor in (0.0, 0.75, 1.5):
-            best = _with_roots(best, raw[number, factor][1], simulation, resolution)
-    return best
-
-
-def _with_roots(best, estimate, simulation, resolution):
-    """Let the near and square-root errors choose an iteration count of their own."""
-    truth = simulation.truth(resolution)
-    inelastic = simulation.inelastic(resolution) - simulation.dark
-    start = int(np.ceil(simulation.position + simulation.fwhm))
-    stop = int(np.ceil(simulation.position + 5 * simulation.fwhm))
-    near = np.linalg.norm((estimate - truth)[start:stop])
-    near /= max(np.linalg.norm(inelastic[start:stop]), 1e-300)
-    root = np.sqrt(np.maximum(estimate, 0)) - np.sqrt(np.maximum(truth, 0))
-    root = np.linalg.norm(root[start:])
-    root /= max(np.linalg.norm(np.sqrt(np.maximum(inelastic[start:], 0))), 1e-300)
-    return Errors(best.loss, min(best.near, near), min(best.sqrt, root))
+    seen = [
+        smooth(estimate, factor * resolution) + simulation.dark
+        for estimate in richardson_lucy_iterates(counts, simulation.psf, RL_ITERATIONS)
+        for factor in EXTRA_SMOOTHING
+    ]
+    scores = [errors(estimate, simulation, resolution, shift=False) for estimate in seen]
+    # The best shift is costly to find: it is looked for where an error is smallest without it.
+    for name in ("loss", "near", "sqrt"):
+        order = np.argsort([getattr(score, name) for score in scores[: len(seen)]])
+        scores += [errors(seen[number], simulation, resolution) for number in order[:4]]
+    return Errors(*(min(getattr(s, name) for s in scores) for name in ("loss", "near", "sqrt")))
 
 
 def raw_errors(simulation, resolution):

@@ -140,8 +140,8 @@ def _find_one(spectrum):
     used = smooth(spectrum, taken_off) if taken_off else spectrum
     reach = int(rough_width / 2) + 1
     low = max(index - reach, 0)
-    index = low + int(np.argmax(shared[low : index + reach + 1] if not taken_off
-                                else used[low : index + reach + 1]))  # fmt: skip
+    searched = used if taken_off else shared
+    index = low + int(np.argmax(searched[low : index + reach + 1]))
     if not 0 < index < spectrum.size - 1 or not used[index] > 5 * _difference_scatter(used):
         return np.nan, np.nan, np.nan
     width = float(half_height_width(used, np.asarray(index)))

@@ -72,7 +72,6 @@ class _Batches(torch.utils.data.Dataset):
         return self.stop - self.start
 
     def __getitem__(self, index):
-        torch.set_num_threads(1)
         batch = self.pairs.batch(self.start + index)
         return {key: torch.from_numpy(value) for key, value in batch.items()}
 

@@ -1,9 +1,9 @@
 """What the network is trained to minimise.
 
 The network answers with the inelastic spectrum at the finest resolution; it is judged there and
-at a quarter of the zero-loss width. Errors are squared and weighted by quantities that do not
-depend on the truth of the channel they weigh, so the answer tends to the posterior mean; the
-logarithm per spectrum lets clean and noisy spectra count alike.
+at a quarter of the zero-loss width. Errors are squared, so the answer tends to the posterior mean,
+though not exactly: the logarithm per spectrum, which lets clean and noisy spectra count alike, and
+the truth's half of the weights for weak features pull it towards likelier and lower values.
 """
 
 import torch

@@ -37,7 +37,10 @@ class Config:
     Attributes
     ----------
     response_width, estimate_width : tuple of int
-        Channels of the seven levels of the two U-Nets.
+        Channels of the six levels of the two U-Nets.
+    fold : int
+        Neighbouring samples that enter a U-Net side by side, as channels: its finest level works
+        on a grid coarser by this factor, at no loss of detail.
     kernel : int
         Length of their convolutions.
     iterates : tuple of int
@@ -46,8 +49,9 @@ class Config:
         Regularisation of the Wiener estimates (the response's transfer function is 1 at 0).
     """
 
-    response_width: tuple = (16, 24, 32, 40, 48, 64, 96)
-    estimate_width: tuple = (16, 24, 32, 48, 64, 96, 128)
+    response_width: tuple = (24, 32, 48, 64, 96, 128)
+    estimate_width: tuple = (24, 32, 48, 64, 96, 128)
+    fold: int = 2
     kernel: int = 5
     iterates: tuple = (2, 5, 10, 24)
     damping: tuple = (3e-2, 1e-3)
@@ -94,6 +98,11 @@ def finest_resolution(fwhm):
     return torch.clamp(fwhm / 16.0, min=2.0)
 
 
+def usual_resolution(fwhm):
+    """A quarter of the zero-loss width, never under 2 channels (channels, FWHM)."""
+    return torch.clamp(fwhm / 4.0, min=2.0)
+
+
 class Circular(nn.Conv1d):
     """Convolution on a circle: the frame has no ends, so the network must see none."""
 
@@ -130,24 +139,27 @@ class UNet(nn.Module):
         Channels of each level, the finest first.
     kernel : int
         Length of the convolutions.
+    fold : int
+        Neighbouring samples that are taken in, and given out, side by side as channels.
     """
 
-    def __init__(self, inputs, outputs, widths, kernel):
+    def __init__(self, inputs, outputs, widths, kernel, fold=1):
         super().__init__()
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.stem = Circular(inputs, widths[0], kernel)
+        self.fold = fold
+        self.stem = Circular(inputs * fold, widths[0], kernel)
         self.encode = nn.ModuleList(Residual(w, kernel) for w in widths[:-1])
         self.down = nn.ModuleList(Circular(a, b, 4, stride=2) for a, b in pairs)
         self.bottom = nn.Sequential(*(Residual(widths[-1], 3, d) for d in (1, 2, 4, 1)))
         self.up = nn.ModuleList(nn.ConvTranspose1d(b, a, 2, stride=2) for a, b in pairs)
         self.decode = nn.ModuleList(Residual(w, kernel) for w in widths[:-1])
-        self.head = nn.Conv1d(widths[0], outputs, 1)
+        self.head = nn.Conv1d(widths[0], outputs * fold, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x):
-        """``(batch, inputs, size)`` to ``(batch, outputs, size)`` and the last hidden features."""
-        h = self.stem(x)
+        """``(batch, inputs, size)`` to ``(batch, outputs, size)``."""
+        h = self.stem(self._folded(x))
         skips = []
         for encode, down in zip(self.encode, self.down, strict=True):
             h = encode(h)
@@ -156,7 +168,17 @@ class UNet(nn.Module):
         h = self.bottom(h)
         for level in reversed(range(len(skips))):
             h = self.decode[level](self.up[level](h) + skips[level])
-        return self.head(h), h
+        return self._unfolded(self.head(h))
+
+    def _folded(self, x):
+        batch, channels, size = x.shape
+        x = x.reshape(batch, channels, size // self.fold, self.fold).transpose(2, 3)
+        return x.reshape(batch, channels * self.fold, size // self.fold)
+
+    def _unfolded(self, x):
+        batch, channels, size = x.shape
+        x = x.reshape(batch, channels // self.fold, self.fold, size).transpose(2, 3)
+        return x.reshape(batch, channels // self.fold, size * self.fold)
 
 
 @dataclass
@@ -171,11 +193,15 @@ class Answer:
         Elastic peak I0 p, ``(batch, size)``.
     elastic_counts : torch.Tensor
         I0, ``(batch,)``.
+    spread : torch.Tensor
+        Expected size of the error of ``inelastic``, and of the same smoothed to `usual_resolution`,
+        ``(batch, 2, size)``. Not calibrated.
     """
 
     inelastic: torch.Tensor
     elastic: torch.Tensor
     elastic_counts: torch.Tensor
+    spread: torch.Tensor
     frame: Frame
 
 
@@ -185,11 +211,9 @@ class DeconvolutionNet(nn.Module):
     def __init__(self, config=None):
         super().__init__()
         self.config = config = Config() if config is None else config
-        self.response = UNet(N_RESPONSE_FEATURES, 1, config.response_width, config.kernel)
-        self.shared = nn.Conv1d(config.response_width[0], N_SHARED, 1)
-        self.estimate = UNet(
-            N_ESTIMATE_FEATURES + N_SHARED, 1, config.estimate_width, config.kernel
-        )
+        kernel, fold = config.kernel, config.fold
+        self.response = UNet(N_RESPONSE_FEATURES, 1 + N_SHARED, config.response_width, kernel, fold)
+        self.estimate = UNet(N_ESTIMATE_FEATURES + N_SHARED, 3, config.estimate_width, kernel, fold)
 
     def forward(self, spectra):
         """Run all three steps.
@@ -205,24 +229,24 @@ class DeconvolutionNet(nn.Module):
         """
         frame = Frame(spectra.position, spectra.counts.shape[1])
         view = View(spectra, frame)
-        correction, hidden = self.response(view.response_features())
+        said = self.response(view.response_features())
         # What of the peak lies outside the window is not seen: its flank is continued.
-        elastic = frame.fade(view.level * _factor(correction), spectra.fwhm / 3)
+        elastic = frame.fade(view.level * _factor(said[:, 0]), spectra.fwhm / 3)
         found = elastic.detach().float()
         elastic_counts = elastic.sum(1)
         with torch.no_grad():
             used = known_response(spectra, view, found)
             classical = classical_estimates(view, *used, self.config)
         features = view.estimate_features(classical, *used[:1])
-        features = torch.cat([features, self.shared(hidden)], 1)
-        correction, _ = self.estimate(features)
+        corrections = self.estimate(torch.cat([features, said[:, 1:]], 1))
         base = classical.iterates[BASE] + classical.softening
-        inelastic = base * _factor(correction)
+        inelastic = base * _factor(corrections[:, 0])
+        spread = 0.1 * base[:, None] * _factor(corrections[:, 1:])
         if spectra.has_psf is not None:
             elastic_counts = torch.where(spectra.has_psf > 0, used[0].sum(1), elastic_counts)
-        return Answer(inelastic, elastic, elastic_counts, frame)
+        return Answer(inelastic, elastic, elastic_counts, spread, frame)
 
 
 def _factor(correction):
     """Positive factor of a head's output: exponential, bent softly at exp(+-12)."""
-    return torch.exp(12 * torch.tanh(correction[:, 0].float() / 12))
+    return torch.exp(12 * torch.tanh(correction.float() / 12))

@@ -22,8 +22,10 @@ class View:
         self.fwhm = spectra.fwhm
         self.has_psf = spectra.has_psf
         self.gain = spectra.gain[:, None]
-        # Float32 transforms resolve no more than this, whatever the noise.
-        self.floor = spectra.floor[:, None].clamp(min=DYNAMIC_RANGE**2)
+        # Float32 transforms resolve no more than this, whatever the noise; and a single electron
+        # more or less never means much.
+        floor = torch.maximum(spectra.floor[:, None], (0.3 * self.gain) ** 2)
+        self.floor = floor.clamp(min=DYNAMIC_RANGE**2)
         self.y = frame.put(spectra.counts)
         self.fine = frame.smooth(self.y, spectra.fwhm / 4)
         self.coarse = frame.smooth(self.y, spectra.fwhm * 1.5)

@@ -8,7 +8,7 @@ the truth's half of the weights for weak features pull it towards likelier and l
 
 import torch
 
-from ..network import finest_resolution
+from ..network import finest_resolution, usual_resolution
 
 LIN_FLOOR = 1e-5  # squared relative error below which nothing is gained any more
 
@@ -42,7 +42,7 @@ def training_loss(answer, batch, guide=0.0):
     variance = batch["gain"][:, None] * total + batch["floor"][:, None]
 
     finest = finest_resolution(batch["fwhm"])
-    usual = torch.clamp(batch["fwhm"] / 4, min=2.0)
+    usual = usual_resolution(batch["fwhm"])
     extra = torch.sqrt((usual**2 - finest**2).clamp(min=0))
     smooth_answer = frame.smooth(answer.inelastic, extra)
     smooth_truth = frame.smooth(truth, extra)
@@ -73,6 +73,8 @@ def training_loss(answer, batch, guide=0.0):
         + 0.25 * torch.log(peak + 1e-3)
         + 0.1 * torch.log(counts + 1e-3)
     )
+    missed = torch.stack([answer.inelastic - truth, smooth_answer - smooth_truth], 1)
+    loss = loss + 0.05 * _surprise(missed.detach().abs(), answer.spread, loss_side, variance)
     if guide > 0:
         loss = loss + guide * _log_distance(smooth_answer, smooth_truth, loss_side, variance)
     parts = {
@@ -111,6 +113,13 @@ def _log_distance(answer, truth, where, variance):
     level = 0.1 * variance.sqrt()
     ratio = (answer.clamp(min=0) + level) / (truth.clamp(min=0) + level)
     return (ratio.log().abs() * where).sum(1) / where.sum(1).clamp(min=1)
+
+
+def _surprise(error, spread, where, variance):
+    """Negative log-likelihood of errors from a two-sided exponential distribution, both widths."""
+    scale = spread + 1e-3 * variance.sqrt()[:, None]
+    surprise = torch.log(scale) - 0.5 * torch.log(variance)[:, None] + error / scale
+    return (surprise.clamp(max=50) * where[:, None]).sum((1, 2)) / where.sum(1).clamp(min=1)
 
 
 def _chi_square(answer, truth, where, variance):

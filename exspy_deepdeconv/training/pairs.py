@@ -14,11 +14,11 @@ from ..simulate import SCENES, simulate
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn.
 FAMILY_SHARE = {
-    "vibrational": 0.25,
-    "plasmonic": 0.10,
-    "gap": 0.09,
-    "doublet": 0.38,
-    "bulk": 0.08,
+    "vibrational": 0.28,
+    "plasmonic": 0.11,
+    "gap": 0.10,
+    "doublet": 0.32,
+    "bulk": 0.09,
     "free": 0.08,
     "featureless": 0.02,
 }
@@ -56,7 +56,10 @@ class SimulatedPairs:
             row = self._row(family, rng, channels)
             if row is not None:
                 rows.append(row)
-        return {key: np.stack([row[key] for row in rows]).astype(np.float32) for key in rows[0]}
+        batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+        noise = estimate_noise(batch["counts"])
+        batch |= {"gain": noise.gain, "floor": noise.floor}
+        return {key: value.astype(np.float32) for key, value in batch.items()}
 
     def _row(self, family, rng, channels):
         spectrum = simulate(_widened(SCENES[family], rng), rng, channels, measured=self.measured)
@@ -69,19 +72,16 @@ class SimulatedPairs:
 
 
 def training_row(spectrum, counts, found, level, psf, has_psf):
-    """Inputs and targets of one simulated spectrum, divided by its peak height.
+    """Inputs (but for the noise) and targets of one spectrum, divided by its peak height.
 
     ``counts``, ``found`` and ``level`` are what `~exspy_deepdeconv.physics.prepare` made of it.
     """
-    noise = estimate_noise(counts, found)
     height = float(found.height)
     finest = max(2.0, float(found.fwhm) / 16.0)
     return {
         "counts": counts / height,
         "position": found.position,
         "fwhm": found.fwhm,
-        "gain": noise.gain / height,
-        "floor": noise.floor / height**2,
         "elastic": spectrum.elastic / height,
         "inelastic": (spectrum.inelastic(finest) - level) / height,
         "dark": (spectrum.dark - level) / height,

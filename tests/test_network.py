@@ -33,17 +33,25 @@ def test_frame_joins_the_ends():
     assert (framed - framed.roll(1)).abs().max() < 0.1
 
 
-def test_unet_is_equivariant_on_the_circle():
+@pytest.mark.parametrize(("fold", "levels"), [(1, 7), (2, 6), (4, 5)])
+def test_unet_is_equivariant_on_the_circle(fold, levels):
     torch.manual_seed(0)
-    net = UNet(3, 2, (8, 8, 12, 12, 16, 16, 16), 5).double()
+    net = UNet(3, 2, (8, 8, 12, 12, 16, 16, 16)[:levels], 5, fold).double()
     torch.nn.init.normal_(net.head.weight)
     x = torch.rand(1, 3, 512, dtype=torch.float64)
-    moved = net(x.roll(128, -1))[0]
-    torch.testing.assert_close(moved, net(x)[0].roll(128, -1))
+    moved = net(x.roll(128, -1))
+    assert moved.shape == (1, 2, 512) and moved.std() > 0
+    torch.testing.assert_close(moved, net(x).roll(128, -1))
+
+
+def test_folding_keeps_samples_in_their_place():
+    net = UNet(2, 2, (4, 4), 3, fold=4)
+    x = torch.arange(2 * 2 * 16.0).reshape(2, 2, 16)
+    torch.testing.assert_close(net._unfolded(net._folded(x)), x)
 
 
 def test_config_round_trip():
-    config = Config(estimate_width=(8, 8, 8, 8, 8, 8, 8), damping=(0.1, 0.2))
+    config = Config(estimate_width=(8, 8, 8, 8, 8, 8), damping=(0.1, 0.2))
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 

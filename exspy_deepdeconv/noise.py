@@ -4,107 +4,217 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FAINT_CORRELATION = 1.5  # a smaller excess of the variance at wide strides is scatter
+SEGMENTS = 32
+SHORTEST_SEGMENT = 16
+DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # a blurred spectrum hardly feels fourth differences
+WIDE_STRIDE = 4  # channels; farther apart, neighbours' noise is taken to be independent
+CORRELATED = 1.5  # a smaller excess of the variance at the wide stride is scatter
+INFLATED, DEFLATED = 4.0, 12.0  # largest cost of one segment above and below the line
+DOUBTFUL = 2.0  # more than half of the segments this far above their line: no straight line
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise variance ``gain * counts + floor`` of each spectrum (navigation shape)."""
+    """Noise variance ``gain * counts + floor`` of each spectrum (navigation shape).
+
+    Attributes
+    ----------
+    gain, floor : numpy.ndarray
+        In data units and their square.
+    correlation : numpy.ndarray
+        Correlation coefficient of the noise of neighbouring channels; 0 for white noise.
+    """
 
     gain: np.ndarray
     floor: np.ndarray
+    correlation: np.ndarray = 0.0
 
     def variance(self, counts):
         """Variance expected in channels that hold ``counts`` (shape ``(..., channels)``)."""
         return self.gain[..., None] * np.maximum(counts, 0) + self.floor[..., None]
 
 
-def estimate_noise(spectra, zero_loss, groups=12):
+def estimate_noise(spectra, zero_loss=None):
     """Read the noise from the spectra: variance = gain x counts + floor.
 
     What a data unit is worth in electrons is unknown (detector gain, summed or averaged frames),
     so both numbers are read from fourth differences, which a blurred spectrum hardly feels. Their
-    stride grows with the zero-loss width, so that noise correlated between neighbouring channels
-    is not mistaken for little noise. Channels are grouped by intensity and a straight line is
-    fitted to the variances of the groups; groups inflated by structure pull little.
+    mean squares over segments of the spectrum are laid on a straight line over the segments' mean
+    counts. Structure only ever inflates a segment, so those above the line pull little and those
+    below it much. Noise that neighbouring channels share hides from differences of neighbours:
+    where differences at a stride of four channels show clearly more of it, they are believed.
 
     Parameters
     ----------
     spectra : numpy.ndarray
-        Counts, shape ``(..., channels)``.
-    zero_loss : ZeroLoss
-        As found by `find_zero_loss`.
-    groups : int
-        Number of intensity groups.
+        Counts without their flat offset, shape ``(..., channels)``.
+    zero_loss : ZeroLoss, optional
+        Not needed; taken for the sake of callers that have it.
 
     Returns
     -------
     Noise
-        Always finite and positive.
+        Always finite; gain and floor are positive.
+
+    Notes
+    -----
+    The correlation is that of white noise blurred by a Gaussian (a detector's point spread).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import estimate_noise
+    >>> level = 1e3 * (2 + np.sin(np.arange(1024) / 100))
+    >>> counts = 3.0 * np.random.default_rng(0).poisson(level)
+    >>> bool(2.5 < estimate_noise(counts).gain < 3.5)
+    True
     """
     data = np.asarray(spectra, np.float64)
     flat = data.reshape(-1, data.shape[-1])
-    fwhm = np.nan_to_num(zero_loss.fwhm.reshape(-1), nan=8.0)
-    gain, floor = np.empty((2, flat.shape[0]))
-    for row, (spectrum, width) in enumerate(zip(flat, fwhm, strict=True)):
-        gain[row], floor[row] = _noise_of_one(spectrum, width, groups)
-    return Noise(gain.reshape(data.shape[:-1]), floor.reshape(data.shape[:-1]))
+    top = np.maximum(flat.max(axis=-1, initial=0.0), 0)
+    usable = top > 1e-100
+    scaled = flat / np.where(usable, top, 1.0)[:, None]
+    gain, floor, correlation = _noise_of_scaled(scaled)
+    # Nothing but zeros: any scale will do. Noise-free data still need a positive one.
+    gain = np.where(usable, np.maximum(gain, 1e-9) * top, 1.0)
+    floor = np.where(usable, np.maximum(floor, 1e-18) * top**2, 1.0)
+    shape = data.shape[:-1]
+    floor = np.maximum(floor, (0.05 * gain) ** 2)
+    return Noise(gain.reshape(shape), floor.reshape(shape), correlation.reshape(shape))
 
 
-def _noise_of_one(spectrum, fwhm, groups):
-    top = float(spectrum.max())
-    if not top > 1e-100:
-        return 1.0, 1.0  # nothing but zeros: any scale will do
-    step = int(np.clip(round(fwhm / 8), 1, 4))
-    counts, variance = _grouped_variance(spectrum, step, groups)
-    variance = variance * _hidden_by_correlation(spectrum, step, variance, groups)
-    gain, floor = _fit_line(np.maximum(counts, 0), np.maximum(variance, 1e-18 * top**2))
-    # Noise-free data still need a positive scale.
-    gain = max(gain, 1e-9 * top)
-    return gain, max(floor, (0.3 * gain) ** 2)
+def _noise_of_scaled(spectra):
+    """Gain, floor and correlation of spectra whose maximum is 1, ``(batch, channels)``."""
+    near = _Segments.of(spectra, 1)
+    gain, floor = _straight_line(near)
+    excess = near.variance / near.line(gain, floor)
+    # An offset that was not taken off bends the line: then all are scaled up.
+    bent = np.median(excess, axis=-1)
+    gain, floor = (x * np.where(bent > DOUBTFUL, bent, 1.0) for x in (gain, floor))
+
+    wide = _Segments.of(spectra, WIDE_STRIDE)
+    wide_gain, wide_floor = _straight_line(wide)
+    line = wide.line(wide_gain, wide_floor)
+    plain = wide.cost(wide_gain, wide_floor) < INFLATED
+    ratio = np.where(plain, line / wide.line(gain, floor), np.nan)
+    ratio[~plain.any(axis=-1)] = 1.0
+    ratio = np.nanmedian(ratio, axis=-1)
+    correlated = ratio > CORRELATED
+    neighbours, hidden = _blurred_white_noise(ratio)
+    gain = np.where(correlated, wide_gain / hidden, gain)
+    floor = np.where(correlated, wide_floor / hidden, floor)
+    return gain, floor, np.where(correlated, neighbours, 0.0)
 
 
-def _grouped_variance(spectrum, step, groups):
-    """Mean counts and noise variance of groups of channels of about the same intensity."""
-    s = [spectrum[i * step : spectrum.size - (4 - i) * step] for i in range(5)]
-    difference = np.abs(s[0] - 4 * s[1] + 6 * s[2] - 4 * s[3] + s[4]) / np.sqrt(70.0)
-    level = (s[0] + s[1] + s[2] + s[3] + s[4]) / 5
-    # Rounded, and sorted stably: how equal counts are grouped must not hang on rounding errors.
-    order = np.argsort(np.round(level / max(np.abs(spectrum).max(), 1e-300), 9), kind="stable")
-    size = order.size // groups
-    order = order[: size * groups].reshape(groups, size)
-    median = (np.median(difference[order], axis=1) / 0.6745) ** 2
-    # Where single electrons are rare most differences are zero, and the median with them.
-    variance = np.where(median > 0, median, np.mean(difference[order] ** 2, axis=1))
-    return level[order].mean(axis=1), variance
+@dataclass(frozen=True)
+class _Segments:
+    """Noise and counts of segments of spectra; arrays of shape ``(batch, segments)``."""
+
+    variance: np.ndarray
+    counts: np.ndarray
+    length: int
+    kurtosis: np.ndarray
+
+    @classmethod
+    def of(cls, spectra, stride):
+        """Mean square of the fourth differences and mean counts of each segment."""
+        size = spectra.shape[-1] - 4 * stride
+        parts = [spectra[:, i * stride : i * stride + size] for i in range(5)]
+        difference = sum(w * part for w, part in zip(DIFFERENCE, parts, strict=True))
+        length = min(max(size // SEGMENTS, SHORTEST_SEGMENT), size)
+
+        def cut(values):  # what is over at the front is left out
+            return values[:, size % length :].reshape(len(values), -1, length)
+
+        square = cut(difference**2 / 70.0)
+        variance = np.maximum(square.mean(axis=-1), 1e-18)
+        kurtosis = (square**2).mean(axis=-1) / variance**2 - 3
+        counts = np.maximum(cut(sum(parts) / 5).mean(axis=-1), 0)
+        return cls(variance, counts, length, np.maximum(2.6 * kurtosis, 0) + 2)
+
+    def line(self, gain, floor):
+        """Variance expected in each segment."""
+        return np.maximum(gain[..., None] * self.counts + floor[..., None], 1e-18)
+
+    def cost(self, gain, floor):
+        """Deviance of each segment's variance from the line, a gamma distribution assumed.
+
+        Its degrees of freedom allow for overlapping differences (5.3 = twice their sum of squared
+        correlations) and for rare events: where few electrons arrive, squares scatter more.
+        """
+        line = self.line(gain, floor)
+        rare = np.minimum(gain[..., None] ** 3 * self.counts / line**2, self.kurtosis)
+        ratio = self.variance / line
+        return self.length / (5.3 + rare) * (ratio - 1 - np.log(ratio))
+
+    def candidates(self):
+        """The same with an axis for candidate lines before the last."""
+        variance, counts, kurtosis = (
+            x[:, None, :] for x in (self.variance, self.counts, self.kurtosis)
+        )
+        return _Segments(variance, counts, self.length, kurtosis)
 
 
-def _hidden_by_correlation(spectrum, step, variance, groups):
-    """How much more variance wider strides show, which noise shared by neighbours hides."""
-    if step >= 3 or spectrum.size < 16 * groups:
-        return 1.0
-    wide = _grouped_variance(spectrum, 3, groups)[1]
-    seen = variance > 0
-    ratio = float(np.median(wide[seen] / variance[seen])) if seen.any() else 1.0
-    return ratio if ratio > FAINT_CORRELATION else 1.0
+def _straight_line(segments):
+    """Gain and floor: the best of a few hundred candidate lines, then weighted least squares."""
+    variance, counts = segments.variance, segments.counts
+    gains = np.quantile(variance / np.maximum(counts, 1e-9), np.linspace(0, 1, 16), axis=-1).T
+    floors = np.quantile(variance, [0, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7], axis=-1).T
+    nothing = np.full((len(variance), 1), 1e-18)
+    gains, floors = np.hstack([gains, 1e9 * nothing]), np.hstack([floors, nothing])
+    number = floors.shape[1]
+    gains, floors = np.repeat(gains, number, axis=1), np.tile(floors, (1, gains.shape[1]))
+    many = segments.candidates()
+    cost = many.cost(gains, floors)
+    inflated = many.variance > many.line(gains, floors)
+    cost = np.minimum(cost, np.where(inflated, INFLATED, DEFLATED)).sum(axis=-1)
+    best = np.arange(len(cost)), np.argmin(cost, axis=1)
+    gain, floor = gains[best], floors[best]
+    for _ in range(6):
+        gain, floor = _least_squares(segments, gain, floor)
+    return gain, floor
 
 
-def _fit_line(counts, variance):
-    """Non-negative ``variance = gain * counts + floor`` by least squares of the relative error.
+def _least_squares(segments, gain, floor):
+    """One step of iteratively weighted least squares, gain and floor kept non-negative."""
+    cost, line = segments.cost(gain, floor), segments.line(gain, floor)
+    inflated = segments.variance > line
+    trust = np.minimum(INFLATED / np.maximum(cost, 1e-9), 1) ** 2
+    weight = np.where(inflated, trust, cost < DEFLATED) / line**2
+    x, y = segments.counts, segments.variance
 
-    Errors are relative to the variance seen: a group that structure has inflated pulls little.
-    """
-    x, one = counts / variance, 1 / variance
-    xx, x1, oo = x @ x, x @ one, one @ one
-    sx, so = x.sum(), one.sum()
+    def dot(a, b):
+        return (weight * a * b).sum(axis=-1)
+
+    one = np.ones_like(x)
+    xx, x1, oo, sx, so = dot(x, x), dot(x, one), dot(one, one), dot(x, y), dot(one, y)
     determinant = xx * oo - x1**2
-    if determinant > 1e-12 * xx * oo:
-        gain, floor = (sx * oo - so * x1) / determinant, (so * xx - sx * x1) / determinant
-        if gain >= 0 and floor >= 0:
-            return gain, floor
-    only_gain, only_floor = sx / max(xx, 1e-300), so / max(oo, 1e-300)
-    error = [np.sum((1 - only_gain * x) ** 2), np.sum((1 - only_floor * one) ** 2)]
-    return (only_gain, 0.0) if error[0] <= error[1] else (0.0, only_floor)
+    safe = np.where(determinant > 1e-9 * xx * oo, determinant, np.inf)
+    both = (sx * oo - so * x1) / safe, (so * xx - sx * x1) / safe
+    only_gain = sx / np.maximum(xx, 1e-300)
+    only_floor = so / np.maximum(oo, 1e-300)
+    steep = dot(y - only_gain[:, None] * x, y - only_gain[:, None] * x)
+    level = dot(y - only_floor[:, None], y - only_floor[:, None])
+    fine = (both[0] > 0) & (both[1] > 0)
+    gain = np.where(fine, both[0], np.where(steep <= level, only_gain, 1e-9))
+    floor = np.where(fine, both[1], np.where(steep <= level, 0.0, only_floor))
+    return gain, floor
+
+
+def _blurred_white_noise(ratio):
+    """Correlation of neighbours, and the share of the variance seen at the wide stride.
+
+    ``ratio`` is that of the variances seen at the wide stride and at stride 1.
+    """
+    sigma = np.linspace(0.05, 1.7, 100)  # of the Gaussian blur, in channels
+
+    def seen(stride):
+        lags = [np.exp(-((k * stride) ** 2) / (4 * sigma**2)) for k in (1, 2, 3, 4)]
+        return 1 + sum(w * lag for w, lag in zip((-56, 28, -8, 1), lags, strict=True)) / 35
+
+    ratios = seen(WIDE_STRIDE) / seen(1)
+    at = np.interp(ratio, ratios, sigma)
+    return np.exp(-1 / (4 * at**2)), np.interp(at, sigma, seen(WIDE_STRIDE))
 
 
 def flat_level(spectra, zero_loss):

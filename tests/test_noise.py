@@ -86,3 +86,11 @@ def test_hopeless_data_give_usable_numbers(data):
     noise = estimate_noise(data)
     assert np.isfinite([noise.gain, noise.floor, noise.correlation]).all()
     assert noise.gain > 0 and noise.floor > 0
+
+
+def test_shifted_spectrum_has_the_same_noise():
+    rng = np.random.default_rng(5)
+    data = rng.poisson(1e5 * gaussian(2048, 300.0, 10) + 1e5 * gaussian(2048, 900.0, 300) + 5)
+    one, other = (estimate_noise(data[start : start + 1800], 300.0 - start) for start in (40, 77))
+    assert other.gain == pytest.approx(one.gain, rel=0.03)
+    assert other.variance(np.array([100.0])) == pytest.approx(one.variance(np.array([100.0])), 0.03)

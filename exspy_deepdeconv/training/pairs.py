@@ -73,7 +73,7 @@ def training_row(spectrum, counts, found, level, psf, has_psf):
 
     ``counts``, ``found`` and ``level`` are what `~exspy_deepdeconv.physics.prepare` made of it.
     """
-    noise = estimate_noise(counts, found)
+    noise = estimate_noise(counts, found.position)
     height = float(found.height)
     finest = max(2.0, float(found.fwhm) / 16.0)
     return {

@@ -226,6 +226,31 @@ def _blurred_white_noise(ratio):
     return np.exp(-1 / (4 * at**2)), np.interp(at, sigma, seen(WIDE_STRIDE))
 
 
+def noise_of_variance(variance, counts):
+    """The straight line through a variance that somebody has measured.
+
+    Parameters
+    ----------
+    variance : float or numpy.ndarray
+        A number, or one for each channel, ``(..., channels)``.
+    counts : numpy.ndarray
+        ``(..., channels)``, finite.
+
+    Returns
+    -------
+    Noise
+        White; gain and floor are positive.
+    """
+    counts = np.maximum(np.asarray(counts, np.float64), 0)
+    variance = np.broadcast_to(np.asarray(variance, np.float64), counts.shape)
+    centred = counts - counts.mean(axis=-1, keepdims=True)
+    spread = np.maximum((centred**2).sum(axis=-1), np.finfo(float).tiny)
+    gain = np.maximum((centred * variance).sum(axis=-1) / spread, 0)
+    floor = (variance - gain[..., None] * counts).mean(axis=-1)
+    least = np.maximum(1e-9 * variance.mean(axis=-1), np.finfo(float).tiny)
+    return Noise(np.maximum(gain, least), np.maximum(floor, least), np.zeros_like(gain))
+
+
 def flat_level(spectra, zero_loss):
     """The flat offset under each spectrum, where there is no doubt about it.
 

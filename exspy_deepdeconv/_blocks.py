@@ -4,18 +4,18 @@ Imported inside the methods, not by ``import hyperspy.api``.
 """
 
 import warnings
+from functools import partial
 
-import dask
 import dask.array as da
 import numpy as np
 from dask.utils import SerializableLock
 
 from . import physics
 from ._checks import usable_responses
+from ._sampling import zero_loss_width  # noqa: F401  (known under this name)
 
 # Small enough for a moving progress bar, large enough to fill the batches of the network.
 SPECTRA_PER_BLOCK = 512
-MAX_SAMPLED = 256
 
 _CONSEQUENCE = {
     physics.EMPTY: "zeros returned",
@@ -23,6 +23,7 @@ _CONSEQUENCE = {
     physics.NOT_FINITE: "NaN returned",
     physics.SATURATED: "result doubtful",
     physics.SPIKE: "result doubtful",
+    physics.UNEXPLAINED: "result doubtful",
 }
 _COUNT_NAMES = {
     physics.EMPTY: "empty",
@@ -30,8 +31,9 @@ _COUNT_NAMES = {
     physics.NOT_FINITE: "not_finite",
     physics.SATURATED: "saturated",
     physics.SPIKE: "spike",
+    physics.UNEXPLAINED: "unexplained",
 }
-_UNUSABLE = physics.EMPTY | physics.NO_ZERO_LOSS | physics.NOT_FINITE
+DATA_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit != physics.UNEXPLAINED)
 _PENDING = 255
 
 
@@ -46,19 +48,33 @@ class FlagTally:
         Navigation shape, True where a spectrum is left out (and never flagged).
     warn : bool
         Warn once, as soon as the last block is in. For lazy results: the caller is gone by then.
+    method : str
+        The method that the warning names.
+    kinds : sequence of int
+        The flags that this method may raise, in the order of the metadata.
+
+    Attributes
+    ----------
+    chosen : numpy.ndarray
+        What the method chose by itself for each spectrum (navigation shape); NaN where nothing.
     """
 
-    def __init__(self, mask, warn):
+    def __init__(self, mask, warn, method="deep_deconvolve", kinds=tuple(_COUNT_NAMES)):
         self.flags = np.where(mask, 0, _PENDING).astype(np.uint8).ravel()
+        self.chosen = np.full(mask.shape, np.nan)
         self.total = self.waiting = int((~mask).sum())
         self.warn = warn
+        self.method = method
+        self.kinds = kinds
         self._lock = SerializableLock()
 
-    def hand_in(self, spectrum, flags):
-        """Note the ``flags`` of the spectra with these flat indices (arrays of one shape)."""
+    def hand_in(self, spectrum, flags, chosen=None):
+        """Note ``flags`` and choices of the spectra with these flat indices (arrays of one shape)."""
         with self._lock:
             self.waiting -= int((self.flags[spectrum] == _PENDING).sum())
             self.flags[spectrum] = flags
+            if chosen is not None:
+                self.chosen.flat[spectrum] = chosen
             complete, warn = self.waiting == 0, self.warn
             self.warn = warn and not complete
         if complete and warn:
@@ -68,8 +84,7 @@ class FlagTally:
         """Number of spectra of each kind, for the metadata; ``counted`` is False if some lack."""
         if self.waiting:
             return {"counted": False}
-        counts = {name: self._count(bit) for bit, name in _COUNT_NAMES.items()}
-        return {"counted": True} | counts
+        return {"counted": True} | {_COUNT_NAMES[bit]: self._count(bit) for bit in self.kinds}
 
     def _count(self, bit):
         return int(((self.flags & bit > 0) & (self.flags != _PENDING)).sum())
@@ -84,20 +99,22 @@ class FlagTally:
         ]
         if kinds:
             warnings.warn(
-                f"deep_deconvolve: of {self.total} spectra {', '.join(kinds)}.",
+                f"{self.method}: of {self.total} spectra {', '.join(kinds)}.",
                 UserWarning,
                 stacklevel=stacklevel + 1,
             )
 
 
-def run_blocks(function, data, mask, tally, *, psf=None, reverse=False):
+def run_blocks(
+    function, data, mask, tally, *, psf=None, beside=None, reverse=False, dtype=np.float32, extra=0
+):
     """Apply ``function`` to blocks of whole spectra.
 
     Parameters
     ----------
     function : callable
-        ``function(spectra, psf=...) -> (estimate, flags)`` on arrays, as
-        `exspy_deepdeconv.inference.deconvolve_block`.
+        ``function(spectra, psf=..., **beside) -> (estimate, flags)`` on arrays, as
+        `exspy_deepdeconv.inference.deconvolve_block`; a third array is noted as what it chose.
     data : numpy.ndarray or dask.array.Array
         Counts, shape ``(..., channels)``; any chunks.
     mask : numpy.ndarray of bool
@@ -106,72 +123,88 @@ def run_blocks(function, data, mask, tally, *, psf=None, reverse=False):
         Takes the flags.
     psf : numpy.ndarray, dask.array.Array or None
         One response for all, or one for each spectrum.
+    beside : dict of str to array, optional
+        More arrays that the function takes, ``(..., any length)``, in the order of `data`.
     reverse : bool
-        The energy falls along the axis.
+        The energy falls along the axis: the function sees it rising.
+    dtype : numpy.dtype
+        Of the result.
+    extra : int
+        Values per spectrum that the function returns after the channels.
 
     Returns
     -------
     dask.array.Array
-        Not computed yet; float32, shape ``(..., channels)``.
+        Not computed yet, shape ``(..., channels + extra)``.
     """
     blocks = _whole_spectra(data)
-    nav_dim = blocks.ndim - 1
-    axes = tuple(range(nav_dim + 1))
+    nav = tuple(f"nav {number}" for number in range(blocks.ndim - 1))
     # Masked spectra carry -1: mask and place in the map travel in one array.
     spectrum = np.where(mask, -1, np.arange(mask.size).reshape(mask.shape))
-    constant_psf = None
-    pairs = [blocks, axes, _like(spectrum, blocks.chunks[:-1]), axes[:-1]]
-    if psf is not None and psf.ndim > 1:
-        pairs += [_like(psf, blocks.chunks[:-1] + ((psf.shape[-1],),)), axes[:-1] + (nav_dim + 1,)]
-    else:
-        constant_psf = psf
+    constant_psf = psf if psf is not None and psf.ndim == 1 else None
+    with_spectra = {} if psf is None or psf.ndim == 1 else {"psf": psf}
+    with_spectra |= beside or {}
+    pairs = [blocks, (*nav, "channel"), _like(spectrum, blocks.chunks[:-1]), nav]
+    for name, array in with_spectra.items():
+        pairs += [_like(array, (*blocks.chunks[:-1], array.shape[-1:])), (*nav, name)]
     return da.blockwise(
-        _run_block,
-        axes,
+        partial(
+            _run_block,
+            names=tuple(with_spectra),
+            function=function,
+            constant_psf=constant_psf,
+            tally=tally,
+            reverse=reverse,
+            dtype=dtype,
+            extra=extra,
+        ),
+        (*nav, "out"),
         *pairs,
-        function=function,
-        constant_psf=constant_psf,
-        tally=tally,
-        reverse=reverse,
+        new_axes={"out": blocks.shape[-1] + extra},
         # A name of our own: else dask would hash the model, the tally and the data.
-        name=f"deep_deconvolve-{id(tally):x}-{np.random.default_rng().integers(2**62):x}",
-        dtype=np.float32,
-        meta=np.empty((0,) * blocks.ndim, np.float32),  # else the model would be run to get one
+        name=f"{tally.method}-{id(tally):x}-{np.random.default_rng().integers(2**62):x}",
+        dtype=dtype,
+        meta=np.empty((0,) * blocks.ndim, dtype),  # else the model would be run to get one
         concatenate=True,
         align_arrays=False,
     )
 
 
-def _run_block(spectra, spectrum, psf=None, *, function, constant_psf, tally, reverse):
-    spectra = spectra[..., ::-1] if reverse else spectra
+def _run_block(
+    spectra, spectrum, *arrays, names, function, constant_psf, tally, reverse, dtype, extra
+):
+    channels = spectra.shape[-1]
+    beside = dict(zip(names, arrays, strict=True))
+    if reverse:
+        spectra = spectra[..., ::-1]
+        beside = {k: v if k == "psf" else v[..., ::-1] for k, v in beside.items()}
     wanted = spectrum >= 0
-    if psf is not None:
-        usable = usable_responses(psf)
-        hopeless = wanted & ~usable
-        wanted = wanted & usable
+    hopeless = np.zeros_like(wanted)
+    if "psf" in beside:
+        usable = usable_responses(beside["psf"])
+        wanted, hopeless = wanted & usable, wanted & ~usable
     else:
-        hopeless = np.zeros_like(wanted)
+        beside["psf"] = None
 
-    if wanted.all():
-        estimate, flags = function(spectra, psf=constant_psf if psf is None else psf)
-        tally.hand_in(spectrum, flags)
-    else:
-        estimate = np.zeros(spectra.shape, np.float32)
-        for chosen, apply in ((wanted, function), (hopeless, _without_response)):
-            if chosen.any():
-                response = constant_psf if psf is None else psf[chosen]
-                estimate[chosen], flags = apply(spectra[chosen], psf=response)
-                tally.hand_in(spectrum[chosen], flags)
-    return estimate[..., ::-1] if reverse else estimate
+    out = np.zeros((*spectra.shape[:-1], channels + extra), dtype)
+    for chosen, apply in ((wanted, function), (hopeless, _without_response)):
+        if chosen.any():
+            rows = ... if chosen.all() else chosen  # a copy only where it has to be
+            given = {k: None if v is None else v[rows] for k, v in beside.items()}
+            if given["psf"] is None:
+                given["psf"] = constant_psf
+            out[rows], *noted = apply(spectra[rows], **given)
+            tally.hand_in(spectrum[rows], *noted)
+    if reverse:
+        out[..., :channels] = out[..., :channels][..., ::-1].copy()
+    return out
 
 
-def _without_response(spectra, psf):
+def _without_response(spectra, **_):
     """What spectra get whose own response is unusable: NaN, or zeros where they are empty."""
-    flags = physics.inspect(spectra).flags
-    flags = np.where(flags & _UNUSABLE, flags, physics.NOT_FINITE).astype(np.uint8)
-    estimate = np.zeros(spectra.shape, np.float32)
-    estimate[flags & physics.NOT_FINITE > 0] = np.nan
-    return estimate, flags
+    empty = (spectra == 0).all(axis=-1)
+    flags = np.where(empty, physics.EMPTY, physics.NOT_FINITE).astype(np.uint8)
+    return np.where(empty, 0.0, np.nan)[..., None], flags
 
 
 def _whole_spectra(data):
@@ -188,74 +221,3 @@ def _like(array, chunks):
     if isinstance(array, da.Array):
         return array.rechunk(chunks)
     return da.from_array(array, chunks=chunks, name=False)
-
-
-def zero_loss_width(data, mask, reverse=False):
-    """Median zero-loss width over the spectra that have one.
-
-    At most 256 spectra are read, spread over the map; the same ones for eager and lazy data, so
-    that both give the same result. If all of those are unusable, the rest of an eager map is
-    looked at as well.
-
-    Parameters
-    ----------
-    data : numpy.ndarray or dask.array.Array
-        Counts, shape ``(..., channels)``.
-    mask : numpy.ndarray of bool
-        Navigation shape, True where a spectrum is left out.
-    reverse : bool
-        The energy falls along the axis.
-
-    Returns
-    -------
-    float
-        Full width at half maximum in channels; NaN for a signal without spectra.
-
-    Raises
-    ------
-    ValueError
-        If there is no usable spectrum; the message says why.
-    """
-    wanted = np.argwhere(~mask)
-    if not wanted.size and mask.ndim:
-        return float("nan")
-    chosen = wanted[np.unique(np.linspace(0, len(wanted) - 1, MAX_SAMPLED).astype(int))]
-    width, flags = _median_width(_read(data, chosen), reverse)
-    if np.isnan(width) and len(chosen) < len(wanted) and not isinstance(data, da.Array):
-        width, flags = _median_width(data[~mask], reverse)
-    if np.isnan(width):
-        raise ValueError(_why_unusable(flags, len(wanted)))
-    return width
-
-
-def _read(data, positions):
-    spectra = [data[tuple(position)] for position in positions]
-    if isinstance(data, da.Array):
-        spectra = dask.compute(*spectra)
-    return np.stack(spectra)
-
-
-def _median_width(spectra, reverse):
-    spectra = spectra[..., ::-1] if reverse else spectra
-    seen = physics.inspect(spectra)
-    width = float(np.median(seen.zero_loss.fwhm[seen.usable])) if seen.usable.any() else np.nan
-    return width, seen.flags
-
-
-def _why_unusable(flags, total):
-    if total == 1:
-        if flags[0] & physics.NOT_FINITE:
-            return "The spectrum holds NaN or infinite values."
-        if flags[0] & physics.EMPTY:
-            return "The spectrum holds nothing but zeros."
-        return "No zero-loss peak was found in the spectrum: low-loss data are needed."
-    kinds = ", ".join(
-        f"{int((flags & bit > 0).sum())} {physics.FLAG_TEXT[bit]}"
-        for bit in (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
-        if (flags & bit).any()
-    )
-    return (
-        f"None of {flags.size} spectra (out of {total}) has a usable zero-loss peak: {kinds}. "
-        "Low-loss data are needed. If the specimen fills a small part of a lazy map, leave out "
-        "the rest with navigation_mask."
-    )

@@ -153,6 +153,84 @@ def _check_psf_class(psf):
         )
 
 
+def check_like(other, signal, name):
+    """Check a signal that belongs to another, spectrum by spectrum: a result, a truth.
+
+    Parameters
+    ----------
+    other, signal : exspy.signals.EELSSpectrum
+        Both must have the same shape and energy per channel.
+    name : str
+        What the messages call it.
+
+    Returns
+    -------
+    numpy.ndarray or dask.array.Array
+        Its data.
+
+    Raises
+    ------
+    TypeError
+        If it is not an EELSSpectrum.
+    ValueError
+        If the axes differ.
+    """
+    from exspy.signals import EELSSpectrum
+
+    if not isinstance(other, EELSSpectrum):
+        raise TypeError(f"{name} must be an EELSSpectrum, not {type(other).__name__}.")
+    axis, own = check_energy_axis(other, name), check_energy_axis(signal)
+    check_data(other, name)
+    shapes = [
+        (x.axes_manager.navigation_shape, x.axes_manager.signal_shape) for x in (other, signal)
+    ]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{name} has the navigation and signal shapes {shapes[0]}, the data {shapes[1]}: "
+            "they must be the same."
+        )
+    differ = abs(axis.dispersion - own.dispersion) > DISPERSION_TOLERANCE * own.dispersion
+    if differ or axis.reversed != own.reversed:
+        raise ValueError(
+            f"{name} has {_signed(axis):.6g} eV per channel, the data {_signed(own):.6g}: they "
+            "must be the same."
+        )
+    return plain_array(other)
+
+
+def _signed(axis):
+    return -axis.dispersion if axis.reversed else axis.dispersion
+
+
+def check_variance(signal):
+    """The noise variance that the user has set, as HyperSpy keeps it.
+
+    Returns
+    -------
+    float, numpy.ndarray, dask.array.Array or None
+        A number, an array of the shape of the data, or None where none is set.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a positive number nor a signal of the shape of the data.
+    """
+    variance = signal.get_noise_variance()
+    if variance is None:
+        return None
+    where = "metadata.Signal.Noise_properties.variance"
+    if isinstance(variance, BaseSignal):
+        if variance.data.shape != signal.data.shape:
+            raise ValueError(
+                f"{where} has the shape {variance.data.shape}, the data {signal.data.shape}: "
+                "they must be the same."
+            )
+        return plain_array(variance)
+    if not (_is_real(variance) and 0 < variance < np.inf):
+        raise ValueError(f"{where} is {variance!r}: it must be a positive number or a signal.")
+    return float(variance)
+
+
 def _check_psf_navigation(psf, signal):
     shape = psf.axes_manager.navigation_shape
     if shape in ((), signal.axes_manager.navigation_shape):
@@ -246,8 +324,7 @@ def check_resolution(resolution, fwhm_channels, dispersion):
 
 def check_numbers(resolution, confidence, batch_size):
     """Raise a ValueError for a number that no data could make valid."""
-    if resolution is not None and not (_is_real(resolution) and resolution > 0):
-        raise ValueError(f"resolution={resolution!r} must be a positive number of eV, or None.")
+    check_resolution_number(resolution)
     if not (_is_real(confidence) and 0 < confidence < 1):
         raise ValueError(f"confidence={confidence!r} must be a number between 0 and 1.")
     if batch_size is None:
@@ -255,6 +332,30 @@ def check_numbers(resolution, confidence, batch_size):
     whole = isinstance(batch_size, numbers.Integral) and not isinstance(batch_size, bool)
     if not whole or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
+
+
+def check_resolution_number(resolution):
+    """Raise a ValueError unless it is a positive number, or None."""
+    if resolution is not None and not (_is_real(resolution) and 0 < resolution < np.inf):
+        raise ValueError(f"resolution={resolution!r} must be a positive number of eV, or None.")
+
+
+def check_iterations(iterations):
+    """Raise a ValueError unless it is a whole number from 1, or "auto"."""
+    whole = isinstance(iterations, numbers.Integral) and not isinstance(iterations, bool)
+    if not _is_auto(iterations) and not (whole and iterations >= 1):
+        raise ValueError(f'iterations={iterations!r} must be a whole number from 1, or "auto".')
+
+
+def check_weight(weight):
+    """Raise a ValueError unless it is a positive number, or "auto"."""
+    real = _is_real(weight) and 0 < weight < np.inf
+    if not _is_auto(weight) and not real:
+        raise ValueError(f'weight={weight!r} must be a positive number, or "auto".')
+
+
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"
 
 
 def _is_real(value):

@@ -1,41 +1,66 @@
 """Classical deconvolution: array functions ``f(spectra, psf, ...) -> spectra``, batched.
 
-``spectra`` has the shape ``(..., channels)``; ``psf`` is either one response or one per spectrum, any
-length, its maximum being its energy zero.
+``spectra`` has the shape ``(..., channels)``; ``psf`` is one response or one per spectrum, of any
+length and scale, its maximum being its energy zero. Single precision is kept, everything else is
+computed in double precision. Every answer is finite and non-negative.
 """
 
+from copy import copy
+
 import numpy as np
-import scipy.fft as fft
 
-from .physics import centred_response
+from .convolution import as_rows, in_batches, response_convolution
+from .fourier import fourier_ratio
+from .stopping import loss_region, stop_when_level
+from .variation import total_generalised_variation
+
+__all__ = [
+    "fourier_ratio",
+    "image_space_reconstruction",
+    "richardson_lucy",
+    "richardson_lucy_iterates",
+    "total_generalised_variation",
+]
 
 
-def richardson_lucy(spectra, psf, iterations=15):
-    """Richardson-Lucy deconvolution (maximum likelihood for Poisson counts).
+def richardson_lucy(spectra, psf, iterations=15, *, noise=None, return_chosen=False):
+    """Richardson-Lucy deconvolution: towards the maximum likelihood of Poisson counts.
+
+    The iteration is the textbook's, from the data as its start: a flat offset stays in the data
+    and in the answer. The ends are padded with their own values.
 
     Parameters
     ----------
     spectra : numpy.ndarray
-        Counts, shape ``(..., channels)``; negative readings are set to zero. Single precision is
-        kept, everything else is computed in double precision.
+        Counts, shape ``(..., channels)``; negative readings are set to zero.
     psf : numpy.ndarray
-        The response, shape ``(length,)`` or ``(..., length)``; its scale does not matter.
-    iterations : int
-        Number of iterations, at least 1.
+        The response, shape ``(length,)`` or ``(..., length)``.
+    iterations : int or "auto"
+        Number of iterations, at least 1. ``"auto"`` stops each spectrum where its misfit beyond
+        the zero-loss peak has levelled off, after 600 iterations at most: see
+        `exspy_deepdeconv.stopping.stop_when_level`.
+    noise : Noise, optional
+        Taken for the sake of one face for all methods: neither the iteration nor its stop asks
+        for a noise level.
+    return_chosen : bool
+        Return the number of iterations as well.
 
     Returns
     -------
-    numpy.ndarray
+    estimate : numpy.ndarray
         Non-negative, of the shape of ``spectra``.
+    chosen : numpy.ndarray of int
+        Iterations done, navigation shape; only if ``return_chosen``.
 
     Raises
     ------
     ValueError
-        If ``iterations`` is below 1 or the response holds no peak.
+        If ``iterations`` is below 1 or an unknown word, or a response holds no peak.
 
     References
     ----------
     W. H. Richardson, J. Opt. Soc. Am. 62 (1972) 55; L. B. Lucy, Astron. J. 79 (1974) 745.
+    A. Gloter et al., Ultramicroscopy 96 (2003) 385, brought it to EELS.
 
     Examples
     --------
@@ -47,9 +72,55 @@ def richardson_lucy(spectra, psf, iterations=15):
     >>> bool(sharp.max() > 1.4 * blurred.max())
     True
     """
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, not {iterations}.")
-    return next(richardson_lucy_iterates(spectra, psf, [iterations]))
+    return _iterated(_RichardsonLucy, spectra, psf, iterations, return_chosen)
+
+
+def image_space_reconstruction(spectra, psf, iterations=15, *, noise=None, return_chosen=False):
+    """Image-space reconstruction (ISRA): towards least squares, all channels weighing the same.
+
+    The maximum likelihood for white Gaussian noise, with an answer that stays positive. Its
+    iteration is Richardson-Lucy's with the ratio taken after, not before, the second blur.
+
+    Parameters
+    ----------
+    spectra : numpy.ndarray
+        Counts, shape ``(..., channels)``; negative readings are set to zero.
+    psf : numpy.ndarray
+        The response, shape ``(length,)`` or ``(..., length)``.
+    iterations : int or "auto"
+        As in `richardson_lucy`.
+    noise : Noise, optional
+        As in `richardson_lucy`.
+    return_chosen : bool
+        Return the number of iterations as well.
+
+    Returns
+    -------
+    estimate : numpy.ndarray
+        Non-negative, of the shape of ``spectra``.
+    chosen : numpy.ndarray of int
+        Iterations done, navigation shape; only if ``return_chosen``.
+
+    Raises
+    ------
+    ValueError
+        If ``iterations`` is below 1 or an unknown word, or a response holds no peak.
+
+    References
+    ----------
+    M. E. Daube-Witherspoon, G. Muehllehner, IEEE Trans. Med. Imaging 5 (1986) 61.
+    A. R. De Pierro, IEEE Trans. Med. Imaging 6 (1987) 174, proves that it converges.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.classical import image_space_reconstruction
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> blurred = 1e4 * gaussian(256, 100.0, 10.0)
+    >>> sharp = image_space_reconstruction(blurred, gaussian(64, 32.0, 8.0), iterations=50)
+    >>> bool(sharp.max() > 1.4 * blurred.max())
+    True
+    """
+    return _iterated(_ImageSpace, spectra, psf, iterations, return_chosen)
 
 
 def richardson_lucy_iterates(spectra, psf, iterations):
@@ -57,44 +128,110 @@ def richardson_lucy_iterates(spectra, psf, iterations):
 
     See `richardson_lucy` for the other parameters.
     """
-    spectra = np.asarray(spectra)
-    if spectra.dtype != np.float32:
-        spectra = spectra.astype(np.float64)
-    channels = spectra.shape[-1]
-    transfer, size, pad = response_transfer(psf, channels)
-    transfer = transfer.astype(np.complex64 if spectra.dtype == np.float32 else np.complex128)
-    # Repeating the end values keeps the ends from ringing.
-    width = [(0, 0)] * (spectra.ndim - 1) + [(pad, size - channels - pad)]
-    data = np.maximum(np.pad(spectra, width, mode="edge"), 0)
-    adjoint = transfer.conj()
-    estimate = data.copy()
-    tiny = np.finfo(data.dtype).tiny * 1e6
-    done = 0
+    rows, psf = as_rows(spectra, psf)
+    problem = _RichardsonLucy(rows, response_convolution(psf, rows.shape[-1], rows.dtype))
+    done, estimate = 0, problem.data
     for wanted in iterations:
-        for _ in range(wanted - done):
-            model = fft.irfft(fft.rfft(estimate) * transfer, size)
-            ratio = np.divide(data, model, out=np.zeros_like(data), where=model > tiny)
-            estimate = estimate * np.maximum(fft.irfft(fft.rfft(ratio) * adjoint, size), 0)
+        estimate = problem.advance(estimate, wanted - done)
         done = wanted
-        yield estimate[..., pad : pad + channels]
+        yield estimate[:, problem.blur.window].reshape(np.shape(spectra))
 
 
-def response_transfer(psf, channels):
-    """Transfer function of a response on an axis padded at both ends.
+class _RichardsonLucy:
+    """The iteration for a batch of spectra on the padded axis."""
 
-    Returns
-    -------
-    transfer : numpy.ndarray
-        Complex, shape ``(..., frequencies)``.
-    size, pad : int
-        Length of the padded axis and the channels put before the spectrum.
-    """
-    length = min(np.shape(psf)[-1], 2 * channels)
-    pad = min(max(length // 2, 16), channels // 2)
-    size = fft.next_fast_len(channels + 2 * pad, real=True)
-    half = min(channels, size // 2)
-    response = centred_response(psf, half)
-    circular = np.zeros(response.shape[:-1] + (size,))
-    circular[..., :half] = response[..., half:]
-    circular[..., size - half :] = response[..., :half]
-    return fft.rfft(circular), size, pad
+    def __init__(self, rows, blur):
+        self.blur = blur
+        self.data = np.maximum(blur.continued(rows), 0)
+        # What rounding makes of a channel that holds nothing: a model below is no model.
+        limits = np.finfo(self.data.dtype)
+        self.floor = np.maximum(limits.eps * self.data.max(axis=-1, keepdims=True), limits.tiny)
+
+    def of(self, rows):
+        """The same for some of the spectra."""
+        part = copy(self)
+        part.blur, part.data, part.floor = self.blur.of(rows), self.data[rows], self.floor[rows]
+        return part
+
+    def advance(self, estimate, count):
+        """The estimate after ``count`` more iterations."""
+        estimate = estimate.copy()
+        for _ in range(count):
+            estimate *= self.correction(estimate)
+        return estimate
+
+    def correction(self, estimate):
+        """What the estimate is multiplied by in one iteration."""
+        ratio = np.maximum(self.blur.forward(estimate), self.floor)
+        np.divide(self.data, ratio, out=ratio)
+        return self.back(ratio)
+
+    def back(self, padded):
+        """Blurred with the mirrored response, without what rounding leaves below zero."""
+        seen = self.blur.adjoint(padded)
+        return np.maximum(seen, 0, out=seen)
+
+    def misfit(self, estimate, mask):
+        """Sum of squared residuals over the channels of the window in ``mask``."""
+        residual = (self.data - self.blur.forward(estimate))[:, self.blur.window]
+        return np.sum(residual**2, axis=-1, where=mask, dtype=np.float64)
+
+
+class _ImageSpace(_RichardsonLucy):
+    """ISRA: back-projected data over back-projected model."""
+
+    def __init__(self, rows, blur):
+        super().__init__(rows, blur)
+        self.projected = self.back(self.data)
+
+    def of(self, rows):
+        part = super().of(rows)
+        part.projected = self.projected[rows]
+        return part
+
+    def correction(self, estimate):
+        model = np.maximum(self.back(self.blur.forward(estimate)), self.floor)
+        return np.divide(self.projected, model, out=model)
+
+
+def _iterated(method, spectra, psf, iterations, return_chosen):
+    """Run an iterative method over all spectra, batch by batch."""
+    automatic = _is_automatic(iterations)
+    rows, psf = as_rows(spectra, psf)
+    blur = response_convolution(psf, rows.shape[-1], rows.dtype)
+    answer, chosen = np.empty_like(rows), np.zeros(len(rows), int)
+
+    def run(batch):
+        problem = method(rows[batch], blur.of(batch))
+        if automatic:
+            estimate, chosen[batch] = _stopped(problem, rows[batch])
+        else:
+            estimate, chosen[batch] = problem.advance(problem.data, iterations), iterations
+        answer[batch] = estimate[:, blur.window]
+
+    in_batches(run, len(rows), blur.size * rows.itemsize)
+    answer, chosen = answer.reshape(np.shape(spectra)), chosen.reshape(np.shape(spectra)[:-1])
+    return (answer, chosen) if return_chosen else answer
+
+
+def _is_automatic(iterations):
+    if isinstance(iterations, str):
+        if iterations != "auto":
+            raise ValueError(f'iterations must be a number or "auto", not {iterations!r}.')
+        return True
+    if iterations < 1 or int(iterations) != iterations:
+        raise ValueError(f"iterations must be a whole number of at least 1, not {iterations}.")
+    return False
+
+
+def _stopped(problem, spectra):
+    mask, width = loss_region(spectra)
+
+    def advance(estimate, rows, count):
+        part = problem.of(rows)
+        return part.advance(part.data if estimate is None else estimate, count)
+
+    def misfit(estimate, rows):
+        return problem.of(rows).misfit(estimate, mask[rows])
+
+    return stop_when_level(advance, misfit, width)

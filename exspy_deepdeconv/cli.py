@@ -1,4 +1,4 @@
-"""Command line: ``exspy-deepdeconv demo`` and ``exspy-deepdeconv deconvolve``.
+"""Command line: ``exspy-deepdeconv demo``, ``deconvolve`` and ``compare``.
 
 Everything that takes time to import is imported inside the commands: ``--help`` is quick.
 """
@@ -107,6 +107,62 @@ def deconvolve(
         overwrite=overwrite,
         lazy=lazy,
         workers=workers,
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    input: Annotated[
+        Path, typer.Argument(help="A file of any format that HyperSpy reads.", metavar="INPUT")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the results; made if it is missing.")],
+    methods: Annotated[
+        str, typer.Option(help="Of deep, rl, ml, fourier and tgv, with commas between them.")
+    ] = "deep,rl,fourier",
+    psf: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with a measured response (a vacuum spectrum; several are aligned and summed).",
+            show_default="estimated from the data",
+        ),
+    ] = None,
+    resolution: Annotated[
+        float | None,
+        typer.Option(
+            help="Resolution of all results: FWHM in eV.",
+            show_default="a quarter of the zero-loss width, for methods that need one",
+        ),
+    ] = None,
+    signal: Annotated[
+        str | None,
+        typer.Option(
+            help="In files with several signals: the number (from 0) or title of the one to take.",
+            show_default="the low-loss signal",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that exist already.")
+    ] = False,
+):
+    """Deconvolve a file with several methods and put the results side by side.
+
+    Writes the table (<name>_comparison.txt and .csv), the figure (.png) and the result of each
+    method (<name>_<method>.hspy). The exit code is 1 if a method failed.
+    """
+    _prepare(output)
+    from ._compare_files import compare_file
+
+    failed = _run(
+        compare_file,
+        input,
+        output,
+        [name.strip() for name in methods.split(",") if name.strip()],
+        psf=psf,
+        resolution=resolution,
+        chosen=signal,
+        overwrite=overwrite,
     )
     if failed:
         raise typer.Exit(1)

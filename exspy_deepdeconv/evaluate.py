@@ -10,9 +10,13 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from .classical import richardson_lucy_iterates
+from .fourier import damped_ratio
 from .physics import gaussian, shift_channels, smooth
+from .variation import solve_weights
 
 RL_ITERATIONS = (1, 2, 3, 4, 6, 8, 11, 15, 20, 28, 40, 56, 80, 112, 160, 224, 320, 450, 640)
+TGV_WEIGHTS = tuple(float(weight) for weight in np.geomspace(1e-3, 10**1.5, 10))
+FOURIER_DAMPINGS = tuple(float(damping) for damping in np.geomspace(0.01, 100, 9))
 EXTRA_SMOOTHING = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 
@@ -90,9 +94,59 @@ def oracle_richardson_lucy(simulation, resolution):
         Each error at its own best iteration count and smoothing.
     """
     counts = simulation.counts - simulation.dark
+    return best_errors(
+        richardson_lucy_iterates(counts, simulation.psf, RL_ITERATIONS), simulation, resolution
+    )
+
+
+def oracle_total_generalised_variation(simulation, resolution):
+    """TGV told the exact response, at the weight and smoothing that the truth likes best.
+
+    Returns
+    -------
+    Errors
+        Each error at its own best weight and smoothing.
+    """
+    counts = simulation.counts - simulation.dark
+    estimates = solve_weights(counts, simulation.psf, TGV_WEIGHTS)
+    return best_errors(estimates, simulation, resolution)
+
+
+def oracle_fourier(simulation, resolution):
+    """Fourier ratio told the exact response, at the best damping and smoothing.
+
+    Returns
+    -------
+    Errors
+        Each error at its own best damping and smoothing.
+    """
+    counts = simulation.counts - simulation.dark
+    estimates = (
+        damped_ratio(counts, simulation.psf, resolution, damping) for damping in FOURIER_DAMPINGS
+    )
+    return best_errors(estimates, simulation, resolution)
+
+
+def best_errors(estimates, simulation, resolution):
+    """The smallest errors among ``estimates`` (without the flat level), each also smoothed more.
+
+    Parameters
+    ----------
+    estimates : iterable of numpy.ndarray
+        In data units, without the flat level.
+    simulation : Simulation
+        Holds the truth.
+    resolution : float
+        In channels.
+
+    Returns
+    -------
+    Errors
+        Each error at its own best estimate and smoothing.
+    """
     seen = [
         smooth(estimate, factor * resolution) + simulation.dark
-        for estimate in richardson_lucy_iterates(counts, simulation.psf, RL_ITERATIONS)
+        for estimate in estimates
         for factor in EXTRA_SMOOTHING
     ]
     scores = [errors(estimate, simulation, resolution, shift=False) for estimate in seen]

@@ -2,6 +2,7 @@
 
 import numbers
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ from . import physics
 from .frame import BLOCK, PAD
 from .models import load
 from .network import Spectra, finest_resolution
-from .physics import NOT_FINITE
+from .physics import NOT_FINITE, UNEXPLAINED
+from .residual import Response, explain, select
 
 # Spectra times channels in one forward pass: small enough for the processor's caches.
 CHANNELS_PER_BATCH = 32 * 1024
@@ -98,7 +100,15 @@ def deconvolve(
 
 
 def deconvolve_block(
-    spectra, *, model, resolution, psf=None, zero_loss=True, batch_size=None, device=None
+    spectra,
+    *,
+    model,
+    resolution,
+    psf=None,
+    variance=None,
+    zero_loss=True,
+    batch_size=None,
+    device=None,
 ):
     """Deconvolve a block of spectra; nothing is checked beyond what may differ between pixels.
 
@@ -112,6 +122,8 @@ def deconvolve_block(
         FWHM in channels.
     psf : numpy.ndarray, optional
         Measured counts of the response, ``(length,)`` or ``(..., length)``.
+    variance : float or numpy.ndarray, optional
+        Noise variance, a number or ``(..., channels)``; read from the spectra by default.
     zero_loss : bool
         Whether the elastic peak is part of the answer.
     batch_size : int, optional
@@ -126,10 +138,113 @@ def deconvolve_block(
     flags : numpy.ndarray of uint8
         Navigation shape; bits as in `exspy_deepdeconv.physics`.
     """
+
+    def run(network, device, spectra, psf, variance):
+        return _run_batch(network, device, spectra, psf, variance, resolution, zero_loss)
+
+    return _by_batches(run, spectra, psf, variance, model, batch_size, device)
+
+
+def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None, device=None):
+    """Read the response of the instrument off the zero-loss peaks of spectra.
+
+    Parameters
+    ----------
+    spectra : numpy.ndarray
+        Counts, shape ``(..., channels)``, at least 64 channels.
+    model : str, pathlib.Path or Model, optional
+        The network; the newest bundled one by default.
+    zero_channel : int, optional
+        Where the energy zero of the responses is to lie; the middle of the axis by default.
+    batch_size : int, optional
+        Spectra per forward pass.
+    device : str, optional
+        A torch device.
+
+    Returns
+    -------
+    numpy.ndarray
+        Responses of unit area, float32, of the shape of ``spectra``. Spectra that are empty or
+        have no zero-loss peak give zeros, spectra with NaN or infinity give NaN.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.inference import estimate_response
+    >>> from exspy_deepdeconv.simulate import simulate
+    >>> spectrum = simulate("gap", np.random.default_rng(0), channels=512)
+    >>> response = estimate_response(spectrum.counts, zero_channel=200)
+    >>> int(response.argmax()), round(float(response.sum()), 4)
+    (200, 1.0)
+    """
+    spectra = np.asarray(spectra)
+    _check_arguments(spectra, None, None, batch_size, device)
+    channels = spectra.shape[-1]
+    zero_channel = channels // 2 if zero_channel is None else zero_channel
+    if not (isinstance(zero_channel, numbers.Integral) and 0 < zero_channel < channels - 1):
+        raise ValueError(
+            f"zero_channel={zero_channel!r} must be a whole number inside the {channels} channels."
+        )
+    return response_block(
+        spectra,
+        model=load(model),
+        zero_channel=int(zero_channel),
+        batch_size=batch_size,
+        device=device,
+    )[0]
+
+
+def response_block(spectra, *, model, zero_channel, psf=None, batch_size=None, device=None):
+    """Read the responses of a block of spectra; nothing is checked.
+
+    Parameters
+    ----------
+    spectra : numpy.ndarray
+        Shape ``(..., channels)``; never changed.
+    model : Model
+        From `exspy_deepdeconv.models.load`.
+    zero_channel : int
+        Where the energy zero is to lie.
+    psf : None
+        There is none: the block runner hands it to every function.
+    batch_size : int, optional
+        Spectra per forward pass.
+    device : str, optional
+        A torch device.
+
+    Returns
+    -------
+    responses : numpy.ndarray
+        float32, of the shape of ``spectra``.
+    flags : numpy.ndarray of uint8
+        Navigation shape; bits as in `exspy_deepdeconv.physics`.
+    """
+
+    def respond(network, device, spectra, *_):
+        seen = physics.inspect(spectra)
+        good = seen.usable
+        out = _nothing(seen)
+        if good.any():
+            batch, _ = _batch_of(seen, good, None, device)
+            out[good] = _responses(network(batch), zero_channel, spectra.shape[-1])
+        return out, seen.flags
+
+    return _by_batches(respond, spectra, psf, None, model, batch_size, device)
+
+
+def _by_batches(function, spectra, psf, variance, model, batch_size, device):
+    """Batch by batch: ``function(network, device, spectra, psf, variance) -> (estimate, flags)``."""
     spectra = np.asarray(spectra)
     channels = spectra.shape[-1]
     flat = spectra.reshape(-1, channels)
     responses = None if psf is None else np.asarray(psf).reshape(-1, np.shape(psf)[-1])
+    if isinstance(variance, np.ndarray):
+        variance = variance.reshape(flat.shape)
     estimate = np.zeros(flat.shape, np.float32)
     flags = np.zeros(flat.shape[0], np.uint8)
     batch_size = batch_size or max(CHANNELS_PER_BATCH // channels, 1)
@@ -137,9 +252,8 @@ def deconvolve_block(
         for start in range(0, flat.shape[0], batch_size):
             rows = slice(start, start + batch_size)
             chosen = responses if responses is None or len(responses) == 1 else responses[rows]
-            estimate[rows], flags[rows] = _run_batch(
-                network, device, flat[rows], chosen, resolution, zero_loss
-            )
+            noise = variance[rows] if isinstance(variance, np.ndarray) else variance
+            estimate[rows], flags[rows] = function(network, device, flat[rows], chosen, noise)
     return estimate.reshape(spectra.shape), flags.reshape(spectra.shape[:-1])
 
 
@@ -210,50 +324,91 @@ def flushes_denormals():
     return float(torch.tensor([1e-310], dtype=torch.float64).mul(1.0)[0]) == 0.0
 
 
-def _run_batch(network, device, spectra, psf, resolution, zero_loss):
+def _run_batch(network, device, spectra, psf, variance, resolution, zero_loss):
     """Answer and flags of one batch of spectra, ``(batch, channels)``."""
     seen = physics.inspect(spectra)
+    if variance is not None:
+        seen = replace(seen, noise=physics.noise_of_variance(variance, seen.counts))
     good = seen.usable
-    estimate = np.zeros(spectra.shape, np.float32)
-    estimate[(seen.flags & NOT_FINITE) > 0] = np.nan
+    estimate, flags = _nothing(seen), seen.flags.copy()
     if good.any():
         chosen = psf if psf is None or len(psf) == 1 else psf[good]
-        estimate[good] = _estimate(network, device, seen, good, chosen, resolution, zero_loss)
-    return estimate, seen.flags
+        batch, measured = _batch_of(seen, good, chosen, device)
+        answer = network(batch)
+        estimate[good] = found = _estimate(answer, seen, good, batch, resolution, zero_loss)
+        if measured is None:
+            measured = _response_of(answer, spectra.shape[-1])
+        verdict = explain(found, select(seen, good), measured, resolution, zero_loss)
+        flags[good] |= np.where(verdict.misfit, UNEXPLAINED, 0).astype(np.uint8)
+    return estimate, flags
 
 
-def _estimate(network, device, seen, good, psf, resolution, zero_loss):
+def _nothing(seen):
+    """Zeros, and NaN where a spectrum is not finite."""
+    estimate = np.zeros(seen.counts.shape, np.float32)
+    estimate[(seen.flags & NOT_FINITE) > 0] = np.nan
+    return estimate
+
+
+def _batch_of(seen, good, psf, device):
+    """The good spectra as the network takes them, and the measured responses as it sees them."""
     counts, height = seen.counts[good], seen.zero_loss.height[good]
-    scaled = counts / height[:, None]
 
     def tensor(array):
         return torch.as_tensor(np.asarray(array, np.float32), device=device)
 
     spectra = Spectra(
-        tensor(scaled),
+        tensor(counts / height[:, None]),
         tensor(seen.zero_loss.position[good]),
         tensor(seen.zero_loss.fwhm[good]),
         tensor(seen.noise.gain[good] / height),
         tensor(seen.noise.floor[good] / height**2),
     )
-    if psf is not None:
-        # As long as the frame's half axis can hold.
-        centred = physics.centred_response(psf, counts.shape[-1] + BLOCK + PAD)
-        spectra.psf = tensor(_broadened(centred, seen.zero_loss.fwhm[good]))
-        spectra.has_psf = torch.ones(len(counts), device=device)
-    answer = network(spectra)
-    frame = answer.frame
+    if psf is None:
+        return spectra, None
+    reach = counts.shape[-1] + BLOCK + PAD  # as long as the frame's half axis can hold
+    measured = _broadened(physics.centred_response(psf, reach), seen.zero_loss.fwhm[good])
+    spectra.psf = tensor(measured)
+    spectra.has_psf = torch.ones(len(counts), device=device)
+    return spectra, Response(measured, reach)
+
+
+def _estimate(answer, seen, good, spectra, resolution, zero_loss):
+    """The answer at this resolution, in the units of the data."""
+    frame, height = answer.frame, seen.zero_loss.height[good]
     wanted = torch.full_like(spectra.fwhm, float(resolution))
     missing = (wanted**2 - finest_resolution(spectra.fwhm) ** 2).clamp(min=0)
     inelastic = frame.smooth(answer.inelastic, missing.sqrt()).clamp(min=0)
     peak = answer.elastic_counts[:, None] * frame.zero_loss(wanted)
     inelastic, peak = (frame.take(x).double().cpu().numpy() for x in (inelastic, peak))
     complete = seen.zero_loss.position[good] >= 3 * seen.zero_loss.fwhm[good]
-    factor = _conserving_factor(scaled.sum(-1), inelastic.sum(-1) + peak.sum(-1), complete)
+    measured = seen.counts[good].sum(-1) / height
+    factor = _conserving_factor(measured, inelastic.sum(-1) + peak.sum(-1), complete)
     estimate = inelastic + peak if zero_loss else inelastic
     # A flat offset stays in the answer, unless it is negative: the answer never is.
     level = np.maximum(seen.level[good], 0)[:, None]
-    return (estimate * (factor * height)[:, None] + level).astype(np.float32)
+    return estimate * (factor * height)[:, None] + level
+
+
+def _response_of(answer, channels):
+    """The responses that the network found, as long as its frame: nothing of them is cut off."""
+    zero_channel = channels // 3
+    return Response(_responses(answer, zero_channel, answer.frame.size), zero_channel)
+
+
+def _responses(answer, zero_channel, length):
+    """The responses that the network found: unit area, their maximum at ``zero_channel``."""
+    elastic = answer.elastic.double().cpu().numpy()
+    size = elastic.shape[-1]
+    nearest = np.floor(answer.frame.position.double().cpu().numpy() + 0.5).astype(int)
+    index = (np.arange(size) - zero_channel + nearest[:, None]) % size
+    placed = np.take_along_axis(elastic, index, -1)
+    # The energy zero is the vertex of the peak. The axis is a circle: a Fourier shift is exact.
+    vertex = physics.parabola_vertex(placed, placed.argmax(axis=-1))
+    phase = np.exp(2j * np.pi * np.fft.rfftfreq(size) * (vertex - zero_channel)[:, None])
+    moved = np.fft.irfft(np.fft.rfft(placed) * phase, size)
+    moved = np.maximum(moved[:, :length], 0)
+    return moved / moved.sum(axis=-1, keepdims=True)
 
 
 def _broadened(responses, fwhm):

@@ -34,7 +34,7 @@ class Noise:
         return self.gain[..., None] * np.maximum(counts, 0) + self.floor[..., None]
 
 
-def estimate_noise(spectra, zero_loss=None):
+def estimate_noise(spectra, position=None):
     """Read the noise from the spectra: variance = gain x counts + floor.
 
     What a data unit is worth in electrons is unknown (detector gain, summed or averaged frames),
@@ -48,8 +48,9 @@ def estimate_noise(spectra, zero_loss=None):
     ----------
     spectra : numpy.ndarray
         Counts without their flat offset, shape ``(..., channels)``.
-    zero_loss : ZeroLoss, optional
-        Not needed; taken for the sake of callers that have it.
+    position : numpy.ndarray, optional
+        Channels of the zero-loss peaks, navigation shape. The segments are laid from there, so
+        that a spectrum shifted along the axis is cut in the same way.
 
     Returns
     -------
@@ -74,7 +75,8 @@ def estimate_noise(spectra, zero_loss=None):
     top = np.maximum(flat.max(axis=-1, initial=0.0), 0)
     usable = top > 1e-100
     scaled = flat / np.where(usable, top, 1.0)[:, None]
-    gain, floor, correlation = _noise_of_scaled(scaled)
+    start = np.zeros(len(flat)) if position is None else np.reshape(position, -1)
+    gain, floor, correlation = _noise_of_scaled(scaled, np.nan_to_num(start).astype(int))
     # Nothing but zeros: any scale will do. Noise-free data still need a positive one.
     gain = np.where(usable, np.maximum(gain, 1e-9) * top, 1.0)
     floor = np.where(usable, np.maximum(floor, 1e-18) * top**2, 1.0)
@@ -83,16 +85,16 @@ def estimate_noise(spectra, zero_loss=None):
     return Noise(gain.reshape(shape), floor.reshape(shape), correlation.reshape(shape))
 
 
-def _noise_of_scaled(spectra):
+def _noise_of_scaled(spectra, start):
     """Gain, floor and correlation of spectra whose maximum is 1, ``(batch, channels)``."""
-    near = _Segments.of(spectra, 1)
+    near = _Segments.of(spectra, 1, start)
     gain, floor = _straight_line(near)
     excess = near.variance / near.line(gain, floor)
     # An offset that was not taken off bends the line: then all are scaled up.
     bent = np.median(excess, axis=-1)
     gain, floor = (x * np.where(bent > DOUBTFUL, bent, 1.0) for x in (gain, floor))
 
-    wide = _Segments.of(spectra, WIDE_STRIDE)
+    wide = _Segments.of(spectra, WIDE_STRIDE, start)
     wide_gain, wide_floor = _straight_line(wide)
     line = wide.line(wide_gain, wide_floor)
     plain = wide.cost(wide_gain, wide_floor) < INFLATED
@@ -116,15 +118,22 @@ class _Segments:
     kurtosis: np.ndarray
 
     @classmethod
-    def of(cls, spectra, stride):
-        """Mean square of the fourth differences and mean counts of each segment."""
+    def of(cls, spectra, stride, start):
+        """Mean square of the fourth differences and mean counts of each segment.
+
+        One of the segments begins at channel ``start`` (one for each spectrum).
+        """
         size = spectra.shape[-1] - 4 * stride
         parts = [spectra[:, i * stride : i * stride + size] for i in range(5)]
         difference = sum(w * part for w, part in zip(DIFFERENCE, parts, strict=True))
         length = min(max(size // SEGMENTS, SHORTEST_SEGMENT), size)
 
-        def cut(values):  # what is over at the front is left out
-            return values[:, size % length :].reshape(len(values), -1, length)
+        number = max((size + 1) // length - 1, 1)
+        first = np.minimum(start % length, size - number * length)
+        chosen = first[:, None] + np.arange(number * length)
+
+        def cut(values):  # what is over at both ends is left out
+            return np.take_along_axis(values, chosen, 1).reshape(len(values), number, length)
 
         square = cut(difference**2 / 70.0)
         variance = np.maximum(square.mean(axis=-1), 1e-18)
@@ -215,6 +224,31 @@ def _blurred_white_noise(ratio):
     ratios = seen(WIDE_STRIDE) / seen(1)
     at = np.interp(ratio, ratios, sigma)
     return np.exp(-1 / (4 * at**2)), np.interp(at, sigma, seen(WIDE_STRIDE))
+
+
+def noise_of_variance(variance, counts):
+    """The straight line through a variance that somebody has measured.
+
+    Parameters
+    ----------
+    variance : float or numpy.ndarray
+        A number, or one for each channel, ``(..., channels)``.
+    counts : numpy.ndarray
+        ``(..., channels)``, finite.
+
+    Returns
+    -------
+    Noise
+        White; gain and floor are positive.
+    """
+    counts = np.maximum(np.asarray(counts, np.float64), 0)
+    variance = np.broadcast_to(np.asarray(variance, np.float64), counts.shape)
+    centred = counts - counts.mean(axis=-1, keepdims=True)
+    spread = np.maximum((centred**2).sum(axis=-1), np.finfo(float).tiny)
+    gain = np.maximum((centred * variance).sum(axis=-1) / spread, 0)
+    floor = (variance - gain[..., None] * counts).mean(axis=-1)
+    least = np.maximum(1e-9 * variance.mean(axis=-1), np.finfo(float).tiny)
+    return Noise(np.maximum(gain, least), np.maximum(floor, least), np.zeros_like(gain))
 
 
 def flat_level(spectra, zero_loss):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .blur import FWHM_PER_SIGMA, gaussian, shift_channels, smooth
-from .noise import Noise, estimate_noise, flat_level
+from .noise import Noise, estimate_noise, flat_level, noise_of_variance
 from .zero_loss import ZeroLoss, find_zero_loss, half_height_width, parabola_vertex
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "gaussian",
     "half_height_width",
     "inspect",
+    "noise_of_variance",
     "parabola_vertex",
     "prepare",
     "resolution_range",
@@ -45,12 +46,14 @@ NO_ZERO_LOSS = 2  # no zero-loss peak could be found
 NOT_FINITE = 4  # NaN or infinity in the spectrum
 SATURATED = 8  # flat-topped zero-loss peak
 SPIKE = 16  # an isolated channel far above its neighbours
+UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
 FLAG_TEXT = {
     EMPTY: "empty",
     NO_ZERO_LOSS: "without a zero-loss peak",
     NOT_FINITE: "not finite",
     SATURATED: "with a saturated zero-loss peak",
     SPIKE: "with a spike",
+    UNEXPLAINED: "not explained by the result",
 }
 
 
@@ -134,7 +137,7 @@ def inspect(spectra):
     spectra = np.asarray(spectra, np.float64)
     finite = np.isfinite(spectra).all(axis=-1)
     counts, found, level = prepare(np.where(finite[..., None], spectra, 0.0))
-    noise = estimate_noise(counts, found)
+    noise = estimate_noise(counts, found.position)
     flags = spectrum_flags(counts, found, noise)
     flags = np.where(finite, flags, NOT_FINITE).astype(np.uint8)
     return Inspected(counts, found, level, noise, flags)
@@ -205,7 +208,9 @@ def spectrum_flags(spectra, zero_loss, noise=None):
     flags = EMPTY * empty + NO_ZERO_LOSS * lost + NOT_FINITE * ~finite
     flags = np.asarray(flags, np.uint8)
     if found.any():
-        noise = estimate_noise(np.nan_to_num(spectra), zero_loss) if noise is None else noise
+        noise = (
+            estimate_noise(np.nan_to_num(spectra), zero_loss.position) if noise is None else noise
+        )
         for index in np.argwhere(found):
             index = tuple(index)
             one = spectra[index], zero_loss.fwhm[index], noise.gain[index], noise.floor[index]

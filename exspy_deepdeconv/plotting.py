@@ -6,11 +6,18 @@ with a colour vision deficiency can tell apart.
 
 import matplotlib.pyplot as plt
 import numpy as np
+from mpl_toolkits.axes_grid1 import make_axes_locatable
 
 COLOURS = {
     "measured": "#999999",
     "deconvolved": "#0072B2",
     "truth": "#D55E00",
+    "data": "#999999",
+    "deep": "#0072B2",
+    "rl": "#E69F00",
+    "ml": "#56B4E9",
+    "fourier": "#009E73",
+    "tgv": "#CC79A7",
 }
 OTHER_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
@@ -71,6 +78,72 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     ax.set_ylabel("Counts")
     ax.legend(frameon=False)
     return ax
+
+
+def plot_comparison(spectra, residuals, ax=None, *, energy_range=None, log=True):
+    """Plot spectra over each other, and below what each result leaves unexplained.
+
+    Parameters
+    ----------
+    spectra : dict of str to EELSSpectrum
+        Single spectra and their labels, as for `plot_spectra`.
+    residuals : dict of str to EELSSpectrum
+        In units of the noise, with the labels of the spectra that they belong to.
+    ax : matplotlib.axes.Axes or pair of them, optional
+        Where to plot; room for the residuals is taken from a single one. A new figure by default.
+    energy_range : (float, float), optional
+        Part of the energy axis to show, in its units.
+    log : bool
+        Logarithmic counts.
+
+    Returns
+    -------
+    tuple of matplotlib.axes.Axes
+        That of the spectra and that of the residuals.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data, plotting
+    >>> s = data.exciton_spectrum()
+    >>> result = s.deep_deconvolve(show_progressbar=False)
+    >>> residual = s.deconvolution_residual(result, show_progressbar=False)
+    >>> top, bottom = plotting.plot_comparison({"data": s, "deep": result}, {"deep": residual})
+    >>> bottom.get_ylabel()
+    'Residual (noise)'
+    """
+    top, bottom = _two_axes(ax)
+    plot_spectra(spectra, top, energy_range=energy_range, log=log)
+    bottom.set_xlabel(top.get_xlabel())
+    top.set_xlabel("")
+    top.tick_params(labelbottom=False)
+    colours = {line.get_label(): line.get_color() for line in top.lines}
+    reach = 5.0
+    bottom.axhspan(-1, 1, color="0.9", zorder=0)
+    for label, residual in residuals.items():
+        axis = residual.axes_manager.signal_axes[0]
+        energy, values = axis.axis, np.ravel(residual.data)
+        if energy_range is not None:
+            inside = (energy >= energy_range[0]) & (energy <= energy_range[1])
+            energy, values = energy[inside], values[inside]
+        bottom.plot(energy, values, color=colours.get(label), lw=0.8, label=label)
+        finite = np.abs(values[np.isfinite(values)])
+        if finite.size:  # the core of the zero-loss peak does not set the scale
+            reach = max(reach, 1.3 * float(np.quantile(finite, 0.95)))
+    bottom.set_ylim(-reach, reach)
+    bottom.set_ylabel("Residual (noise)")
+    return top, bottom
+
+
+def _two_axes(ax):
+    """Axes for spectra and, below with the same energies, for residuals."""
+    if ax is None:
+        figure = plt.figure(layout="constrained")
+        return tuple(figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)))
+    if isinstance(ax, plt.Axes):
+        below = make_axes_locatable(ax).append_axes("bottom", "30%", pad=0.1, sharex=ax)
+        return ax, below
+    top, bottom = np.ravel(ax)
+    return top, bottom
 
 
 def _log_limits(curves):

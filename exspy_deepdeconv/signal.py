@@ -4,7 +4,14 @@ HyperSpy imports this module as soon as exspy's class exists, so it imports noth
 loaded by then; what the methods need they import themselves.
 """
 
-from hyperspy.docstrings.signal import LAZY_OUTPUT_ARG, NUM_WORKERS_ARG, SHOW_PROGRESSBAR_ARG
+from ._classical_signal import (
+    fourier_deconvolve,
+    ml_deconvolve,
+    rl_deconvolve,
+    tgv_deconvolve,
+)
+from ._comparison_signal import compare_deconvolution, deconvolution_residual
+from ._docstrings import SHARED_ARGUMENTS
 
 
 def deep_deconvolve(
@@ -80,27 +87,34 @@ def deep_deconvolve(
         If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has
         a zero-loss peak; for a single spectrum that is empty or not finite; for a `resolution`
         out of range; for a `psf` of another dispersion or navigation shape; for an unknown
-        `model` or a weights file whose hash differs; for any other argument out of its range.
+        `model` or a weights file whose hash differs; for a noise variance in the metadata that is
+        neither a positive number nor a signal of the shape of the data; for any other argument
+        out of its range.
 
     Warns
     -----
     UserWarning
         One warning with the counts of flagged spectra of a map: empty ones and ones without a
         zero-loss peak (zeros are returned), ones that are not finite or whose own `psf` is
-        unusable (NaN), ones with a saturated zero-loss peak or a spike. For a lazy result it
+        unusable (NaN), ones with a saturated zero-loss peak or a spike, and ones that the result,
+        blurred again, does not explain (see ``deconvolution_residual``). For a lazy result it
         comes when all of it has been computed, and the counts are not in its metadata.
 
     See Also
     --------
-    exspy.signals.EELSSpectrum.richardson_lucy_deconvolution : without a network.
+    rl_deconvolve, tgv_deconvolve : without a network.
+    compare_deconvolution : several methods side by side.
+    deconvolution_residual : what a result leaves unexplained.
 
     Notes
     -----
     The energy axis is left as it is: the zero-loss peak is found in the data and stays where it
     is. Counts are conserved, plural scattering is not removed (see ``fourier_log_deconvolution``)
-    and a flat dark offset stays in the result; a negative one is taken off. The method is equivariant to the scale of the
-    data. The `resolution` is the same for the whole signal, from the median zero-loss width of at
-    most 256 spectra spread over it.
+    and a flat dark offset stays in the result; a negative one is taken off. The method is
+    equivariant to the scale of the data. The `resolution` is the same for the whole signal, from
+    the median zero-loss width of at most 256 spectra spread over it.
+
+    The noise is read from the data, or taken from ``set_noise_variance()`` where that was called.
 
     No variance is attached to the result yet: it comes with the calibrated intervals, and the
     variance of the input is not copied, as it does not hold for the result.
@@ -130,7 +144,7 @@ def deep_deconvolve(
     """
     from functools import partial
 
-    from . import _blocks, _checks, models
+    from . import _blocks, _checks, _results, _sampling, models, physics
 
     if return_interval:
         raise NotImplementedError(
@@ -142,17 +156,19 @@ def deep_deconvolve(
     _checks.check_channels(self)
     mask = _checks.check_navigation_mask(navigation_mask, self)
     response = _checks.check_psf(psf, self, axis.dispersion)
+    variance = _checks.check_variance(self)
     model = models.load(model)
 
     from .inference import check_device, deconvolve_block
 
     check_device(device)
     data = _checks.plain_array(self)
-    width = _blocks.zero_loss_width(data, mask, axis.reversed)
+    width = _sampling.zero_loss_width(data, mask, axis.reversed)
     channels = _checks.check_resolution(resolution, width, axis.dispersion)
     lazy_output = self._lazy if lazy_output is None else bool(lazy_output)
     tally = _blocks.FlagTally(mask, warn=lazy_output)
 
+    constant = variance is None or isinstance(variance, float)
     function = partial(
         deconvolve_block,
         model=model,
@@ -160,58 +176,164 @@ def deep_deconvolve(
         zero_loss=bool(zero_loss),
         batch_size=batch_size,
         device=device,
+        **({"variance": variance} if constant else {}),
     )
-    blocks = _blocks.run_blocks(function, data, mask, tally, psf=response, reverse=axis.reversed)
-    result = self._deepcopy_with_new_data(blocks if blocks.size else blocks.compute())
-    result._lazy = blocks.size > 0  # HyperSpy has no lazy signals without data
-    result._assign_subclass()
-    if result._lazy and not lazy_output:
-        result.compute(show_progressbar=show_progressbar, num_workers=num_workers)
-        tally.warn_of_flags(stacklevel=2)
-    _note_deconvolution(
+    result = _results.finish(
+        self,
+        _blocks.run_blocks(
+            function,
+            data,
+            mask,
+            tally,
+            psf=response,
+            beside={} if constant else {"variance": variance},
+            reverse=axis.reversed,
+        ),
+        tally,
+        lazy_output=lazy_output,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+    )
+    counts = {"counted": False} if lazy_output else tally.counts()
+    undersampled = bool(width < physics.UNDERSAMPLED_FWHM_CHANNELS)
+    _results.annotate(
         result,
         self,
+        "deep_deconvolution",
+        "after deep deconvolution",
         model=model.name,
         weights_sha256=model.sha256,
         resolution=channels * axis.dispersion,
         zero_loss_fwhm=width * axis.dispersion,
-        psf="estimated" if psf is None else f"measured: {psf.metadata.General.title or 'untitled'}",
+        psf=_results.psf_source(psf),
         zero_loss=bool(zero_loss),
-        flags=_flags_note(tally, width, lazy_output),
+        flags=counts | {"undersampled": undersampled},
     )
     return result
 
 
-# HyperSpy's texts are indented for a method inside a class.
-_SHARED_ARGUMENTS = tuple(
-    text.replace("\n    ", "\n")
-    for text in (SHOW_PROGRESSBAR_ARG, NUM_WORKERS_ARG, LAZY_OUTPUT_ARG)
-)
-if deep_deconvolve.__doc__:  # python -OO leaves no docstrings
-    deep_deconvolve.__doc__ %= _SHARED_ARGUMENTS
+def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, lazy_output=None):
+    """Read the response of the instrument off the zero-loss peaks of low-loss spectra.
+
+    The same network that ``deep_deconvolve`` uses takes the losses away from under the elastic
+    peak. The answer can be given to every method that takes a `psf`.
+
+    Parameters
+    ----------
+    model : str, path or model object, optional
+        Name of a bundled model (see ``exspy_deepdeconv.models.available()``), path of a weights
+        file or what ``exspy_deepdeconv.models.load()`` returns. The default is the newest bundled
+        model.
+    %s
+    %s
+    %s
+
+    Returns
+    -------
+    EELSSpectrum or LazyEELSSpectrum
+        One response for each spectrum (float32), of unit area, on an energy axis of the same
+        length and dispersion on which the zero-loss peak lies at 0 eV.
+
+    Raises
+    ------
+    NotImplementedError
+        For a non-uniform energy axis.
+    ValueError
+        If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has
+        a zero-loss peak; for an unknown `model` or a weights file whose hash differs.
+
+    Warns
+    -----
+    UserWarning
+        One warning with the counts of flagged spectra of a map: empty ones and ones without a
+        zero-loss peak (zeros are returned), ones that are not finite (NaN), ones with a saturated
+        zero-loss peak or a spike.
+
+    See Also
+    --------
+    exspy.signals.EELSSpectrum.estimate_zero_loss_peak_centre : where the peak lies.
+
+    Notes
+    -----
+    The energy zero is the vertex of the parabola through the three highest channels. Where the
+    zero-loss peak stands near the start of the energy axis, the axis of the answer begins
+    earlier, so that the flank of the response is not cut off.
+
+    Examples
+    --------
+    A zero-loss peak 0.1 eV wide and a weak one at a loss of 1 eV:
+
+    >>> from exspy.signals import EELSSpectrum
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> counts = 1e6 * gaussian(512, 100, 10) + 2e4 * gaussian(512, 200, 10)
+    >>> s = EELSSpectrum(counts)
+    >>> s.axes_manager[-1].scale, s.axes_manager[-1].units = 0.01, "eV"
+    >>> psf = s.estimate_psf(show_progressbar=False)
+    >>> psf
+    <EELSSpectrum, title: estimated response, dimensions: (|512)>
+    >>> energy = psf.axes_manager[-1].axis
+    >>> round(float(abs(energy[psf.data.argmax()])), 6)
+    0.0
+    """
+    from functools import partial
+
+    import numpy as np
+
+    from . import _blocks, _checks, _results, _sampling, models
+
+    axis = _checks.check_energy_axis(self)
+    _checks.check_data(self)
+    _checks.check_channels(self)
+    model = models.load(model)
+
+    from .inference import response_block
+
+    data = _checks.plain_array(self)
+    mask = np.zeros(data.shape[:-1], dtype=bool)
+    zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)
+    zero_channel = _sampling.response_zero(zero_loss, data.shape[-1])
+    lazy_output = self._lazy if lazy_output is None else bool(lazy_output)
+    tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
+    function = partial(response_block, model=model, zero_channel=zero_channel)
+    result = _results.finish(
+        self,
+        _blocks.run_blocks(function, data, mask, tally, reverse=axis.reversed),
+        tally,
+        lazy_output=lazy_output,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+    )
+    energy = result.axes_manager.signal_axes[0]
+    index = energy.size - 1 - zero_channel if axis.reversed else zero_channel
+    energy.offset = -index * energy.scale
+    _results.annotate(
+        result,
+        self,
+        "psf_estimation",
+        "estimated response",
+        model=model.name,
+        weights_sha256=model.sha256,
+        zero_loss_fwhm=zero_loss.fwhm * axis.dispersion,
+        flags={"counted": False} if lazy_output else tally.counts(),
+    )
+    result.metadata.Signal.quantity = ""  # no counts any more
+    return result
 
 
-def _flags_note(tally, width, lazy):
-    from .physics import UNDERSAMPLED_FWHM_CHANNELS
+for _method in (deep_deconvolve, estimate_psf):
+    if _method.__doc__:  # python -OO leaves no docstrings
+        _method.__doc__ %= SHARED_ARGUMENTS
 
-    counts = {"counted": False} if lazy else tally.counts()
-    return counts | {"undersampled": bool(width < UNDERSAMPLED_FWHM_CHANNELS)}
-
-
-def _note_deconvolution(result, signal, **note):
-    """Title, file name and metadata of a result, in the manner of exspy."""
-    from . import __version__
-
-    general = result.metadata.General
-    general.title = f"{general.title} after deep deconvolution".strip()
-    # HyperSpy's copy leaves these out. Not the extension: few formats can be written.
-    names = signal.tmp_parameters
-    if names.has_item("filename"):
-        result.tmp_parameters.filename = f"{names.filename}_after_deep_deconvolution"
-    if names.has_item("folder"):
-        result.tmp_parameters.folder = names.folder
-    note["package_version"] = __version__
-    result.metadata.Signal.deep_deconvolution = note
-
-
-METHODS = {"deep_deconvolve": deep_deconvolve}
+METHODS = {
+    function.__name__: function
+    for function in (
+        deep_deconvolve,
+        estimate_psf,
+        rl_deconvolve,
+        ml_deconvolve,
+        fourier_deconvolve,
+        tgv_deconvolve,
+        deconvolution_residual,
+        compare_deconvolution,
+    )
+}

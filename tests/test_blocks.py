@@ -7,7 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import _blocks
+from exspy_deepdeconv import _blocks, _sampling
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -47,7 +47,7 @@ def test_each_spectrum_goes_through_the_network_once(make_signal, network, monke
 
 
 def test_more_spectra_than_are_sampled(make_signal, monkeypatch):
-    monkeypatch.setattr(_blocks, "MAX_SAMPLED", 4)
+    monkeypatch.setattr(_sampling, "MAX_SAMPLED", 4)
     s = make_signal(5, 3)
     note, lazy_note = (
         deconvolve(x).metadata.Signal.deep_deconvolution for x in (s, s.as_lazy(chunks=(2, 2, 100)))
@@ -57,7 +57,7 @@ def test_more_spectra_than_are_sampled(make_signal, monkeypatch):
 
 
 def test_lazy_reads_only_the_sampled_spectra(make_signal, monkeypatch):
-    monkeypatch.setattr(_blocks, "MAX_SAMPLED", 2)
+    monkeypatch.setattr(_sampling, "MAX_SAMPLED", 2)
     s = make_signal(4, 4)
     read = []
 
@@ -148,6 +148,7 @@ def test_flagged_spectra_are_counted_in_one_warning(make_signal, lazy):
         "not_finite": 2,
         "saturated": 1,
         "spike": 1,
+        "unexplained": 2,  # the saturated one and the spike
         "undersampled": False,
     }
 
@@ -174,7 +175,7 @@ def test_process_scheduler_or_partial_compute_claims_no_counts(make_signal):
 
 
 def test_few_spectra_in_a_large_empty_map(make_signal, monkeypatch):
-    monkeypatch.setattr(_blocks, "MAX_SAMPLED", 3)
+    monkeypatch.setattr(_sampling, "MAX_SAMPLED", 3)
     s = make_signal(5, 5)
     s.data[:] = 0
     s.data[1, 3] = make_signal().data

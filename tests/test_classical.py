@@ -1,10 +1,30 @@
-"""classical.py against exspy's own result and known answers."""
+"""classical.py against exspy's and SciPy's own results and known answers."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.optimize import nnls
 
-from exspy_deepdeconv.classical import richardson_lucy
-from exspy_deepdeconv.physics import gaussian
+from exspy_deepdeconv import classical
+from exspy_deepdeconv.classical import image_space_reconstruction, richardson_lucy
+from exspy_deepdeconv.physics import Noise, gaussian, smooth
+from exspy_deepdeconv.simulate import simulate
+from exspy_deepdeconv.stopping import COUNTS, loss_region
+
+METHODS = {
+    "rl": lambda spectra, psf, **more: classical.richardson_lucy(spectra, psf, 5, **more),
+    "rl auto": lambda spectra, psf, **more: classical.richardson_lucy(spectra, psf, "auto", **more),
+    "ml": lambda spectra, psf, **more: classical.image_space_reconstruction(
+        spectra, psf, 5, **more
+    ),
+    "fourier": lambda spectra, psf, **more: classical.fourier_ratio(spectra, psf, 4.0, **more),
+    "tgv": lambda spectra, psf, **more: classical.total_generalised_variation(
+        spectra, psf, 0.5, **more
+    ),
+}
+EACH_METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
 @pytest.fixture
@@ -18,33 +38,43 @@ def blurred():
     return rng.poisson(np.roll(mean, 1) + 5.0).astype(float), psf
 
 
+# Beside exspy
+
+
 def test_equals_exspy(blurred):
-    """exspy pads with zeros, so only the middle can agree."""
+    """exspy centres a response on its highest channel, we on the vertex of its peak."""
     from exspy.signals import EELSSpectrum
 
     counts, psf = blurred
     signal, response = EELSSpectrum(counts), EELSSpectrum(psf)
     theirs = signal.richardson_lucy_deconvolution(response, 15, show_progressbar=False).data
     ours = richardson_lucy(counts, psf, 15)
-    # exspy centres the response on its highest channel, we on the parabola's vertex.
     middle = slice(60, -60)
     assert np.abs(ours - theirs)[middle].max() < 0.02 * theirs.max()
     assert ours.sum() == pytest.approx(theirs.sum(), rel=1e-3)
 
 
-def test_equals_exspy_for_a_response_centred_on_a_channel():
+@pytest.mark.parametrize("tail", [0.0, 1e-3])
+def test_equals_exspy_for_a_response_centred_on_a_channel(tail):
+    """A response with far tails needs all its length, one without is cut short."""
     from exspy.signals import EELSSpectrum
 
     rng = np.random.default_rng(1)
-    psf = gaussian(512, 256.0, 9.0)
+    channel = np.arange(512)
+    psf = gaussian(512, 256.0, 9.0) + tail / (1 + ((channel - 256) / 9.0) ** 2)
     counts = rng.poisson(1e5 * gaussian(512, 200.0, 10.0) + 2e3 * gaussian(512, 260.0, 15.0) + 20)
     counts = counts.astype(float)
+    # exspy pads with zeros: a response that reaches over the whole window feels the difference.
+    counts[:60] = counts[-60:] = 0 if tail else counts[:60]
     theirs = EELSSpectrum(counts).richardson_lucy_deconvolution(
         EELSSpectrum(psf), 15, show_progressbar=False
     )
-    middle = slice(60, -60)
+    middle = slice(100, -100)
     difference = np.abs(richardson_lucy(counts, psf, 15) - theirs.data)[middle]
     assert difference.max() < 1e-5 * theirs.data.max()
+
+
+# Known answers
 
 
 def test_resolves_a_doublet_without_noise():
@@ -57,36 +87,35 @@ def test_resolves_a_doublet_without_noise():
     assert tallest == pytest.approx([121, 130], abs=1)
 
 
-def test_batches_shapes_and_types(blurred):
-    counts, psf = blurred
-    one = richardson_lucy(counts, psf, 10)
-    stack = richardson_lucy(np.stack([counts, 2 * counts]).reshape(1, 2, -1), psf, 10)
-    np.testing.assert_allclose(stack[0, 0], one)
-    np.testing.assert_allclose(stack[0, 1], 2 * one)
-    single = richardson_lucy(counts.astype(np.float32), psf, 10)
-    assert single.dtype == np.float32
-    np.testing.assert_allclose(single, one, atol=1e-4 * one.max())
-    assert richardson_lucy(counts.astype(np.uint16), psf, 2).dtype == np.float64
-    each = richardson_lucy(np.stack([counts, counts]), np.stack([psf, psf]), 10)
-    np.testing.assert_allclose(each[1], one)
+def test_image_space_reconstruction_goes_to_the_non_negative_least_squares():
+    rng = np.random.default_rng(3)
+    psf = gaussian(33, 16.0, 4.0)
+    truth = np.zeros(96)
+    truth[[40, 47, 60]] = 500.0, 300.0, 800.0
+    blur = np.array([np.convolve(row, psf, mode="same") for row in np.eye(96)]).T
+    counts = blur @ truth + rng.normal(0, 3.0, 96)
+    best = nnls(blur, np.maximum(counts, 0))[1] ** 2
+    fits = [
+        np.sum((blur @ image_space_reconstruction(counts, psf, count) - np.maximum(counts, 0)) ** 2)
+        for count in (10, 100, 10_000)
+    ]
+    assert fits[0] > fits[1] > fits[2]
+    assert best <= fits[2] * (1 + 1e-9) and fits[2] < 1.05 * best
 
 
-@pytest.mark.parametrize("length", [41, 100, 2000])
-def test_response_of_any_length_and_area(blurred, length):
-    counts, _ = blurred
-    short = gaussian(length, length // 2, 9.0)
-    reference = richardson_lucy(counts, gaussian(512, 256.0, 9.0), 10)
-    np.testing.assert_allclose(
-        richardson_lucy(counts, 77 * short, 10), reference, rtol=1e-3, atol=1
-    )
+def test_richardson_lucy_climbs_the_poisson_likelihood():
+    rng = np.random.default_rng(4)
+    psf = gaussian(65, 32.0, 8.0)
+    mean = 1e4 * gaussian(256, 100.0, 9.0) + 2e3 * gaussian(256, 150.0, 14.0)
+    counts = rng.poisson(mean).astype(float)
+    likelihoods = []
+    for estimate in classical.richardson_lucy_iterates(counts, psf, [1, 3, 10, 30, 100]):
+        model = np.maximum(np.convolve(estimate, psf / psf.sum(), mode="same"), 1e-12)
+        likelihoods.append(np.sum(counts * np.log(model) - model))
+    assert (np.diff(likelihoods) > 0).all()
 
 
-def test_negative_and_empty_spectra_stay_finite(blurred):
-    counts, psf = blurred
-    noisy = counts - 40.0
-    for data in (noisy, np.zeros(512), -np.ones(512)):
-        answer = richardson_lucy(data, psf, 10)
-        assert np.isfinite(answer).all() and (answer >= 0).all()
+# Invariants
 
 
 def test_counts_are_conserved(blurred):
@@ -94,6 +123,176 @@ def test_counts_are_conserved(blurred):
     assert richardson_lucy(counts, psf, 50).sum() == pytest.approx(counts.sum(), rel=1e-3)
 
 
-def test_at_least_one_iteration(blurred):
-    with pytest.raises(ValueError, match="iterations must be at least 1, not 0"):
-        richardson_lucy(*blurred, iterations=0)
+def test_counts_are_conserved_exactly_where_the_ends_are_empty():
+    rng = np.random.default_rng(5)
+    counts = rng.poisson(1e4 * gaussian(400, 200.0, 20.0)).astype(float)
+    assert not counts[:100].any() and not counts[-100:].any()
+    total = richardson_lucy(counts, gaussian(65, 32.0, 12.0), 20).sum()
+    assert total == pytest.approx(counts.sum(), rel=1e-9)
+
+
+@EACH_METHOD
+@pytest.mark.parametrize("factor", [1e-6, 37.5])
+def test_scale_equivariance(blurred, method, factor):
+    counts, psf = blurred
+    one, other = method(counts, psf), method(factor * counts, psf)
+    np.testing.assert_allclose(other, factor * one, rtol=1e-5, atol=1e-6 * factor * one.max())
+
+
+@EACH_METHOD
+@settings(deadline=None, max_examples=8)
+@given(
+    data=hnp.arrays(
+        st.sampled_from([np.float64, np.float32, np.int32, np.uint8]),
+        hnp.array_shapes(min_dims=1, max_dims=1, min_side=96, max_side=96),
+        elements=st.integers(0, 200),
+    ),
+    peak=st.integers(0, 100_000),
+    offset=st.integers(-100, 100),
+)
+def test_any_input_gives_finite_and_non_negative_answers(method, data, peak, offset):
+    psf = gaussian(31, 15.0, 5.0)
+    spectrum = data
+    if data.dtype != np.uint8:
+        spectrum = (data + offset + peak * gaussian(96, 30.0, 5.0)).astype(data.dtype)
+    estimate = method(spectrum, psf)
+    assert estimate.shape == data.shape
+    assert estimate.dtype == (np.float32 if data.dtype == np.float32 else np.float64)
+    assert np.isfinite(estimate).all() and (estimate >= 0).all()
+
+
+@EACH_METHOD
+def test_empty_and_readout_noise_spectra(blurred, method):
+    counts, psf = blurred
+    rng = np.random.default_rng(6)
+    spectra = np.stack([counts - 40.0, np.zeros(512), -np.ones(512), rng.normal(0, 3, 512)])
+    estimates = method(spectra, psf)
+    assert np.isfinite(estimates).all() and (estimates >= 0).all()
+    assert not estimates[1].any() and not estimates[2].any()
+
+
+@EACH_METHOD
+def test_batches_shapes_and_types(blurred, method):
+    counts, psf = blurred
+    one = method(counts, psf)
+    stack = method(np.stack([counts, 2 * counts]).reshape(1, 2, -1), psf)
+    np.testing.assert_allclose(stack[0, 0], one, rtol=1e-6, atol=1e-6 * one.max())
+    np.testing.assert_allclose(stack[0, 1], 2 * one, rtol=1e-5, atol=1e-5 * one.max())
+    single = method(counts.astype(np.float32), psf)
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, one, atol=1e-4 * one.max())
+    assert method(counts.astype(np.uint16), psf).dtype == np.float64
+    each = method(np.stack([counts, counts]), np.stack([psf, psf[::-1]]))
+    np.testing.assert_allclose(each[0], one, rtol=1e-6, atol=1e-6 * one.max())
+    assert np.abs(each[1] - one).max() > 1e-3 * one.max()
+
+
+@EACH_METHOD
+def test_noise_of_navigation_shape(blurred, method):
+    counts, psf = blurred
+    noise = Noise(np.array([1.0, 50.0]), np.array([0.1, 50.0]))
+    estimates = method(np.stack([counts, counts]), psf, noise=noise)
+    one = method(counts, psf, noise=Noise(np.array(1.0), np.array(0.1)))
+    np.testing.assert_allclose(estimates[0], one, rtol=1e-6, atol=1e-6 * one.max())
+
+
+@pytest.mark.parametrize("length", [41, 100, 2000])
+@EACH_METHOD
+def test_response_of_any_length_and_area(blurred, length, method):
+    counts, _ = blurred
+    short = gaussian(length, length // 2, 9.0)
+    reference = method(counts, gaussian(512, 256.0, 9.0))
+    np.testing.assert_allclose(
+        method(counts, 77 * short), reference, rtol=1e-3, atol=2e-4 * reference.max()
+    )
+
+
+@EACH_METHOD
+def test_not_finite_spectra_do_not_spoil_their_neighbours(blurred, method):
+    counts, psf = blurred
+    broken = counts.copy()
+    broken[10] = np.nan
+    estimates = method(np.stack([broken, counts]), psf)
+    one = method(counts, psf)
+    np.testing.assert_allclose(estimates[1], one, rtol=1e-6, atol=1e-6 * one.max())
+    assert np.isnan(estimates[0]).all()
+
+
+# When to stop
+
+
+def test_stops_later_where_there_are_more_counts():
+    rng = np.random.default_rng(7)
+    psf = gaussian(512, 256.0, 10.0)
+    mean = gaussian(512, 100.0, 10.0) + 0.02 * (
+        gaussian(512, 200.0, 11.0) + gaussian(512, 212.0, 11.0)
+    )
+    counts = np.stack([rng.poisson(total * mean) for total in (1e4, 1e6, 1e8)])
+    chosen = richardson_lucy(counts, psf, "auto", return_chosen=True)[1]
+    assert chosen[0] < chosen[1] < chosen[2]
+    assert set(chosen) <= set(COUNTS)
+
+
+@pytest.mark.parametrize("method", [richardson_lucy, image_space_reconstruction])
+def test_automatic_answer_is_that_of_the_chosen_number(blurred, method):
+    counts, psf = blurred
+    estimate, chosen = method(counts, psf, "auto", return_chosen=True)
+    assert chosen.shape == ()
+    expected, same = method(counts, psf, int(chosen), return_chosen=True)
+    assert same == chosen
+    np.testing.assert_allclose(estimate, expected, rtol=1e-9)
+
+
+def test_automatic_number_is_about_the_best():
+    """Errors beyond the zero-loss peak beside those of the best of all numbers."""
+    costs = []
+    for seed in range(12):
+        simulation = simulate("plasmonic", np.random.default_rng([31, seed]), 512)
+        counts, resolution = simulation.counts, simulation.fwhm / 4
+        truth, start = simulation.truth(resolution), int(simulation.position + simulation.fwhm) + 1
+
+        def error(estimate, truth=truth, start=start, resolution=resolution):
+            return np.linalg.norm((smooth(estimate, resolution) - truth)[start:])
+
+        iterates = classical.richardson_lucy_iterates(counts, simulation.psf, COUNTS)
+        best = min(error(estimate) for estimate in iterates)
+        costs.append(error(richardson_lucy(counts, simulation.psf, "auto")) / best)
+    assert np.median(costs) < 1.25
+
+
+def test_loss_region_begins_beyond_the_zero_loss_peak():
+    mask, width = loss_region(np.stack([1e4 * gaussian(256, 60.0, 8.0), np.zeros(256)]))
+    assert np.flatnonzero(mask[0])[0] == 76 and mask[0, 76:].all()
+    assert width[0] == pytest.approx(8.0, abs=0.1)
+    assert mask[1].all()
+
+
+# Wrong arguments
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("richardson_lucy", (0,), "iterations .* not 0"),
+        ("richardson_lucy", (2.5,), "iterations .* not 2.5"),
+        ("richardson_lucy", ("best",), "iterations .* not 'best'"),
+        ("image_space_reconstruction", (-1,), "iterations .* not -1"),
+        ("total_generalised_variation", (0.0,), "weight .* not 0.0"),
+        ("total_generalised_variation", ("best",), "weight .* not 'best'"),
+        ("total_generalised_variation", (np.nan,), "weight .* not nan"),
+        ("fourier_ratio", (0.0,), "resolution .* not 0.0"),
+        ("fourier_ratio", (np.inf,), "resolution .* not inf"),
+    ],
+)
+def test_settings_that_make_no_sense(blurred, name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(classical, name)(*blurred, *settings)
+
+
+@EACH_METHOD
+def test_responses_that_make_no_sense(blurred, method):
+    counts, psf = blurred
+    with pytest.raises(ValueError, match="psf must be finite and hold a positive"):
+        method(counts, np.zeros(64))
+    with pytest.raises(ValueError, match=r"psf must be one response or one per spectrum.*\(3, 512"):
+        method(np.stack([counts, counts]), np.stack([psf] * 3))

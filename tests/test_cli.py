@@ -266,6 +266,72 @@ def test_a_line_of_vacuum_spectra_is_aligned_and_summed(save):
     assert width.sum() <= 7  # positions scatter by 4 channels
 
 
+# Several methods on one file
+
+
+def test_compare_writes_table_figure_and_results(run, save, tmp_path):
+    path, vacuum = save("scan.hspy", 2), save("vacuum.hspy", 3, seed=5)
+    printed = run("compare", path, "--methods", "deep, rl", "--psf", vacuum)
+    assert results(tmp_path) == [
+        "scan_comparison.csv", "scan_comparison.png", "scan_comparison.txt", "scan_deep.hspy",
+        "scan_rl.hspy",
+    ]  # fmt: skip
+    folder = tmp_path / "results"
+    assert "noise gain" in printed
+    assert (folder / "scan_comparison.txt").read_text().strip() in printed
+    rows = (folder / "scan_comparison.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["method", "data", "deep", "rl"]
+    assert (folder / "scan_comparison.png").stat().st_size > 10_000
+    note = hs.load(folder / "scan_rl.hspy").metadata.Signal.rl_deconvolution
+    assert note.psf.startswith("measured")
+    again = run("compare", path, "--methods", "rl", code=1)
+    assert "exists (--overwrite replaces it)" in " ".join(again.split())
+    run("compare", path, "--methods", "rl", "--overwrite", "--resolution", 0.05)
+    note = hs.load(folder / "scan_rl.hspy").metadata.Signal.rl_deconvolution
+    assert note.resolution == pytest.approx(0.05)
+
+
+def test_compare_of_flagged_spectra_and_a_failing_method(run, make_signal, tmp_path, monkeypatch):
+    from exspy_deepdeconv import classical
+
+    s = make_signal(3)
+    s.data[1] = 0
+    s.save(tmp_path / "scan.hspy")
+
+    def fail(*_, **__):
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(classical, "image_space_reconstruction", fail)
+    printed = run("compare", tmp_path / "scan.hspy", "--methods", "ml,rl", code=1)
+    assert "RuntimeError: no luck" in printed
+    assert "note: rl_deconvolve: of 3 spectra 1 empty" in " ".join(printed.split())
+    assert "scan_rl.hspy" in results(tmp_path)
+    assert "scan_ml.hspy" not in results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--methods", "deep,best"), "'best'"),
+        (("--methods", ","), "methods is empty"),
+        (("--psf", "missing.hspy"), "--psf missing.hspy: no such file"),
+        (("--resolution", "5"), "resolution=5.0 eV is out of range"),
+    ],
+)
+def test_compare_with_unusable_options(run, save, tmp_path, arguments, message):
+    printed = run("compare", save("scan.hspy"), *arguments, code=1)
+    assert printed.startswith("Error: ")
+    assert message in " ".join(printed.split())
+    assert results(tmp_path) == []
+
+
+def test_compare_without_a_usable_file(run, tmp_path, dual_file):
+    assert "no such file" in run("compare", tmp_path / "missing.dm3", code=1)
+    assert "several low-loss signals" in run("compare", dual_file, code=1)
+    run("compare", dual_file, "--signal", "low 2", "--methods", "deep")
+    assert "dual_deep.hspy" in results(tmp_path)
+
+
 # The demo, and the commands as such
 
 

@@ -90,7 +90,7 @@ def test_noise_is_read_from_the_data(gain, readout):
     expected = 1e6 * gaussian(2048, 300, 10) + 2e6 * gaussian(2048, 900, 300) + 20
     counts = rng.poisson(np.broadcast_to(expected, (10, 2048)))
     counts = gain * (counts + readout * rng.standard_normal(counts.shape))
-    noise = estimate_noise(counts, find_zero_loss(counts))
+    noise = estimate_noise(counts)
     at = np.array([30.0, 3000.0])  # electrons
     read = np.median([noise.variance(gain * at[None])[i] for i in range(10)], axis=0)
     np.testing.assert_allclose(read, gain**2 * (at + readout**2), rtol=0.35)
@@ -99,7 +99,7 @@ def test_noise_is_read_from_the_data(gain, readout):
 def test_noise_scales_with_the_data():
     rng = np.random.default_rng(4)
     counts = rng.poisson(1e5 * gaussian(512, 100, 8) + 50)
-    one, other = (estimate_noise(k * counts, find_zero_loss(k * counts)) for k in (1.0, 1e-6))
+    one, other = (estimate_noise(k * counts) for k in (1.0, 1e-6))
     assert other.gain == pytest.approx(1e-6 * one.gain)
     assert other.floor == pytest.approx(1e-12 * one.floor)
 
@@ -175,7 +175,7 @@ def test_correlated_noise_is_read_in_full(fwhm):
     mean = np.full((10, 2048), 3000.0) + 1e6 * gaussian(2048, 300, fwhm)
     counts = np.stack([Detector(spread_channels=2.0).record(m, rng) for m in mean])
     true = np.var((counts - mean)[:, 600:])
-    noise = estimate_noise(counts, find_zero_loss(counts))
+    noise = estimate_noise(counts)
     read = np.median(noise.variance(np.full((10, 1), 3000.0)))
     assert 0.5 < read / true < 2.0
 

@@ -57,7 +57,7 @@ class SimulatedPairs:
             if row is not None:
                 rows.append(row)
         batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-        noise = estimate_noise(batch["counts"])
+        noise = estimate_noise(batch["counts"], batch["position"])
         batch |= {"gain": noise.gain, "floor": noise.floor}
         return {key: value.astype(np.float32) for key, value in batch.items()}
 

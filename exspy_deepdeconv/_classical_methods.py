@@ -1,0 +1,237 @@
+"""What the classical signal methods share: checks, response, blocks, metadata.
+
+Imported inside the methods, not by ``import hyperspy.api``.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from . import _blocks, _checks, _results, _sampling, classical, models, physics
+
+UNUSABLE = physics.EMPTY | physics.NO_ZERO_LOSS | physics.NOT_FINITE
+
+
+@dataclass(frozen=True)
+class Method:
+    """A classical method: an array function and what its results are called.
+
+    Attributes
+    ----------
+    name : str
+        Of the signal method; the metadata node has ``deconvolution`` in the place of the verb.
+    function : str
+        Name of the array function in `exspy_deepdeconv.classical`.
+    words : str
+        In titles and metadata.
+    setting : str
+        The name of its one setting.
+    resolution : float
+        Channels (FWHM) of the Gaussian through which its results are seen as they are; 0 for
+        none.
+    """
+
+    name: str
+    function: str
+    words: str
+    setting: str
+    resolution: float = 0.0
+
+    @property
+    def node(self):
+        """Node of the metadata that describes a result."""
+        return self.name.replace("_deconvolve", "_deconvolution")
+
+
+METHODS = {
+    method.name.removesuffix("_deconvolve"): method
+    for method in (
+        Method("rl_deconvolve", "richardson_lucy", "Richardson-Lucy", "iterations"),
+        Method("ml_deconvolve", "image_space_reconstruction", "maximum-likelihood", "iterations"),
+        Method("fourier_deconvolve", "fourier_ratio", "Fourier-ratio", "resolution"),
+        Method("tgv_deconvolve", "total_generalised_variation", "TGV", "weight", 2.0),
+    )
+}
+
+
+def deconvolve(
+    signal, key, psf, setting, resolution, *, show_progressbar, num_workers, lazy_output
+):
+    """Check the arguments, run a method over a signal and describe the result.
+
+    Parameters
+    ----------
+    signal : EELSSpectrum
+        What to deconvolve.
+    key : str
+        Which of `METHODS`.
+    psf : EELSSpectrum or None
+        A measured response.
+    setting : int, float or "auto"
+        The method's setting, already checked.
+    resolution : float or None
+        In eV.
+    show_progressbar, num_workers, lazy_output
+        As in HyperSpy.
+
+    Returns
+    -------
+    EELSSpectrum or LazyEELSSpectrum
+    """
+    method = METHODS[key]
+    _checks.check_resolution_number(resolution)
+    axis = _checks.check_energy_axis(signal)
+    _checks.check_data(signal)
+    _checks.check_channels(signal)
+    response = _checks.check_psf(psf, signal, axis.dispersion)
+    variance = _checks.check_variance(signal)
+    data = _checks.plain_array(signal)
+    mask = np.zeros(data.shape[:-1], dtype=bool)
+    lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
+    note = {"method": method.words, "psf": _results.psf_source(psf)}
+
+    respond = None
+    if psf is None:
+        model = models.load()
+        note |= {"model": model.name}
+        zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)
+        respond = responder(model, zero_loss, data.shape[-1])
+    channels = None
+    if resolution is not None or key == "fourier":
+        width = _width(data, mask, axis.reversed, response) if psf is not None else zero_loss.fwhm
+        if np.isnan(width) and resolution is None and mask.size:
+            raise ValueError(
+                "resolution must be given: neither the spectra nor the psf have a peak whose "
+                "width could be read."
+            )
+        channels = _checks.check_resolution(resolution, width, axis.dispersion)
+
+    if channels is None and method.resolution:
+        channels = method.resolution
+    automatic = isinstance(setting, str)
+    options = {method.setting: channels if key == "fourier" else setting}
+    fixed = variance is None or isinstance(variance, float)
+    block = partial(
+        deconvolve_block,
+        function=partial(getattr(classical, method.function), **options),
+        respond=respond,
+        smoothing=_missing(channels, method),
+        automatic=automatic,
+        dtype=result_dtype(data.dtype),
+        **({"variance": variance} if fixed else {}),
+    )
+    kinds = _blocks.DATA_FLAGS if psf is None else (physics.EMPTY, physics.NOT_FINITE)
+    tally = _blocks.FlagTally(mask, lazy_output, method.name, kinds)
+    blocks = _blocks.run_blocks(
+        block,
+        data,
+        mask,
+        tally,
+        psf=response,
+        beside={} if fixed else {"variance": variance},
+        reverse=axis.reversed,
+        dtype=result_dtype(data.dtype),
+    )
+    result = _results.finish(
+        signal,
+        blocks,
+        tally,
+        lazy_output=lazy_output,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+        stacklevel=4,
+    )
+    if key != "fourier":
+        note[method.setting] = setting
+    if automatic:
+        note["chosen"] = _results.chosen_note(tally, lazy_output)
+    note["resolution"] = None if channels is None else float(channels * axis.dispersion)
+    note["flags"] = {"counted": False} if lazy_output else tally.counts()
+    _results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)
+    return result
+
+
+def responder(model, zero_loss, channels):
+    """``respond(spectra) -> (responses, flags)`` for the blocks of a signal."""
+    from .inference import response_block
+
+    zero_channel = _sampling.response_zero(zero_loss, channels)
+    return partial(response_block, model=model, zero_channel=zero_channel)
+
+
+def result_dtype(dtype):
+    """Double precision is kept; everything else gives single precision."""
+    return np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
+
+
+def _width(data, mask, reverse, response):
+    """Zero-loss width of the data in channels, or where they have none, that of the response."""
+    try:
+        return _sampling.zero_loss_width(data, mask, reverse)
+    except ValueError:
+        return _sampling.response_width(response)
+
+
+def _missing(resolution, method):
+    """Smoothing that brings a result to the resolution, in channels."""
+    if resolution is None or method.setting == "resolution":
+        return 0.0
+    return float(np.sqrt(max(resolution**2 - method.resolution**2, 0.0)))
+
+
+def deconvolve_block(
+    spectra, psf=None, *, function, respond, smoothing, automatic, dtype, variance=None
+):
+    """Run an array function over the spectra of a block that can be deconvolved.
+
+    Parameters
+    ----------
+    spectra : numpy.ndarray
+        Shape ``(..., channels)``; never changed.
+    psf : numpy.ndarray, optional
+        Measured response, ``(length,)`` or ``(..., length)``.
+    function : callable
+        One of `exspy_deepdeconv.classical`.
+    respond : callable
+        As from `responder`, used where there is no ``psf``.
+    smoothing : float
+        Width of a Gaussian with which the result is smoothed, in channels.
+    automatic : bool
+        Whether the function chooses its setting and returns it.
+    dtype : numpy.dtype
+        Of the result.
+    variance : float or numpy.ndarray, optional
+        The noise variance where the user has set it.
+
+    Returns
+    -------
+    estimate : numpy.ndarray
+        Zeros where a spectrum is empty or has no zero-loss peak to read the response from, NaN
+        where it is not finite.
+    flags : numpy.ndarray of uint8
+        Navigation shape.
+    chosen : numpy.ndarray
+        Navigation shape; what the function chose.
+    """
+    if respond is not None:
+        psf, flags = respond(spectra)
+    else:
+        finite, empty = np.isfinite(spectra).all(axis=-1), (spectra == 0).all(axis=-1)
+        flags = (physics.EMPTY * empty + physics.NOT_FINITE * ~finite).astype(np.uint8)
+    good = flags & UNUSABLE == 0
+    estimate = np.zeros(spectra.shape, dtype)
+    estimate[flags & physics.NOT_FINITE > 0] = np.nan
+    chosen = np.full(good.shape, np.nan)
+    if good.any():
+        given = [spectra[good].astype(dtype), psf if psf.ndim == 1 else psf[good]]
+        noise = None
+        if variance is not None:
+            of_good = np.broadcast_to(variance, spectra.shape)[good]
+            noise = physics.noise_of_variance(of_good, spectra[good])
+        if automatic:
+            found, chosen[good] = function(*given, noise=noise, return_chosen=True)
+        else:
+            found = function(*given, noise=noise)
+        estimate[good] = physics.smooth(found, smoothing)
+    return estimate, flags, chosen

@@ -1,0 +1,428 @@
+"""The classical methods that every ``EELSSpectrum`` gains.
+
+HyperSpy imports this module as soon as exspy's class exists, so it imports nothing that is not
+loaded by then; what the methods need they import themselves.
+"""
+
+from ._docstrings import SHARED_ARGUMENTS
+
+
+def rl_deconvolve(
+    self,
+    psf=None,
+    iterations="auto",
+    *,
+    resolution=None,
+    show_progressbar=None,
+    num_workers=None,
+    lazy_output=None,
+):
+    """Sharpen low-loss spectra with the Richardson-Lucy iteration.
+
+    The iteration climbs to the most likely non-negative spectrum for counts with Poisson noise.
+    It is stopped early, before it turns the noise into peaks.
+
+    Parameters
+    ----------
+    psf : EELSSpectrum, optional
+        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
+        length and area are free; its maximum is its energy zero. Either one for all spectra or
+        one for each (same navigation shape). By default ``estimate_psf()`` reads it off the data.
+    iterations : int or "auto", default "auto"
+        Number of iterations; more of them sharpen, and amplify the noise. By default they stop
+        for each spectrum by itself, see Notes.
+    resolution : float, optional
+        Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
+        channels up to the width of the response. By default it is left as it is.
+    %s
+    %s
+    %s
+
+    Returns
+    -------
+    EELSSpectrum or LazyEELSSpectrum
+        Counts on the same axes; float64 where the data are, else float32.
+        ``metadata.Signal.rl_deconvolution`` holds the method, the
+        number of iterations and the ones chosen (``chosen``: map in the order of the data, median
+        and range; not for a lazy result, whose choices are not known before it is computed),
+        where the response came
+        from, the resolution, the version of this package and how many spectra were flagged.
+
+    Raises
+    ------
+    NotImplementedError
+        For a non-uniform energy axis.
+    TypeError
+        If `psf` is not an EELSSpectrum.
+    ValueError
+        If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
+        another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
+        for an
+        `iterations` that is neither a whole number from 1 nor "auto"; for a `resolution` out of range.
+
+    Warns
+    -----
+    UserWarning
+        One warning with the counts of flagged spectra: empty ones (zeros are returned) and ones
+        that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
+        a zero-loss peak (zeros), with a saturated one or a spike. For a lazy result it comes when
+        all of it has been computed, and the counts are not in its metadata.
+
+    See Also
+    --------
+    ml_deconvolve : for noise that is the same in all channels.
+    exspy.signals.EELSSpectrum.richardson_lucy_deconvolution : exspy's, spectrum by spectrum.
+
+    Notes
+    -----
+    In double precision and away from the ends of the axis the result is exspy's own. Integers,
+    zeros and negative readings are allowed (negative ones count as zero), a response of another
+    length too. Counts are conserved. How `iterations` are chosen is documented in
+    ``exspy_deepdeconv.classical.richardson_lucy``.
+
+    References
+    ----------
+    .. [1] W. H. Richardson, J. Opt. Soc. Am. 62 (1972) 55; L. B. Lucy, Astron. J. 79 (1974) 745.
+    .. [2] A. Gloter, A. Douiri, M. Tencé and C. Colliex, Ultramicroscopy 96 (2003) 385-400.
+    .. [3] E. P. Bellido, D. Rossouw and G. A. Botton, Microsc. Microanal. 20 (2014) 767-778.
+
+    Examples
+    --------
+    A zero-loss peak 0.1 eV wide and a weak one at a loss of 1 eV, and the response:
+
+    >>> from exspy.signals import EELSSpectrum
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> s = EELSSpectrum(1e6 * gaussian(512, 100, 10) + 2e4 * gaussian(512, 200, 10))
+    >>> psf = EELSSpectrum(gaussian(64, 32, 10))
+    >>> for x in (s, psf):
+    ...     x.axes_manager[-1].scale, x.axes_manager[-1].units = 0.01, "eV"
+    >>> sharp = s.rl_deconvolve(psf, iterations=15, show_progressbar=False)
+    >>> sharp
+    <EELSSpectrum, title: after Richardson-Lucy deconvolution, dimensions: (|512)>
+    >>> bool(sharp.data.max() > 1.5 * s.data.max())
+    True
+    """
+    from . import _checks, _classical_methods
+
+    _checks.check_iterations(iterations)
+    return _classical_methods.deconvolve(
+        self,
+        "rl",
+        psf,
+        iterations,
+        resolution,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+        lazy_output=lazy_output,
+    )
+
+
+def ml_deconvolve(
+    self,
+    psf=None,
+    iterations="auto",
+    *,
+    resolution=None,
+    show_progressbar=None,
+    num_workers=None,
+    lazy_output=None,
+):
+    """Sharpen low-loss spectra with the image-space reconstruction algorithm (ISRA).
+
+    The iteration climbs to the most likely non-negative spectrum for noise that is Gaussian and
+    the same in all channels, as readout noise is.
+
+    Parameters
+    ----------
+    psf : EELSSpectrum, optional
+        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
+        length and area are free; its maximum is its energy zero. Either one for all spectra or
+        one for each (same navigation shape). By default ``estimate_psf()`` reads it off the data.
+    iterations : int or "auto", default "auto"
+        Number of iterations; more of them sharpen, and amplify the noise. By default they stop
+        for each spectrum by itself, see Notes.
+    resolution : float, optional
+        Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
+        channels up to the width of the response. By default it is left as it is.
+    %s
+    %s
+    %s
+
+    Returns
+    -------
+    EELSSpectrum or LazyEELSSpectrum
+        Counts on the same axes; float64 where the data are, else float32.
+        ``metadata.Signal.ml_deconvolution`` holds the method, the
+        number of iterations and the ones chosen (``chosen``: map in the order of the data, median
+        and range; not for a lazy result, whose choices are not known before it is computed),
+        where the response came
+        from, the resolution, the version of this package and how many spectra were flagged.
+
+    Raises
+    ------
+    NotImplementedError
+        For a non-uniform energy axis.
+    TypeError
+        If `psf` is not an EELSSpectrum.
+    ValueError
+        If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
+        another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
+        for an
+        `iterations` that is neither a whole number from 1 nor "auto"; for a `resolution` out of range.
+
+    Warns
+    -----
+    UserWarning
+        One warning with the counts of flagged spectra: empty ones (zeros are returned) and ones
+        that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
+        a zero-loss peak (zeros), with a saturated one or a spike. For a lazy result it comes when
+        all of it has been computed, and the counts are not in its metadata.
+
+    See Also
+    --------
+    rl_deconvolve : for counts with Poisson noise.
+
+    Notes
+    -----
+    How `iterations` are chosen is documented in
+    ``exspy_deepdeconv.classical.image_space_reconstruction``.
+
+    References
+    ----------
+    .. [1] M. E. Daube-Witherspoon and G. Muehllehner, IEEE Trans. Med. Imaging 5 (1986) 61-66.
+
+    Examples
+    --------
+    A zero-loss peak 0.1 eV wide and a weak one at a loss of 1 eV, and the response:
+
+    >>> from exspy.signals import EELSSpectrum
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> s = EELSSpectrum(1e6 * gaussian(512, 100, 10) + 2e4 * gaussian(512, 200, 10))
+    >>> psf = EELSSpectrum(gaussian(64, 32, 10))
+    >>> for x in (s, psf):
+    ...     x.axes_manager[-1].scale, x.axes_manager[-1].units = 0.01, "eV"
+    >>> sharp = s.ml_deconvolve(psf, iterations=15, show_progressbar=False)
+    >>> bool(sharp.data.max() > 1.2 * s.data.max())
+    True
+    """
+    from . import _checks, _classical_methods
+
+    _checks.check_iterations(iterations)
+    return _classical_methods.deconvolve(
+        self,
+        "ml",
+        psf,
+        iterations,
+        resolution,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+        lazy_output=lazy_output,
+    )
+
+
+def fourier_deconvolve(
+    self,
+    psf=None,
+    resolution=None,
+    *,
+    show_progressbar=None,
+    num_workers=None,
+    lazy_output=None,
+):
+    """Sharpen low-loss spectra by a damped Fourier ratio.
+
+    The transform of a spectrum is divided by that of the response and multiplied by that of a
+    Gaussian of width `resolution`; frequencies at which the noise rules are damped.
+
+    Parameters
+    ----------
+    psf : EELSSpectrum, optional
+        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
+        length and area are free; its maximum is its energy zero. Either one for all spectra or
+        one for each (same navigation shape). By default ``estimate_psf()`` reads it off the data.
+    resolution : float, optional
+        Full width at half maximum in eV of the zero-loss peak of the result, from 2 channels
+        up to the width of the response. The default is a quarter of that width, at least 2
+        channels.
+    %s
+    %s
+    %s
+
+    Returns
+    -------
+    EELSSpectrum or LazyEELSSpectrum
+        Counts on the same axes; float64 where the data are, else float32.
+        ``metadata.Signal.fourier_deconvolution`` holds the method, where the response came
+        from, the resolution, the version of this package and how many spectra were flagged.
+
+    Raises
+    ------
+    NotImplementedError
+        For a non-uniform energy axis.
+    TypeError
+        If `psf` is not an EELSSpectrum.
+    ValueError
+        If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
+        another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
+        for a `resolution` out of range.
+
+    Warns
+    -----
+    UserWarning
+        One warning with the counts of flagged spectra: empty ones (zeros are returned) and ones
+        that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
+        a zero-loss peak (zeros), with a saturated one or a spike. For a lazy result it comes when
+        all of it has been computed, and the counts are not in its metadata.
+
+    See Also
+    --------
+    exspy.signals.EELSSpectrum.fourier_ratio_deconvolution : exspy's, for core losses.
+
+    Notes
+    -----
+    The zero-loss peak is fitted with the response and replaced by the Gaussian. The result is
+    linear in the data but for that fit, the damping and its being cut off at zero: see
+    ``exspy_deepdeconv.classical.fourier_ratio``.
+
+    References
+    ----------
+    .. [1] R. F. Egerton, "Electron Energy-Loss Spectroscopy in the Electron Microscope", 3rd ed.,
+       Springer (2011), section 4.3.
+
+    Examples
+    --------
+    A zero-loss peak 0.1 eV wide and a weak one at a loss of 1 eV, and the response:
+
+    >>> from exspy.signals import EELSSpectrum
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> s = EELSSpectrum(1e6 * gaussian(512, 100, 10) + 2e4 * gaussian(512, 200, 10))
+    >>> psf = EELSSpectrum(gaussian(64, 32, 10))
+    >>> for x in (s, psf):
+    ...     x.axes_manager[-1].scale, x.axes_manager[-1].units = 0.01, "eV"
+    >>> sharp = s.fourier_deconvolve(psf, resolution=0.05, show_progressbar=False)
+    >>> bool(sharp.data.max() > 1.5 * s.data.max())
+    True
+    """
+    from . import _classical_methods
+
+    return _classical_methods.deconvolve(
+        self,
+        "fourier",
+        psf,
+        None,
+        resolution,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+        lazy_output=lazy_output,
+    )
+
+
+def tgv_deconvolve(
+    self,
+    psf=None,
+    weight="auto",
+    *,
+    resolution=None,
+    show_progressbar=None,
+    num_workers=None,
+    lazy_output=None,
+):
+    """Sharpen low-loss spectra under a total-generalised-variation prior.
+
+    The result is the most likely non-negative spectrum for the noise of the data among those that
+    are, but for few places, nearly straight lines: the strongest of the classical methods, and the
+    slowest.
+
+    Parameters
+    ----------
+    psf : EELSSpectrum, optional
+        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
+        length and area are free; its maximum is its energy zero. Either one for all spectra or
+        one for each (same navigation shape). By default ``estimate_psf()`` reads it off the data.
+    weight : float or "auto", default "auto"
+        Weight of the prior: larger ones smooth more. By default it is chosen for each spectrum,
+        see Notes.
+    resolution : float, optional
+        Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
+        channels up to the width of the response. By default it is left as it is.
+    %s
+    %s
+    %s
+
+    Returns
+    -------
+    EELSSpectrum or LazyEELSSpectrum
+        Counts on the same axes; float64 where the data are, else float32.
+        ``metadata.Signal.tgv_deconvolution`` holds the method, the
+        weight and the ones chosen (``chosen``: map in the order of the data, median
+        and range; not for a lazy result, whose choices are not known before it is computed),
+        where the response came
+        from, the resolution, the version of this package and how many spectra were flagged.
+
+    Raises
+    ------
+    NotImplementedError
+        For a non-uniform energy axis.
+    TypeError
+        If `psf` is not an EELSSpectrum.
+    ValueError
+        If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
+        another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
+        for a
+        `weight` that is neither a positive number nor "auto"; for a `resolution` out of range.
+
+    Warns
+    -----
+    UserWarning
+        One warning with the counts of flagged spectra: empty ones (zeros are returned) and ones
+        that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
+        a zero-loss peak (zeros), with a saturated one or a spike. For a lazy result it comes when
+        all of it has been computed, and the counts are not in its metadata.
+
+    See Also
+    --------
+    rl_deconvolve : faster.
+
+    Notes
+    -----
+    Without a `resolution` the result is seen at two channels. How `weight` is chosen, and what it
+    costs, is documented in ``exspy_deepdeconv.classical.total_generalised_variation``.
+
+    References
+    ----------
+    .. [1] C. Zietlow and J. K. N. Lindner, "An unbiased ADMM-TGV algorithm for the deconvolution
+       of STEM-EELS maps", Ultramicroscopy 275 (2025) 114159.
+    .. [2] K. Bredies, K. Kunisch and T. Pock, SIAM J. Imaging Sci. 3 (2010) 492-526.
+
+    Examples
+    --------
+    A zero-loss peak 0.1 eV wide and a weak one at a loss of 1 eV, and the response:
+
+    >>> from exspy.signals import EELSSpectrum
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> s = EELSSpectrum(1e6 * gaussian(512, 100, 10) + 2e4 * gaussian(512, 200, 10))
+    >>> psf = EELSSpectrum(gaussian(64, 32, 10))
+    >>> for x in (s, psf):
+    ...     x.axes_manager[-1].scale, x.axes_manager[-1].units = 0.01, "eV"
+    >>> sharp = s.tgv_deconvolve(psf, weight=1.0, show_progressbar=False)
+    >>> bool(sharp.data.max() > 1.5 * s.data.max())
+    True
+    """
+    from . import _checks, _classical_methods
+
+    _checks.check_weight(weight)
+    return _classical_methods.deconvolve(
+        self,
+        "tgv",
+        psf,
+        weight,
+        resolution,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+        lazy_output=lazy_output,
+    )
+
+
+for _method in (rl_deconvolve, ml_deconvolve, fourier_deconvolve, tgv_deconvolve):
+    if _method.__doc__:  # python -OO leaves no docstrings
+        _method.__doc__ %= SHARED_ARGUMENTS

@@ -1,0 +1,99 @@
+"""Compare methods on a file: what ``exspy-deepdeconv compare`` does once its options are read."""
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ._files import write_safely
+from ._reading import low_loss, quietly, read_response, read_signals
+from .compare import check_methods
+
+
+def compare_file(
+    path, output, methods, *, psf=None, resolution=None, chosen=None, overwrite=False, echo=print
+):
+    """Deconvolve a file with several methods; write the results, the table and the figure.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File of any format that HyperSpy reads, with one low-loss signal or a chosen one.
+    output : pathlib.Path
+        Existing folder for the results.
+    methods : sequence of str
+        As for ``compare_deconvolution``.
+    psf : pathlib.Path, optional
+        File with a measured response.
+    resolution : float, optional
+        In eV.
+    chosen : str, optional
+        Number or title of the signal to take.
+    overwrite : bool
+        Replace existing results.
+    echo : callable
+        Prints one line.
+
+    Returns
+    -------
+    int
+        Number of methods that failed.
+
+    Raises
+    ------
+    OSError, ValueError
+        If input, response or arguments cannot be used, or results exist: then nothing is done.
+    """
+    methods = check_methods(methods)
+    results = {name: output / f"{path.stem}_{name}.hspy" for name in methods}
+    table, rows, figure = (
+        output / f"{path.stem}_comparison.{extension}" for extension in ("txt", "csv", "png")
+    )
+    targets = (table, rows, figure, *results.values())
+    existing = [str(target) for target in targets if target.exists()]
+    if existing and not overwrite:
+        raise ValueError(f"{', '.join(existing)} exists (--overwrite replaces it).")
+    with quietly() as heard:
+        warnings.filterwarnings("always", category=UserWarning, message=r"\w+_deconvolve: ")
+        signal = _the_low_loss_signal(path, chosen)
+        response = None if psf is None else read_response(psf)
+        comparison = signal.compare_deconvolution(methods, psf=response, resolution=resolution)
+        _write_figure(comparison, figure)
+    text = comparison.table()
+    table.write_text(text.get_string() + "\n")
+    rows.write_text(text.get_csv_string(lineterminator="\n"))
+    for name, target in results.items():
+        if name in comparison.signals:
+            write_safely(comparison.signals[name], target)
+    for warning in dict.fromkeys(str(w.message) for w in heard):
+        echo(f"note: {warning}")
+    echo(text.get_string())
+    echo("\n".join(["Files:", *(f"  {target}" for target in targets if target.exists())]))
+    return len(methods) - len(comparison.signals) + 1
+
+
+def _the_low_loss_signal(path, chosen):
+    try:
+        wanted, _, _ = low_loss(read_signals(path, lazy=False), chosen)
+    except Exception as error:  # whatever a file holds ends in one line
+        raise ValueError(f"{path}: {error}") from error
+    if len(wanted) > 1:
+        titles = ", ".join(f"{number} ({s.metadata.General.title})" for number, s in wanted)
+        raise ValueError(f"{path} holds several low-loss signals: {titles}. Choose with --signal.")
+    return wanted[0][1]
+
+
+def _write_figure(comparison, path):
+    """A PNG of the brightest spectrum; no window is opened."""
+    plt.switch_backend("agg")
+    with plt.rc_context({"font.size": 9}):
+        total = np.nan_to_num(np.sum(comparison.signals["data"].data, axis=-1, dtype=float))
+        brightest = np.unravel_index(total.argmax(), total.shape) if total.ndim else ()
+        index = tuple(int(place) for place in brightest[::-1])
+        top, _ = comparison.plot(index=index)
+        top.set_title(
+            f"{path.stem.removesuffix('_comparison')}" + (f", pixel {index}" if index else "")
+        )
+        top.figure.set_size_inches(8, 6)
+        top.figure.savefig(path, dpi=120)
+        plt.close(top.figure)

@@ -1,0 +1,184 @@
+"""``compare_deconvolution`` and ``deconvolution_residual`` of every ``EELSSpectrum``.
+
+HyperSpy imports this module as soon as exspy's class exists, so it imports nothing that is not
+loaded by then; what the methods need they import themselves.
+"""
+
+from ._docstrings import SHARED_ARGUMENTS
+
+
+def deconvolution_residual(
+    self,
+    result,
+    psf=None,
+    *,
+    return_maps=False,
+    show_progressbar=None,
+    num_workers=None,
+    lazy_output=None,
+):
+    """What a deconvolved signal leaves unexplained of these data, in units of the noise.
+
+    The result is blurred again and taken from the data; what is left is divided by the noise that
+    is expected. Where the result explains the data, the mean square is 1.
+
+    Parameters
+    ----------
+    result : EELSSpectrum
+        What a deconvolution made of this signal, whole or cropped alike.
+    psf : EELSSpectrum, optional
+        The response with which to blur it: the one that the deconvolution was given. By default
+        ``estimate_psf()`` reads it off the data.
+    return_maps : bool, default False
+        Whether to return two measures of each spectrum as well.
+    %s
+    %s
+    %s
+
+    Returns
+    -------
+    residual : EELSSpectrum or LazyEELSSpectrum
+        (data - result blurred again) / standard deviation of the noise, on the same axes. NaN
+        where data, result or response are unusable, zeros where the data are empty.
+    chi2, whiteness : BaseSignal
+        Only with ``return_maps=True``, then all three in a list. Over the loss region, from one
+        zero-loss width past the zero-loss peak on: the mean square of the residual (reduced
+        chi-square), and the correlation of the residual of neighbouring channels, less that of
+        the noise itself, in units of its standard error 1 / sqrt(channels). Near 1 and within a
+        few units of 0 for a result that explains the data. Both have the navigation axes of the
+        data.
+
+    Raises
+    ------
+    NotImplementedError
+        For a non-uniform energy axis.
+    TypeError
+        If `result` or `psf` is not an EELSSpectrum.
+    ValueError
+        If `result` has other axes than the data; for a `psf` of another dispersion or navigation
+        shape; if the noise variance in the metadata is neither a positive number nor a signal of
+        the shape of the data; for an energy axis under 64 channels or in other units than those
+        of energy.
+
+    See Also
+    --------
+    compare_deconvolution : several methods side by side.
+
+    Notes
+    -----
+    A result of resolution R (full width at half maximum of the Gaussian g, read from the metadata
+    of the result) is blurred again as ``I0 p + q (*) (x - I0 g)``: p is the response, q with
+    ``q (*) g = p`` is regularised, and the elastic counts I0 and the sub-channel shift of the
+    elastic peak are fitted to the core of the zero-loss peak. A result without a resolution is
+    blurred with p. Counts that are scattered in from beyond the upper end of the axis are fitted
+    over the last two zero-loss widths.
+
+    The noise is read from the data (Poisson and readout noise and its correlation between
+    channels), or is the variance that ``set_noise_variance`` has set.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data
+    >>> s = data.exciton_spectrum()
+    >>> result = s.deep_deconvolve(show_progressbar=False)
+    >>> residual, chi2, whiteness = s.deconvolution_residual(
+    ...     result, return_maps=True, show_progressbar=False
+    ... )
+    >>> residual
+    <EELSSpectrum, title: simulated excitons deconvolution residual, dimensions: (|512)>
+    >>> bool(0.7 < chi2.data[0] < 1.4)
+    True
+    """
+    from . import _residual_methods
+
+    signals = _residual_methods.residual_of(
+        self,
+        result,
+        psf,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+        lazy_output=lazy_output,
+    )
+    return signals if return_maps else signals[0]
+
+
+def compare_deconvolution(
+    self,
+    methods=("deep", "rl", "fourier"),
+    psf=None,
+    truth=None,
+    *,
+    resolution=None,
+    show_progressbar=None,
+    num_workers=None,
+    lazy_output=None,
+):
+    """Deconvolve with several methods and put the results side by side.
+
+    Parameters
+    ----------
+    methods : sequence of str
+        Of ``"deep"``, ``"rl"``, ``"ml"``, ``"fourier"`` and ``"tgv"``, for ``deep_deconvolve``,
+        ``rl_deconvolve`` and so on, each with its automatic settings.
+    psf : EELSSpectrum, optional
+        A measured response for all of them, as for ``deep_deconvolve``. By default each reads it
+        off the data with the same network.
+    truth : EELSSpectrum, optional
+        What the results should be, with the axes of this signal and seen at `resolution`: then
+        the table holds their errors.
+    resolution : float, optional
+        Full width at half maximum in eV for all methods. By default that of ``deep_deconvolve``
+        for the methods that need one; the others are left as they are.
+    %s
+    %s
+    %s
+
+    Returns
+    -------
+    exspy_deepdeconv.compare.Comparison
+        ``.signals``: the data and the results by name; ``.table()``: time, resolution, noise,
+        residual and errors; ``.plot()``: spectra and residuals of one pixel. The figures of lazy
+        results are those of at most 64 spectra spread over the map.
+
+    Raises
+    ------
+    TypeError
+        If `psf` or `truth` is not an EELSSpectrum.
+    ValueError
+        For an unknown method, or none; for a `psf`, `truth` or `resolution` that does not fit;
+        for data that ``deep_deconvolve`` refuses as well. A method that fails later does not stop
+        the others: the table tells.
+
+    See Also
+    --------
+    deconvolution_residual : what a result leaves unexplained.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data
+    >>> s = data.exciton_spectrum()
+    >>> comparison = s.compare_deconvolution(
+    ...     ("deep", "rl"), truth=data.truth(s, 0.05), resolution=0.05, show_progressbar=False
+    ... )
+    >>> list(comparison.signals)
+    ['data', 'deep', 'rl']
+    >>> comparison.table().field_names[:3]
+    ['method', 'time (s)', 'resolution (eV)']
+    """
+    from . import compare
+
+    return compare.compare(
+        self,
+        methods,
+        psf,
+        truth,
+        resolution,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+        lazy_output=lazy_output,
+    )
+
+
+for _method in (deconvolution_residual, compare_deconvolution):
+    if _method.__doc__:  # python -OO leaves no docstrings
+        _method.__doc__ %= SHARED_ARGUMENTS

@@ -1,0 +1,110 @@
+"""``deconvolution_residual`` behind its docstring: checks, blocks, maps.
+
+Imported inside the methods, not by ``import hyperspy.api``.
+"""
+
+from functools import partial
+
+import numpy as np
+from hyperspy.signal import BaseSignal
+
+from . import _blocks, _checks, _classical_methods, _results, _sampling, models, physics, residual
+
+_NODES = ("deep_deconvolution", *(m.node for m in _classical_methods.METHODS.values()))
+_MAPS = ("chi2", "whiteness")
+
+
+def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_output):
+    """The residual signal and its maps; see the method for the arguments.
+
+    Returns
+    -------
+    list
+        Residual (EELSSpectrum), chi2 and whiteness (BaseSignal).
+    """
+    axis = _checks.check_energy_axis(signal)
+    _checks.check_data(signal)
+    _checks.check_channels(signal)
+    estimate = _checks.check_like(result, signal, "result")
+    response = _checks.check_psf(psf, signal, axis.dispersion)
+    variance = _checks.check_variance(signal)
+    data = _checks.plain_array(signal)
+    mask = np.zeros(data.shape[:-1], dtype=bool)
+    lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
+    respond = None
+    if psf is None:
+        zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)
+        respond = _classical_methods.responder(models.load(), zero_loss, data.shape[-1])
+
+    resolution, has_zero_loss = seen_through(result)
+    beside = {"result": estimate}
+    per_channel = variance is not None and not isinstance(variance, float)
+    if per_channel:
+        beside["variance"] = variance
+    block = partial(
+        residual.residual_block,
+        respond=respond,
+        resolution=None if resolution is None else resolution / axis.dispersion,
+        zero_loss=has_zero_loss,
+        **({} if per_channel else {"variance": variance}),
+    )
+    kinds = (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
+    tally = _blocks.FlagTally(mask, False, "deconvolution_residual", kinds)
+    blocks = _blocks.run_blocks(
+        block,
+        data,
+        mask,
+        tally,
+        psf=response,
+        beside=beside,
+        reverse=axis.reversed,
+        extra=len(_MAPS),
+    )
+    if not blocks.size:
+        blocks = blocks.compute()
+    elif not lazy_output:
+        # All at once: the maps are by-products of the residual.
+        whole = signal._deepcopy_with_new_data(blocks)
+        whole._lazy = True
+        whole._assign_subclass()
+        whole.compute(show_progressbar=show_progressbar, num_workers=num_workers)
+        blocks = whole.data
+    return _signals(signal, blocks, lazy_output, mask.size > 0)
+
+
+def seen_through(result):
+    """Resolution of a result in eV (None where it has none), and whether it holds the zero loss.
+
+    Of a result of a result, the last deconvolution counts.
+    """
+    notes = [node for node in result.metadata.Signal.keys() if node in _NODES]
+    if not notes:
+        return None, True
+    note = result.metadata.Signal.get_item(notes[-1])
+    resolution = note.get_item("resolution")
+    return resolution, bool(note.get_item("zero_loss", True))
+
+
+def _signals(signal, blocks, lazy, has_spectra):
+    """The residual and the maps beside it as signals."""
+    channels = signal.data.shape[-1]
+    residual = signal._deepcopy_with_new_data(blocks[..., :channels])
+    maps = [
+        map_signal(signal, blocks[..., channels + number], name)
+        for number, name in enumerate(_MAPS)
+    ]
+    for made in (residual, *maps):
+        made._lazy = lazy and has_spectra
+        made._assign_subclass()
+    _results.annotate(residual, signal, "deconvolution_residual", "deconvolution residual")
+    residual.metadata.Signal.quantity = "(data - model) / noise"
+    return [residual, *maps]
+
+
+def map_signal(signal, values, name):
+    """Values of each spectrum as a BaseSignal over the navigation axes; one value has one axis."""
+    axes = [axis.get_axis_dictionary() for axis in signal.axes_manager._axes if axis.navigate]
+    values = values if axes else values.reshape(1)
+    made = BaseSignal(values, **({"axes": axes} if axes else {}))
+    made.metadata.General.title = f"{signal.metadata.General.title} {name}".strip()
+    return made

@@ -1,0 +1,88 @@
+"""From the blocks of an array function back to a signal: data, title, file name and metadata.
+
+Imported inside the methods, not by ``import hyperspy.api``.
+"""
+
+import numpy as np
+
+
+def finish(signal, blocks, tally, *, lazy_output, show_progressbar, num_workers, stacklevel=3):
+    """A signal like ``signal`` that holds ``blocks``, computed unless a lazy one is wanted.
+
+    Parameters
+    ----------
+    signal : EELSSpectrum
+        Gives axes and metadata.
+    blocks : dask.array.Array
+        From `exspy_deepdeconv._blocks.run_blocks`.
+    tally : FlagTally
+        Warns of flagged spectra.
+    lazy_output : bool
+        Whether the result stays lazy.
+    show_progressbar, num_workers
+        As in HyperSpy.
+    stacklevel : int
+        Of the warning; 3 is the caller of the function that calls this one.
+
+    Returns
+    -------
+    EELSSpectrum or LazyEELSSpectrum
+    """
+    result = signal._deepcopy_with_new_data(blocks if blocks.size else blocks.compute())
+    result._lazy = blocks.size > 0  # HyperSpy has no lazy signals without data
+    result._assign_subclass()
+    if result._lazy and not lazy_output:
+        result.compute(show_progressbar=show_progressbar, num_workers=num_workers)
+        tally.warn_of_flags(stacklevel)
+    return result
+
+
+def annotate(result, signal, node, words, **note):
+    """Title, file name and metadata of a result, in the manner of exspy.
+
+    Parameters
+    ----------
+    result, signal : EELSSpectrum
+        What was made of what.
+    node : str
+        ``metadata.Signal.<node>`` takes the note.
+    words : str
+        What was done: put after title and file name.
+    **note
+        What the metadata are to hold; the version of this package is added.
+    """
+    from . import __version__
+
+    general = result.metadata.General
+    general.title = f"{general.title} {words}".strip()
+    # HyperSpy's copy leaves these out. Not the extension: few formats can be written.
+    names = signal.tmp_parameters
+    if names.has_item("filename"):
+        result.tmp_parameters.filename = f"{names.filename}_{words.replace(' ', '_')}"
+    if names.has_item("folder"):
+        result.tmp_parameters.folder = names.folder
+    note["package_version"] = __version__
+    result.metadata.Signal.set_item(node, note)
+
+
+def psf_source(psf):
+    """Where a response came from, in words for the metadata."""
+    if psf is None or psf.metadata.has_item("Signal.psf_estimation"):
+        return "estimated"
+    return f"measured: {psf.metadata.General.title or 'untitled'}"
+
+
+def chosen_note(tally, lazy):
+    """What a method chose by itself: the map of it (order of the data) and its spread.
+
+    The choices of a lazy result are not known until it is computed: ``counted`` is then False.
+    """
+    chosen = tally.chosen
+    if lazy or tally.waiting:
+        return {"counted": False}
+    known = chosen[np.isfinite(chosen)]
+    if not known.size:
+        return {"counted": True}
+    summary = {"median": np.median, "lowest": np.min, "highest": np.max}
+    note = {"counted": True} | {name: float(f(known)) for name, f in summary.items()}
+    return note | ({"map": chosen.copy()} if chosen.ndim else {})

@@ -1,0 +1,137 @@
+"""Read a few spectra of a signal, spread over the map: its zero-loss peak, its response's width.
+
+Imported inside the methods, not by ``import hyperspy.api``.
+"""
+
+from dataclasses import dataclass
+
+import dask
+import dask.array as da
+import numpy as np
+
+from . import physics
+from ._checks import usable_responses
+
+MAX_SAMPLED = 256
+
+
+@dataclass(frozen=True)
+class TypicalZeroLoss:
+    """The zero-loss peak of a signal: medians over the spectra that have one, in channels.
+
+    NaN for a signal without spectra.
+    """
+
+    position: float
+    fwhm: float
+
+
+def typical_zero_loss(data, mask, reverse=False):
+    """Median zero-loss position and width over the spectra that have a zero-loss peak.
+
+    At most 256 spectra are read, spread over the map; the same ones for eager and lazy data, so
+    that both give the same result. If all of those are unusable, the rest of an eager map is
+    looked at as well.
+
+    Parameters
+    ----------
+    data : numpy.ndarray or dask.array.Array
+        Counts, shape ``(..., channels)``.
+    mask : numpy.ndarray of bool
+        Navigation shape, True where a spectrum is left out.
+    reverse : bool
+        The energy falls along the axis; positions count from its low-energy end.
+
+    Returns
+    -------
+    TypicalZeroLoss
+
+    Raises
+    ------
+    ValueError
+        If there is no usable spectrum; the message says why.
+    """
+    wanted = np.argwhere(~mask)
+    if not wanted.size and mask.ndim:
+        return TypicalZeroLoss(float("nan"), float("nan"))
+    chosen = spread_over(wanted)
+    found, flags = _medians(read_spectra(data, chosen), reverse)
+    if found is None and len(chosen) < len(wanted) and not isinstance(data, da.Array):
+        found, flags = _medians(data[~mask], reverse)
+    if found is None:
+        raise ValueError(_why_unusable(flags, len(wanted)))
+    return found
+
+
+def response_zero(found, channels):
+    """Where the energy zero of responses lies on the axis of a signal.
+
+    At the zero-loss peak, so that they reach as far as the spectra do; further from the start of
+    the axis where the peak stands so near to it that their flank would be cut off.
+    """
+    if np.isnan(found.position):  # a map without spectra
+        return channels // 2
+    room = min(int(np.ceil(4 * found.fwhm)), channels // 3)
+    return int(np.clip(round(found.position), room, channels - 2))
+
+
+def zero_loss_width(data, mask, reverse=False):
+    """The width of `typical_zero_loss`, in channels."""
+    return typical_zero_loss(data, mask, reverse).fwhm
+
+
+def spread_over(positions, number=None):
+    """At most ``number`` (256 by default) of the rows of an array, evenly spread."""
+    number = MAX_SAMPLED if number is None else number
+    return positions[np.unique(np.linspace(0, len(positions) - 1, number).astype(int))]
+
+
+def read_spectra(data, positions):
+    """The spectra at these places of the map (rows of indices), in one read of a lazy signal."""
+    spectra = [data[tuple(position)] for position in positions]
+    if isinstance(data, da.Array):
+        spectra = dask.compute(*spectra)
+    return np.stack(spectra)
+
+
+def _medians(spectra, reverse):
+    spectra = spectra[..., ::-1] if reverse else spectra
+    seen = physics.inspect(spectra)
+    if not seen.usable.any():
+        return None, seen.flags
+    peaks = (seen.zero_loss.position[seen.usable], seen.zero_loss.fwhm[seen.usable])
+    return TypicalZeroLoss(*(float(np.median(values)) for values in peaks)), seen.flags
+
+
+def response_width(psf):
+    """Median width at half maximum of responses, in channels; NaN where their flanks are cut off.
+
+    Of a map at most 256 are read.
+    """
+    if psf.ndim > 1:
+        places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)))
+        psf = read_spectra(psf, places) if len(places) else np.zeros((0, 3))
+    psf = np.asarray(psf, float).reshape(-1, psf.shape[-1])
+    psf = psf[usable_responses(psf)]
+    widths = physics.half_height_width(psf, psf.argmax(axis=-1)) if len(psf) else np.array([])
+    widths = widths[np.isfinite(widths)]
+    return float(np.median(widths)) if widths.size else float("nan")
+
+
+def _why_unusable(flags, total):
+    if total == 1:
+        if flags[0] & physics.NOT_FINITE:
+            return "The spectrum holds NaN or infinite values."
+        if flags[0] & physics.EMPTY:
+            return "The spectrum holds nothing but zeros."
+        return "No zero-loss peak was found in the spectrum: low-loss data are needed."
+    kinds = ", ".join(
+        f"{int((flags & bit > 0).sum())} {physics.FLAG_TEXT[bit]}"
+        for bit in (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
+        if (flags & bit).any()
+    )
+    return (
+        f"None of {flags.size} spectra (out of {total}) has a usable zero-loss peak: {kinds}. "
+        "Low-loss data are needed. If the specimen fills a small part of a lazy map, leave out "
+        "the rest with navigation_mask."
+    )

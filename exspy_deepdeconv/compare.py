@@ -1,0 +1,240 @@
+"""Several methods on one signal: their results, a table and a figure.
+
+Imported inside the methods, not by ``import hyperspy.api``.
+"""
+
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from prettytable import PrettyTable
+
+from . import _checks, _sampling, models
+from ._scoring import Sample, few_of
+
+KNOWN = ("deep", "rl", "ml", "fourier", "tgv")
+AT_A_RESOLUTION = ("deep", "fourier")  # the others need none
+MAX_SCORED = 64  # spectra of a map that the figures of the table are read from
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``compare_deconvolution`` returns.
+
+    Attributes
+    ----------
+    signals : dict of str to EELSSpectrum
+        The data (``"data"``) and the results of the methods that did not fail.
+    scores : dict of str to exspy_deepdeconv._scoring.Scores
+        Of the data and of every method.
+    psf, truth : EELSSpectrum or None
+        The response that the results are blurred with, and the truth, if given.
+    """
+
+    signals: dict = field(repr=False)
+    scores: dict
+    psf: object = field(default=None, repr=False)
+    truth: object = field(default=None, repr=False)
+
+    def table(self):
+        """The figures of all methods.
+
+        Returns
+        -------
+        prettytable.PrettyTable
+            One row for each method; see ``exspy_deepdeconv._scoring.Scores`` for the columns.
+        """
+        columns = {
+            "time (s)": "seconds",
+            "resolution (eV)": "resolution",
+            "noise gain": "noise_gain",
+            "chi2": "chi2",
+        }
+        if self.truth is not None:
+            columns |= {f"{name} error": name for name in ("loss", "near", "sqrt")}
+        failed = any(scores.failure for scores in self.scores.values())
+        table = PrettyTable(["method", *columns, *(["failure"] if failed else [])], align="r")
+        table.align["method"] = table.align["failure"] = "l"
+        table.max_width["failure"] = 60
+        for name, scores in self.scores.items():
+            values = [getattr(scores, attribute) for attribute in columns.values()]
+            cells = ["" if np.isnan(value) else f"{value:.3g}" for value in values]
+            table.add_row([name, *cells, *([scores.failure] if failed else [])])
+        return table
+
+    def plot(self, ax=None, *, index=None, log=True, energy_range=None):
+        """Draw the spectra of one pixel, and below what each result leaves unexplained.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or pair of them, optional
+            Where to draw; room for the residuals is taken from a single one. A new figure by
+            default.
+        index : tuple of int, optional
+            The pixel of a map, as for ``.inav``; by default the one where the navigator of the
+            data stands.
+        log : bool
+            Logarithmic counts.
+        energy_range : (float, float), optional
+            Part of the energy axis to show, in its units.
+
+        Returns
+        -------
+        tuple of matplotlib.axes.Axes
+            That of the spectra and that of the residuals.
+        """
+        from .plotting import plot_comparison
+
+        data = self.signals["data"]
+        shape = data.axes_manager.navigation_shape
+        if index is None:
+            index = data.axes_manager.indices
+        index = (index,) if np.isscalar(index) else tuple(index)
+        if len(index) != len(shape):
+            raise ValueError(f"index={index} must hold {len(shape)} numbers, for the map {shape}.")
+        spectra = {name: _pixel(signal, index) for name, signal in self.signals.items()}
+        psf = None if self.psf is None else _pixel(self.psf, index)
+        residuals = {}
+        for name, spectrum in spectra.items():
+            if name != "data" and _is_usable(spectra["data"]):
+                residuals[name] = spectra["data"].deconvolution_residual(
+                    spectrum, psf, show_progressbar=False
+                )
+        if self.truth is not None:
+            spectra["truth"] = _pixel(self.truth, index)
+        return plot_comparison(spectra, residuals, ax, log=log, energy_range=energy_range)
+
+
+def _is_usable(spectrum):
+    """Whether it has a zero-loss peak: an empty pixel has no residuals to be shown."""
+    mask = np.zeros((), dtype=bool)
+    try:
+        _sampling.zero_loss_width(spectrum.data, mask, _checks.check_energy_axis(spectrum).reversed)
+    except ValueError:
+        return False
+    return True
+
+
+def _pixel(signal, index):
+    """One spectrum of a map, in memory."""
+    spectrum = signal.inav[index] if signal.axes_manager.navigation_dimension else signal
+    if spectrum._lazy:
+        spectrum = spectrum.deepcopy()
+        spectrum.compute(show_progressbar=False)
+    return spectrum
+
+
+def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_workers, lazy_output):
+    """Run the methods and score them; see ``compare_deconvolution`` for the arguments.
+
+    Returns
+    -------
+    Comparison
+    """
+    resolutions, places, axis = _checked(signal, check_methods(methods), psf, truth, resolution)
+    lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
+    models.load()  # torch comes with it: not to be timed
+    options = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+    runner = _Runner(resolutions, options)
+
+    used, outcomes = runner.run_all(signal, psf, lazy_output)
+    few, few_truth, few_psf = (few_of(x, places) for x in (signal, truth, psf))
+    if lazy_output:  # what can be timed and scored at once
+        few_used, scored = runner.run_all(few, few_psf, lazy=False)
+    else:
+        few_used = few_of(used, places)
+        scored = {name: o._replace(result=few_of(o.result, places)) for name, o in outcomes.items()}
+    sample = Sample(few, few_psf, few_used, few_truth, axis)
+    scores = {"data": sample.scores_of_data()} | {
+        name: sample.scores(runner, name, outcome) for name, outcome in scored.items()
+    }
+    signals = {"data": signal} | {
+        name: outcome.result
+        for name, outcome in outcomes.items()
+        if not (outcome.failure or scored[name].failure)
+    }
+    return Comparison(signals, scores, used, truth)
+
+
+def _checked(signal, methods, psf, truth, resolution):
+    """Check all arguments; the resolution of each method in eV, places to score, energy axis."""
+    axis = _checks.check_energy_axis(signal)
+    _checks.check_data(signal)
+    _checks.check_channels(signal)
+    _checks.check_resolution_number(resolution)
+    _checks.check_psf(psf, signal, axis.dispersion)
+    _checks.check_variance(signal)
+    if truth is not None:
+        _checks.check_like(truth, signal, "truth")
+    data = _checks.plain_array(signal)
+    everywhere = np.zeros(data.shape[:-1], dtype=bool)
+    width = _sampling.zero_loss_width(data, everywhere, axis.reversed)
+    if np.isnan(width):
+        raise ValueError("The signal holds no spectra: there is nothing to compare.")
+    reached = _checks.check_resolution(resolution, width, axis.dispersion) * axis.dispersion
+    resolutions = {
+        name: reached if name in AT_A_RESOLUTION or resolution is not None else None
+        for name in methods
+    }
+    return resolutions, _sampling.spread_over(np.argwhere(~everywhere), MAX_SCORED), axis
+
+
+def check_methods(methods):
+    """The names of methods without repetition; a ValueError names what is unknown."""
+    names = (methods,) if isinstance(methods, str) else tuple(methods)
+    for name in names:
+        if name not in KNOWN:
+            raise ValueError(f"methods holds {name!r}; the known ones are {', '.join(KNOWN)}.")
+    if not names:
+        raise ValueError(f"methods is empty; the known ones are {', '.join(KNOWN)}.")
+    return tuple(dict.fromkeys(names))
+
+
+class _Outcome(NamedTuple):
+    """A result and the seconds it took, or why there is none."""
+
+    result: object = None
+    seconds: float = np.nan
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """Runs methods by name; ``resolutions`` in eV, None where a method needs none."""
+
+    resolutions: dict
+    options: dict
+
+    def run(self, signal, name, psf, **options):
+        """The result of one method."""
+        method = getattr(signal, f"{name}_deconvolve")
+        return method(psf=psf, resolution=self.resolutions[name], **self.options | options)
+
+    def run_all(self, signal, psf, lazy):
+        """The response that results are to be blurred with, and the outcomes of all methods.
+
+        One estimate of the response serves all classical methods; in a lazy signal it would be
+        computed anew for each anyway.
+        """
+        start = time.perf_counter()
+        shared = psf
+        if psf is None and not lazy:
+            with warnings.catch_warnings():  # every method will warn of the same spectra
+                warnings.simplefilter("ignore")
+                shared = signal.estimate_psf(lazy_output=False, **self.options)
+        before = time.perf_counter() - start
+        outcomes = {}
+        for name in self.resolutions:
+            own = psf if name == "deep" else shared
+            start = time.perf_counter()
+            try:
+                result = self.run(signal, name, own, lazy_output=lazy)
+            except Exception as error:  # whatever one method stumbles over, the others go on
+                reason = " ".join(str(error).split())
+                outcomes[name] = _Outcome(failure=f"{type(error).__name__}: {reason}")
+                continue
+            seconds = time.perf_counter() - start + (before if own is not psf else 0)
+            outcomes[name] = _Outcome(result, seconds)
+        return shared, outcomes

@@ -1,0 +1,143 @@
+"""Fourier-ratio deconvolution with Gaussian reconvolution (NumPy, SciPy)."""
+
+import numpy as np
+import scipy.fft as fft
+from scipy.ndimage import uniform_filter1d
+
+from .convolution import as_rows, response_convolution
+from .elastic import noise_of, split
+from .physics import FWHM_PER_SIGMA, NOT_FINITE, gaussian
+
+ROWS_AT_ONCE = 64
+POWER_WIDTH = 5  # frequencies over which a power spectrum is averaged
+AHEAD = 24  # frequencies looked ahead for what stands above the noise
+ROUNDING = 1e-8  # share of the counts below which responses are known no more
+VISIBLE = 2.5  # in units of the noise power
+
+
+def fourier_ratio(spectra, psf, resolution, *, noise=None):
+    """Divide by the response in Fourier space, seen through a Gaussian, damped by the noise.
+
+    The elastic peak is fitted with the response and replaced by the Gaussian; what is left is
+    filtered by Wiener's ratio: full division where the spectrum's power stands above the
+    noise's, none where it does not.
+
+    Parameters
+    ----------
+    spectra : numpy.ndarray
+        Counts, shape ``(..., channels)``. A flat offset is taken off and, if positive, put back.
+    psf : numpy.ndarray
+        The response, shape ``(length,)`` or ``(..., length)``.
+    resolution : float
+        Full width at half maximum of the Gaussian, in channels.
+    noise : Noise, optional
+        Of the spectra; read from them by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        Non-negative, of the shape of ``spectra``. Cutting it off at zero adds no counts: all
+        channels are lowered by the same small amount instead.
+
+    Raises
+    ------
+    ValueError
+        If ``resolution`` is not positive or a response holds no peak.
+
+    References
+    ----------
+    R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011),
+    section 4.1 (Fourier ratio and reconvolution). N. Wiener, Extrapolation, Interpolation and
+    Smoothing of Stationary Time Series (1949) (the damping).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.classical import fourier_ratio
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> blurred = 1e5 * gaussian(256, 80.0, 10.0) + 1e4 * gaussian(256, 150.0, 20.0)
+    >>> sharp = fourier_ratio(blurred, gaussian(64, 32.0, 10.0), resolution=5.0)
+    >>> narrow = 20.0**2 - 10.0**2 + 5.0**2
+    >>> truth = 1e5 * gaussian(256, 80.0, 5.0) + 1e4 * gaussian(256, 150.0, np.sqrt(narrow))
+    >>> bool(np.allclose(sharp, truth, atol=1e-3 * truth.max()))
+    True
+    """
+    if not (np.isfinite(resolution) and resolution > 0):
+        raise ValueError(f"resolution must be a positive number of channels, not {resolution}.")
+    return damped_ratio(spectra, psf, resolution, 1.0, noise=noise)
+
+
+def damped_ratio(spectra, psf, resolution, damping, *, noise=None):
+    """`fourier_ratio` with the noise power multiplied by ``damping`` (for oracles)."""
+    rows, psf = as_rows(spectra, psf)
+    blur = response_convolution(psf, rows.shape[-1])
+    answer = np.empty_like(rows)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        batch = slice(start, start + ROWS_AT_ONCE)
+        part = None if noise is None else noise_of(noise, batch)
+        answer[batch] = _ratio_of_rows(rows[batch], blur.of(batch), resolution, damping, part)
+    return answer.reshape(np.shape(spectra))
+
+
+def _ratio_of_rows(rows, blur, resolution, damping, noise):
+    seen, variance, elastic = split(rows, blur, noise)
+    left = seen.counts - elastic.seen_through(blur)[0][:, blur.window]
+    rounding = (ROUNDING * np.abs(seen.counts).sum(axis=-1)) ** 2
+    loss = _filtered(left, blur, damping * variance.sum(axis=-1) + rounding, resolution)
+    peak = gaussian(rows.shape[-1], elastic.position, np.full(len(rows), float(resolution)))
+    estimate = _lowered(loss + elastic.counts[:, None] * peak)
+    estimate = estimate + np.maximum(seen.level, 0)[:, None]
+    return np.where((seen.flags & NOT_FINITE > 0)[:, None], np.nan, estimate)
+
+
+def _filtered(spectra, blur, noise_power, resolution):
+    """Wiener's ratio times the Gaussian of ``resolution`` channels."""
+    sigma = resolution / FWHM_PER_SIGMA
+    goal = np.exp(-2 * (np.pi * sigma * blur.frequency) ** 2)
+    transform = fft.rfft(_closed(spectra, blur))
+    passed = np.abs(blur.transfer) ** 2
+    signal = _signal_power(np.abs(transform) ** 2, passed, noise_power[:, None])
+    ratio = (
+        blur.transfer.conj() * signal / np.maximum(passed * signal + noise_power[:, None], 1e-300)
+    )
+    return fft.irfft(goal * ratio * transform, blur.size)[:, blur.window]
+
+
+def _closed(spectra, blur):
+    """The spectra on the padded circle, their last values led over smoothly to their first."""
+    few = min(8, blur.channels)
+    last, first = spectra[:, -few:].mean(axis=-1), spectra[:, :few].mean(axis=-1)
+    gap = blur.size - blur.channels
+    share = 0.5 - 0.5 * np.cos(np.pi * (np.arange(gap) + 0.5) / gap)
+    bridge = last[:, None] + (first - last)[:, None] * share
+    circle = np.concatenate([spectra, bridge], axis=-1)
+    return np.roll(circle, blur.pad, axis=-1)
+
+
+def _signal_power(power, passed, noise_power):
+    """Power of the unblurred spectrum at each frequency.
+
+    Read from the data as far as they stand above their noise, and continued with the fourth
+    power of the frequency, as for kinks.
+    """
+    ahead = uniform_filter1d(power, AHEAD, axis=-1, mode="nearest", origin=-(AHEAD // 2))
+    power = uniform_filter1d(power, POWER_WIDTH, axis=-1, mode="nearest")
+    # A dip is not the end: that is where nothing follows but noise.
+    seen = ahead > VISIBLE * noise_power
+    seen[:, 0], seen[:, -1] = True, False
+    cutoff = np.argmin(seen, axis=-1)[:, None]
+    measured = np.maximum(power - noise_power, 0) / np.maximum(passed, 1e-300)
+    last = np.take_along_axis(measured, cutoff - 1, axis=-1)
+    index = np.arange(power.shape[-1])
+    return np.where(index < cutoff, measured, last * (cutoff / np.maximum(index, 1)) ** 4)
+
+
+def _lowered(spectra):
+    """The nearest non-negative spectra with the same sums."""
+    total = np.maximum(spectra.sum(axis=-1, keepdims=True), 0)
+    falling = -np.sort(-spectra, axis=-1)
+    number = np.arange(1, spectra.shape[-1] + 1)
+    excess = (np.cumsum(falling, axis=-1) - total) / number
+    last = np.sum(falling > excess, axis=-1, keepdims=True) - 1
+    lowering = np.take_along_axis(excess, np.maximum(last, 0), axis=-1)
+    return np.where(total > 0, np.maximum(spectra - np.maximum(lowering, 0), 0), 0.0)

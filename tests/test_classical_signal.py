@@ -1,0 +1,461 @@
+"""The classical methods of EELSSpectrum: results, settings, responses, metadata, bad input."""
+
+import warnings
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+
+import exspy_deepdeconv
+from exspy_deepdeconv import _blocks, _classical_methods, physics
+
+pytestmark = pytest.mark.usefixtures("network")
+
+METHODS = ("rl", "ml", "fourier", "tgv")
+# A setting of its own for each method, so that nothing has to be chosen.
+FIXED = {"rl": {"iterations": 10}, "ml": {"iterations": 10}, "tgv": {"weight": 1.0}, "fourier": {}}
+PER_METHOD = pytest.mark.parametrize("name", METHODS)
+EAGER_AND_LAZY = pytest.mark.parametrize("lazy", [False, True])
+
+
+def run(signal, name, *args, **kwargs):
+    kwargs = (FIXED[name] if not args[1:] else {}) | kwargs
+    return getattr(signal, f"{name}_deconvolve")(*args, show_progressbar=False, **kwargs)
+
+
+def energy_axis(signal):
+    return signal.axes_manager.signal_axes[0]
+
+
+def note_of(result, name):
+    return result.metadata.Signal.get_item(f"{name}_deconvolution")
+
+
+@pytest.fixture
+def response(make_signal):
+    """A response without noise, about as wide as those of the signals."""
+    psf = make_signal(channels=101, position=50.0)
+    psf.data = physics.gaussian(101, 50.0, 10.0)
+    psf.metadata.General.title = "vacuum"
+    return psf
+
+
+# What comes back
+
+
+SHAPES = [(), (1,), (3,), (2, 3), (2, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "lazy", "given"),
+    [("rl", shape, lazy, given) for shape in SHAPES for lazy in (0, 1) for given in (0, 1)]
+    + [(name, (2, 3), given, given) for name in METHODS[1:] for given in (0, 1)],
+)
+def test_result_has_the_axes_of_the_input(make_signal, response, name, lazy, shape, given):
+    s = make_signal(*shape)
+    s = s.as_lazy() if lazy else s
+    result = run(s, name, response if given else None)
+    assert type(result) is type(s)
+    assert result.data.dtype == np.float32
+    for got, want in zip(result.axes_manager._axes, s.axes_manager._axes, strict=True):
+        assert got.get_axis_dictionary() == want.get_axis_dictionary()
+    data = np.asarray(result.data)
+    assert np.isfinite(data).all()
+    assert (data.max(axis=-1) > 1.2 * np.asarray(s.data).max(axis=-1)).all()  # sharper
+
+
+@pytest.mark.parametrize(("name", "given"), [("rl", False), *((name, True) for name in METHODS)])
+def test_eager_and_lazy_agree_whatever_the_chunks(make_signal, response, monkeypatch, name, given):
+    monkeypatch.setattr(_blocks, "SPECTRA_PER_BLOCK", 4)
+    s = make_signal(2, 3)
+    psf = response if given else None
+    want = run(s, name, psf).data
+    lazy = s.as_lazy(chunks=((1, 1), (1, 2), (200, 56)))
+    result = run(lazy, name, psf)
+    assert lazy.data.chunks == ((1, 1), (1, 2), (200, 56))
+    np.testing.assert_allclose(np.asarray(result.data), want, atol=1e-5 * want.max())
+    assert run(lazy, name, psf, lazy_output=False)._lazy is False
+    assert run(s, name, psf, lazy_output=True)._lazy is True
+
+
+@PER_METHOD
+def test_progressbar_and_workers_are_forwarded(make_signal, response, monkeypatch, name):
+    seen = {}
+    s = make_signal(3)
+    compute = type(s.as_lazy()).compute
+
+    def spy(self, **arguments):
+        seen.update(arguments)
+        return compute(self, **arguments)
+
+    monkeypatch.setattr(type(s.as_lazy()), "compute", spy)
+    run(s, name, response, num_workers=1)
+    assert seen == {"show_progressbar": False, "num_workers": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "wanted"),
+    [("rl", "u1", "f4"), ("rl", "i2", "f4"), ("rl", "u4", "f4"), ("rl", "i8", "f4"),
+     ("rl", "f2", "f4"), ("rl", ">f4", "f4"), ("rl", ">f8", "f8"), ("rl", "?", "f4"),
+     ("ml", "u2", "f4"), ("fourier", "i4", "f4"), ("tgv", "u2", "f4"), ("ml", "f8", "f8"),
+     ("fourier", "f8", "f8"), ("tgv", "f8", "f8")],
+)  # fmt: skip
+def test_every_real_dtype(make_signal, response, name, dtype, wanted):
+    s = make_signal(2)
+    s.data = np.minimum(s.data // 100, 100) if dtype != "?" else s.data > 500
+    s.data = s.data.astype(dtype)
+    reference = s.deepcopy()
+    reference.data = reference.data.astype("f8")
+    result = run(s, name, response)
+    assert result.data.dtype == np.dtype(wanted)
+    want = run(reference, name, response).data
+    np.testing.assert_allclose(result.data, want, atol=1e-4 * want.max())
+
+
+@pytest.mark.parametrize("name", ["rl", "ml", "tgv"])
+def test_readout_noise_and_negative_counts(make_signal, response, name):
+    s = make_signal(3)
+    s.data += np.random.default_rng(0).normal(-5, 3, s.data.shape).astype("f4")
+    assert s.data.min() < 0
+    result = run(s, name, response)
+    assert np.isfinite(result.data).all()
+    assert (result.data >= 0).all()
+
+
+def test_richardson_lucy_is_that_of_exspy(make_signal):
+    s = make_signal(2, channels=512)
+    s.data = s.data.astype("f8") + 5.0
+    psf = make_signal(channels=512)
+    psf.data = physics.gaussian(512, 256.0, 10.0)
+    theirs = s.richardson_lucy_deconvolution(psf, 15, show_progressbar=False).data
+    ours = s.rl_deconvolve(psf, 15, show_progressbar=False).data
+    assert ours.dtype == np.float64
+    assert np.abs(ours - theirs)[..., 60:-60].max() < 1e-5 * theirs.max()
+
+
+# Spectra that cannot be deconvolved
+
+
+@pytest.mark.parametrize(("name", "lazy"), [("rl", False), *((name, True) for name in METHODS)])
+def test_given_response_needs_no_zero_loss_peak(make_signal, response, name, lazy):
+    s = make_signal(4)
+    s.data[0] = 0
+    s.data[1] = 7
+    s.data[2, 3] = np.inf
+    data = run(s.as_lazy() if lazy else s, name, response, lazy_output=True)
+    with pytest.warns(UserWarning, match=f"^{name}_deconvolve: of 4 spectra 1 empty .* 1 not fin"):
+        data = np.asarray(data.data)
+    assert not data[0].any()
+    np.testing.assert_allclose(data[1, 60:-60], 7, rtol=0.05)
+    assert np.isnan(data[2]).all()
+    assert data[3].any()
+
+
+@PER_METHOD
+def test_estimated_response_needs_a_zero_loss_peak(make_signal, name):
+    s = make_signal(4)
+    s.data[0] = 0
+    s.data[1] = 7
+    s.data[2, 3] = np.nan
+    with pytest.warns(UserWarning, match=f"^{name}_deconvolve: of 4 spectra") as caught:
+        result = run(s, name)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert not result.data[:2].any()
+    assert np.isnan(result.data[2]).all()
+    flags = note_of(result, name).flags.as_dictionary()
+    assert flags == {
+        "counted": True, "empty": 1, "no_zero_loss": 1, "not_finite": 1, "saturated": 0,
+        "spike": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "lazy"), [("rl", True), *((name, False) for name in METHODS)])
+def test_unusable_responses_of_a_map(make_signal, name, lazy):
+    s, psf = make_signal(4), make_signal(4)
+    s.data[0] = psf.data[0] = 0
+    psf.data[1] = np.nan
+    psf.data[2, 0] = 1e9
+    with pytest.warns(UserWarning, match="1 empty .* 2 not finite"):
+        result = run(s, name, psf.as_lazy() if lazy else psf)
+    assert not result.data[0].any()
+    assert np.isnan(result.data[1:3]).all()
+    assert result.data[3].any()
+
+
+@PER_METHOD
+def test_map_without_spectra(make_signal, response, name):
+    s = make_signal(0)
+    assert run(s, name, response).data.shape == (0, 256)
+    assert run(s, name).data.shape == (0, 256)
+
+
+# The response
+
+
+@PER_METHOD
+def test_estimated_response_can_be_given_back(make_signal, name):
+    s = make_signal(2, 2)
+    psf = s.estimate_psf(show_progressbar=False)
+    blind, told = run(s, name), run(s, name, psf)
+    np.testing.assert_allclose(told.data, blind.data, atol=1e-6 * blind.data.max())
+    assert note_of(told, name).psf == "estimated"
+
+
+@PER_METHOD
+def test_one_response_for_each_spectrum(make_signal, name):
+    s, psf = make_signal(2, 2), make_signal(2, 2, channels=101, position=50.0)
+    psf.data = physics.gaussian(101, np.full((2, 2), 50.0), np.array([[8.0, 9.0], [10.0, 11.0]]))
+    resolution = {"resolution": 0.04} if name == "fourier" else {}
+    together = run(s, name, psf, **resolution)
+    for x, y in [(0, 0), (1, 0), (0, 1)]:
+        alone = run(s.inav[x, y], name, psf.inav[x, y], **resolution)
+        # How far a block is padded is up to the widest of its responses.
+        np.testing.assert_allclose(together.data[y, x], alone.data, atol=5e-3 * alone.data.max())
+
+
+@PER_METHOD
+def test_falling_energy_axis(make_signal, response, name):
+    s = make_signal(2)
+    falling = s.deepcopy()
+    falling.data = np.ascontiguousarray(s.data[..., ::-1])
+    energy_axis(falling).scale *= -1
+    for psf in (response,) if name == "tgv" else (response, None):
+        want = run(s, name, psf).data
+        got = run(falling, name, psf).data[..., ::-1]
+        np.testing.assert_allclose(got, want, atol=1e-5 * want.max())
+
+
+# Resolution
+
+
+@pytest.mark.parametrize("name", ["rl", "ml", "tgv"])
+def test_result_is_smoothed_to_the_resolution(make_signal, response, name):
+    s = make_signal(2)
+    plain, smoothed = run(s, name, response), run(s, name, response, resolution=0.05)
+    added = np.sqrt(5.0**2 - 2.0**2) if name == "tgv" else 5.0  # tgv's are at two channels as is
+    want = physics.smooth(plain.data, added)
+    np.testing.assert_allclose(smoothed.data, want, rtol=1e-5, atol=1e-6 * want.max())
+    assert note_of(plain, name).resolution == (0.02 if name == "tgv" else None)
+    assert note_of(smoothed, name).resolution == pytest.approx(0.05)
+
+
+def test_fourier_resolution_is_a_quarter_of_the_zero_loss_width(make_signal, response):
+    s = make_signal(3, fwhm=24.0)
+    assert note_of(run(s, "fourier"), "fourier").resolution == pytest.approx(0.06, rel=0.05)
+    told = run(s, "fourier", response)
+    assert note_of(told, "fourier").resolution == pytest.approx(0.06, rel=0.05)
+    s.data[:] = 1.0 + np.arange(256)  # no zero-loss peak: that of the response counts
+    told = run(s, "fourier", response)
+    assert note_of(told, "fourier").resolution == pytest.approx(0.025, rel=0.01)
+    s = make_signal()
+    assert note_of(run(s, "fourier", response, 0.03), "fourier").resolution == pytest.approx(0.03)
+
+
+def test_width_of_a_cut_response_is_not_known(make_signal, response):
+    cut = response.isig[47:]
+    s = make_signal()
+    s.data[:] = 1.0 + np.arange(256)
+    assert run(s, "rl", cut).data.any()
+    with pytest.raises(ValueError, match="resolution must be given"):
+        run(s, "fourier", cut)
+    run(s, "fourier", cut, resolution=0.05)
+
+
+# Metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "words", "extension", "lazy"),
+    [
+        *(
+            ("rl", "iterations", "Richardson-Lucy", extension, lazy)
+            for extension in ("hspy", "zspy")
+            for lazy in (False, True)
+        ),
+        ("ml", "iterations", "maximum-likelihood", "zspy", False),
+        ("tgv", "weight", "TGV", "hspy", False),
+        ("tgv", "weight", "TGV", "zspy", True),
+    ],
+)
+def test_automatic_choices_survive_a_file(
+    make_signal, response, tmp_path, name, setting, words, extension, lazy
+):
+    s = make_signal(1, 2)
+    s.tmp_parameters.filename = "file"
+    s = s.as_lazy() if lazy else s
+    s.tmp_parameters.filename = "file"
+    result = run(s, name, response, "auto")
+    assert result.metadata.General.title == f"simulated after {words} deconvolution"
+    assert result.tmp_parameters.filename == f"file_after_{words}_deconvolution"
+    path = tmp_path / f"result.{extension}"
+    result.save(path)
+    note = note_of(hs.load(path), name)
+    assert note.method == words
+    assert note.get_item(setting) == "auto"
+    assert note.psf == "measured: vacuum"
+    assert note.package_version == exspy_deepdeconv.__version__
+    assert note.flags.counted == (not lazy)
+    assert note.chosen.counted == (not lazy)
+    if not lazy:
+        assert note.chosen.map.shape == (1, 2)
+        assert (note.chosen.map > 0).all()
+        assert note.chosen.lowest <= note.chosen.median <= note.chosen.highest
+
+
+def test_fixed_settings_are_noted(make_signal, response):
+    s = make_signal()
+    note = note_of(run(s, "rl", response, 7), "rl").as_dictionary()
+    assert note["iterations"] == 7
+    assert "chosen" not in note
+    assert note_of(run(s, "tgv", response, 2.5), "tgv").weight == 2.5
+    estimated = note_of(run(s, "rl"), "rl")
+    assert (estimated.psf, estimated.model) == ("estimated", "lowloss-v1")
+    chosen = note_of(run(s, "rl", response, "auto"), "rl").chosen.as_dictionary()
+    assert "map" not in chosen
+    assert chosen["median"] == chosen["highest"]
+
+
+# The noise
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_noise_that_the_user_has_set_reaches_the_array_function(
+    make_signal, response, monkeypatch, lazy, per_channel
+):
+    from exspy_deepdeconv import classical
+
+    seen = []
+
+    def spy(spectra, psf, weight, *, noise=None, return_chosen=False):
+        seen.append(noise)
+        return spectra
+
+    monkeypatch.setattr(classical, "total_generalised_variation", spy)
+    s = make_signal(2)
+    np.asarray(run(s, "tgv", response).data)
+    assert seen.pop() is None
+    variance = s * 2.0 + 9.0
+    s.set_noise_variance(variance if per_channel else 4.0)
+    np.asarray(run(s.as_lazy() if lazy else s, "tgv", response).data)
+    (noise,) = seen
+    want = (2.0, 9.0) if per_channel else (0.0, 4.0)
+    np.testing.assert_allclose(noise.gain, want[0], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(noise.floor, want[1], rtol=1e-2)
+
+
+# The caller's signal
+
+
+@pytest.mark.parametrize(("name", "lazy"), [("rl", True), *((name, False) for name in METHODS)])
+def test_input_is_never_changed(make_signal, name, lazy):
+    s, psf = make_signal(3), make_signal(3, channels=100, position=50.0)
+    s.data.flags.writeable = psf.data.flags.writeable = False
+    if lazy:
+        s, psf = s.as_lazy(chunks=(2, 100)), psf.as_lazy(chunks=(1, 70))
+    before = [(x.metadata.as_dictionary(), np.asarray(x.data).tobytes()) for x in (s, psf)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.asarray(run(s, name, psf).data)
+    after = [(x.metadata.as_dictionary(), np.asarray(x.data).tobytes()) for x in (s, psf)]
+    assert after == before
+
+
+# Bad input
+
+
+def non_uniform(s):
+    energy_axis(s).convert_to_non_uniform_axis()
+
+
+def in_nm(s):
+    energy_axis(s).units = "nm"
+
+
+def complex_data(s):
+    s.data = s.data.astype(complex)
+
+
+def empty(s):
+    s.data[:] = 0
+
+
+@pytest.mark.parametrize("name", ["rl", "fourier"])
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (non_uniform, NotImplementedError, "non-uniform energy axes"),
+        (in_nm, ValueError, "cannot become eV"),
+        (complex_data, ValueError, "complex128"),
+        (empty, ValueError, "nothing but zeros"),
+    ],
+)
+def test_unfit_signal(make_signal, name, change, error, message):
+    s = make_signal()
+    change(s)
+    with pytest.raises(error, match=message):
+        run(s, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("rl", {"iterations": 0}, "iterations=0"),
+        ("rl", {"iterations": 2.5}, "iterations=2.5"),
+        ("rl", {"iterations": True}, "iterations=True"),
+        ("rl", {"iterations": "many"}, "iterations='many'"),
+        ("ml", {"iterations": -3}, "iterations=-3"),
+        ("ml", {"iterations": None}, "iterations=None"),
+        ("tgv", {"weight": 0}, "weight=0"),
+        ("tgv", {"weight": float("nan")}, "weight=nan"),
+        ("tgv", {"weight": "heavy"}, "weight='heavy'"),
+        ("tgv", {"weight": float("inf")}, "weight=inf"),
+        ("rl", {"resolution": 0}, "resolution=0"),
+        ("ml", {"resolution": float("inf")}, "resolution=inf"),
+        ("tgv", {"resolution": "fine"}, "resolution='fine'"),
+        (
+            "fourier",
+            {"resolution": 0.01},
+            r"resolution=0\.01 eV is out of range.*0\.02 to 0\.(09|10)",
+        ),
+        ("rl", {"resolution": 0.2}, r"resolution=0\.2 eV is out of range"),
+    ],
+)
+def test_wrong_argument(make_signal, response, network, name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        run(make_signal(2), name, response, **arguments)
+
+
+@PER_METHOD
+def test_wrong_response(make_signal, response, name):
+    s = make_signal(3)
+    with pytest.raises(TypeError, match="psf must be an EELSSpectrum"):
+        run(s, name, response.data)
+    other = response.deepcopy()
+    energy_axis(other).scale = 0.02
+    with pytest.raises(ValueError, match=r"psf has 0\.02 eV per channel"):
+        run(s, name, other)
+    with pytest.raises(ValueError, match="navigation shape"):
+        run(s, name, make_signal(2))
+    with pytest.raises(ValueError, match="63 channels; at least 64"):
+        run(make_signal(2, channels=63, position=20), name, response)
+
+
+def test_block_of_spectra_to_be_left_alone():
+    """Nothing usable: the array function must not be called at all."""
+
+    def fail(*_, **__):
+        raise AssertionError
+
+    estimate, flags, chosen = _classical_methods.deconvolve_block(
+        np.array([[0.0] * 64, [np.nan] * 64]),
+        np.ones(8),
+        function=fail,
+        respond=None,
+        smoothing=0.0,
+        automatic=False,
+        dtype=np.float32,
+    )
+    assert flags.tolist() == [physics.EMPTY, physics.NOT_FINITE]
+    assert not estimate[0].any() and np.isnan(estimate[1]).all() and np.isnan(chosen).all()

@@ -1,0 +1,283 @@
+"""Several methods side by side: results, table, figure, failures."""
+
+import warnings
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+
+from exspy_deepdeconv import _classical_methods, compare, physics
+
+pytestmark = pytest.mark.usefixtures("network")
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_left():
+    yield
+    plt.close("all")
+
+
+def run(signal, *args, **kwargs):
+    return signal.compare_deconvolution(*args, show_progressbar=False, **kwargs)
+
+
+@pytest.fixture
+def truth(make_signal):
+    """What make_signal's spectra would be at 0.03 eV, for one position."""
+
+    def make(*shape):
+        s = make_signal(*shape)
+        places = 60.3 + np.random.default_rng(0).uniform(-2, 2, shape)
+        s.data = 1e5 * physics.gaussian(256, places, np.full(shape, 3.0))
+        loss = physics.gaussian(256, places + 70, np.full(shape, np.hypot(3.0, np.sqrt(300))))
+        s.data = s.data + 2e4 * loss + 2.0
+        return s
+
+    return make
+
+
+# Results
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
+def test_results_are_those_of_the_methods(make_signal, shape):
+    s = make_signal(*shape)
+    comparison = run(s, ("deep", "rl"))
+    assert list(comparison.signals) == ["data", "deep", "rl"]
+    assert comparison.signals["data"] is s
+    want = s.deep_deconvolve(show_progressbar=False).data
+    np.testing.assert_allclose(comparison.signals["deep"].data, want, rtol=1e-5)
+    want = s.rl_deconvolve(show_progressbar=False).data
+    np.testing.assert_allclose(comparison.signals["rl"].data, want, atol=1e-5 * want.max())
+
+
+@pytest.mark.parametrize("methods", ["deep", ["rl", "rl"], ("tgv", "ml")])
+def test_names_of_methods(make_signal, methods):
+    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
+    assert list(run(make_signal(), methods).signals) == ["data", *names]
+
+
+def test_all_methods_with_a_response_and_a_resolution(make_signal):
+    s = make_signal(2)
+    psf = make_signal(channels=101, position=50.0)
+    psf.data = physics.gaussian(101, 50.0, 10.0)
+    comparison = run(s, compare.KNOWN, psf=psf, resolution=0.05)
+    for name in compare.KNOWN:
+        note = comparison.signals[name].metadata.Signal.get_item(f"{name}_deconvolution")
+        assert note.psf.startswith("measured")
+        assert note.resolution == pytest.approx(0.05)
+
+
+def test_input_is_never_changed(make_signal):
+    s = make_signal(2)
+    s.data.flags.writeable = False
+    before = s.metadata.as_dictionary(), s.axes_manager.as_dictionary()
+    run(s, ("deep", "rl")).plot()
+    assert (s.metadata.as_dictionary(), s.axes_manager.as_dictionary()) == before
+
+
+# The table
+
+
+def test_figures_of_the_table(make_signal, truth):
+    s = make_signal(2, 3)
+    comparison = run(s, ("deep", "rl"), truth=truth(2, 3), resolution=0.03)
+    scores = comparison.scores
+    assert list(scores) == ["data", "deep", "rl"]
+    assert scores["data"].resolution == pytest.approx(0.1, rel=0.03)
+    assert scores["data"].noise_gain == 1.0
+    assert scores["deep"].resolution == pytest.approx(0.03, rel=0.15)
+    assert scores["deep"].resolution < scores["rl"].resolution < scores["data"].resolution
+    for name in ("deep", "rl"):
+        assert scores[name].seconds > 0
+        assert 0.02 < scores[name].noise_gain < 5
+        assert scores[name].loss < scores["data"].loss
+        assert scores[name].near < scores["data"].near
+        assert scores[name].sqrt < scores["data"].sqrt
+    chi2 = s.deconvolution_residual(
+        comparison.signals["deep"], return_maps=True, show_progressbar=False
+    )[1]
+    assert scores["deep"].chi2 == pytest.approx(np.median(chi2.data), rel=0.05)
+    table = comparison.table()
+    assert table.field_names == [
+        "method", "time (s)", "resolution (eV)", "noise gain", "chi2", "loss error", "near error",
+        "sqrt error",
+    ]  # fmt: skip
+    assert [row[0] for row in table.rows] == list(scores)
+    assert float(table.rows[1][2]) == pytest.approx(scores["deep"].resolution, rel=1e-2)
+
+
+def test_the_truth_itself_has_no_error(make_signal, truth, monkeypatch):
+    s, exact = make_signal(2), truth(2)
+
+    def perfect(self, **_):
+        return exact.deepcopy()
+
+    monkeypatch.setattr(type(s), "deep_deconvolve", perfect)
+    scores = run(s, "deep", truth=exact, resolution=0.03).scores["deep"]
+    assert max(scores.loss, scores.near, scores.sqrt) < 1e-6
+    assert scores.noise_gain == 0
+    assert scores.resolution == pytest.approx(0.03, rel=0.05)
+
+
+def test_noise_gain_of_a_linear_method(make_signal, monkeypatch):
+    """Smoothing white noise with a Gaussian lowers it by a known factor."""
+    s = make_signal(8)
+
+    def smoothed(self, **_):
+        result = self.deepcopy()
+        result.data = physics.smooth(self.data.astype(float), 8.0)
+        return result
+
+    monkeypatch.setattr(type(s), "deep_deconvolve", smoothed)
+    sigma = 8.0 / physics.FWHM_PER_SIGMA
+    want = 1 / np.sqrt(2 * np.sqrt(np.pi) * sigma)
+    assert run(s, "deep").scores["deep"].noise_gain == pytest.approx(want, rel=0.2)
+
+
+def test_without_truth_there_are_no_errors(make_signal):
+    assert run(make_signal(), "rl").table().field_names[-1] == "chi2"
+
+
+def test_a_failing_method_does_not_stop_the_others(make_signal, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("out of\nluck")
+
+    monkeypatch.setattr(_classical_methods.classical, "richardson_lucy", fail)
+    comparison = run(make_signal(2), ("rl", "deep"))
+    assert list(comparison.signals) == ["data", "deep"]
+    table = comparison.table()
+    assert table.field_names[-1] == "failure"
+    failures = {row[0]: row[-1] for row in table.rows}
+    assert failures["rl"] == "RuntimeError: out of luck"
+    assert failures["deep"] == ""
+    comparison.plot()
+
+
+def test_unusable_spectra_do_not_enter_the_figures(make_signal):
+    s = make_signal(4)
+    s.data[0], s.data[1, 3] = 0, np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scores = run(s, ("deep", "rl")).scores
+    for name in ("deep", "rl"):
+        assert np.isfinite([scores[name].resolution, scores[name].chi2]).all()
+        assert np.isfinite(scores[name].noise_gain)
+
+
+# Lazy signals
+
+
+def test_lazy_signals_stay_lazy(make_signal, monkeypatch):
+    monkeypatch.setattr(compare, "MAX_SCORED", 3)
+    s = make_signal(4, 2)
+    comparison = run(s.as_lazy(chunks=(1, 2, 100)), ("deep", "rl"))
+    assert all(signal._lazy for signal in comparison.signals.values())
+    want = s.rl_deconvolve(show_progressbar=False).data
+    got = np.asarray(comparison.signals["rl"].data)
+    np.testing.assert_allclose(got, want, atol=1e-5 * want.max())
+    assert comparison.scores["deep"].seconds > 0
+    assert 0.5 < comparison.scores["deep"].chi2 < 1.5
+    comparison.plot(index=(1, 2))
+    assert not run(s.as_lazy(), "rl", lazy_output=False).signals["rl"]._lazy
+
+
+# The figure
+
+
+def test_figure_shows_spectra_and_residuals(make_signal, truth):
+    s = make_signal(2, 3)
+    comparison = run(s, ("deep", "rl"), truth=truth(2, 3))
+    top, bottom = comparison.plot(index=(2, 1))
+    assert [line.get_label() for line in top.lines] == ["data", "deep", "rl", "truth"]
+    np.testing.assert_array_equal(top.lines[0].get_ydata(), s.data[1, 2])
+    assert len({line.get_color() for line in top.lines}) == 4
+    assert [line.get_label() for line in bottom.lines] == ["deep", "rl"]
+    assert top.get_yscale() == "log"
+    assert top.get_legend() is not None
+    assert (bottom.get_xlabel(), top.get_ylabel()) == ("Energy loss (eV)", "Counts")
+    assert bottom.get_ylabel() == "Residual (noise)"
+    assert bottom.lines[0].get_color() == top.lines[1].get_color()
+    loss = bottom.lines[0].get_ydata()[90:]
+    assert 0.5 < np.mean(loss**2) < 1.5
+
+
+def test_figure_of_the_pixel_where_the_navigator_stands(make_signal):
+    s = make_signal(2, 3)
+    comparison = run(s, "rl")
+    s.axes_manager.indices = (1, 1)
+    top, _ = comparison.plot()
+    np.testing.assert_array_equal(top.lines[0].get_ydata(), s.data[1, 1])
+
+
+@pytest.mark.filterwarnings("ignore:(deep|rl)_deconvolve", "ignore:Data has no positive values")
+def test_empty_pixel_has_no_residuals(make_signal):
+    s = make_signal(3)
+    s.data[1] = 0
+    top, bottom = run(s, ("deep", "rl")).plot(index=(1,))
+    assert len(top.lines) == 3
+    assert not bottom.lines
+    assert bottom.get_xlabel() == "Energy loss (eV)"
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_axes_of_the_caller(make_signal, single):
+    comparison = run(make_signal(), "rl")
+    figure, axes = plt.subplots(1 if single else 2)
+    top, bottom = comparison.plot(axes, log=False, energy_range=(-0.1, 1.0))
+    assert top is (axes if single else axes[0])
+    assert top.figure is bottom.figure is figure
+    assert top.get_yscale() == "linear"
+    for line in (*top.lines, *bottom.lines):
+        energy = line.get_xdata()
+        assert -0.11 < energy.min() < energy.max() < 1.01
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize("index", [(1,), 1, (0, 0, 0)])
+def test_wrong_index(make_signal, index):
+    with pytest.raises(ValueError, match="index="):
+        run(make_signal(2, 3), "rl").plot(index=index)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"methods": ("deep", "lucy")}, ValueError, "'lucy'.*deep, rl, ml, fourier, tgv"),
+        ({"methods": "best"}, ValueError, "'best'"),
+        ({"methods": ()}, ValueError, "methods is empty"),
+        ({"methods": (3,)}, ValueError, "methods holds 3"),
+        ({"resolution": -1}, ValueError, "resolution=-1"),
+        ({"resolution": 0.5}, ValueError, r"resolution=0\.5 eV is out of range"),
+        ({"psf": 5}, TypeError, "psf must be an EELSSpectrum"),
+        ({"truth": np.ones(3)}, TypeError, "truth must be an EELSSpectrum"),
+    ],
+)
+def test_wrong_argument(make_signal, network, arguments, error, message):
+    with pytest.raises(error, match=message):
+        run(make_signal(2), **arguments)
+    assert network.calls == []
+
+
+def test_truth_of_other_data(make_signal, network):
+    with pytest.raises(ValueError, match="truth has the navigation and signal shapes"):
+        run(make_signal(2), truth=make_signal(3))
+    assert network.calls == []
+
+
+@pytest.mark.parametrize("value", [0, 7, np.nan])
+def test_data_that_cannot_be_compared(make_signal, network, value):
+    s = make_signal()
+    s.data[:] = value
+    with pytest.raises(ValueError):
+        run(s)
+    with pytest.raises(ValueError, match="no spectra"):
+        run(make_signal(0))
+    assert network.calls == []

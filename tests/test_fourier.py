@@ -1,0 +1,73 @@
+"""fourier.py against known answers."""
+
+import numpy as np
+import pytest
+from scipy.special import voigt_profile
+
+from exspy_deepdeconv.classical import fourier_ratio
+from exspy_deepdeconv.evaluate import oracle_fourier, raw_errors
+from exspy_deepdeconv.fourier import damped_ratio
+from exspy_deepdeconv.physics import FWHM_PER_SIGMA, Noise, gaussian
+from exspy_deepdeconv.simulate import Detector, simulate
+
+SILENT = Noise(np.array(1e-16), np.array(1e-16))
+
+
+def lorentzian_pair(width):
+    """A zero-loss peak and two Lorentzians seen through a Gaussian of ``width`` channels."""
+    channel, sigma = np.arange(1024), width / FWHM_PER_SIGMA
+    lines = [(420.0, 4.0, 3e3), (436.0, 5.0, 2e3)]
+    return 1e5 * gaussian(1024, 300.0, width) + sum(
+        area * voigt_profile(channel - place, sigma, half) for place, half, area in lines
+    )
+
+
+@pytest.mark.parametrize(("sharpening", "error"), [(1.5, 1e-3), (2.0, 3e-3), (3.0, 2e-2)])
+def test_lorentzian_pair_without_noise(sharpening, error):
+    psf = gaussian(257, 128.0, 16.0)
+    sharp = fourier_ratio(lorentzian_pair(16.0), psf, 16.0 / sharpening, noise=SILENT)
+    truth = lorentzian_pair(16.0 / sharpening)
+    assert np.abs(sharp - truth)[40:-40].max() < error * truth[400:460].max()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_noise_free_simulation_gives_its_truth(seed):
+    simulation = simulate("bulk", np.random.default_rng([5, seed]), 1024, Detector())
+    resolution = simulation.fwhm / 2
+    sharp = fourier_ratio(simulation.expected, simulation.psf, resolution, noise=SILENT)
+    truth, start = simulation.truth(resolution), int(simulation.position + simulation.fwhm)
+    beyond = slice(start, -100)
+    assert np.abs(sharp - truth)[beyond].max() < 5e-3 * truth[beyond].max()
+
+
+def test_counts_are_kept_though_nothing_is_negative():
+    rng = np.random.default_rng(2)
+    counts = rng.poisson(1e5 * gaussian(512, 150.0, 10.0)) + rng.normal(0, 20.0, 512)
+    sharp = fourier_ratio(counts, gaussian(129, 64.0, 10.0), 4.0)
+    assert (sharp >= 0).all()
+    assert sharp.sum() == pytest.approx(counts.sum(), rel=0.02)
+
+
+def test_more_noise_is_damped_more():
+    rng = np.random.default_rng(3)
+    mean = 1e4 * gaussian(512, 150.0, 10.0) + 2e3 * gaussian(512, 300.0, 12.0)
+    counts, psf = rng.poisson(mean), gaussian(129, 64.0, 10.0)
+
+    def roughness(damping):
+        return np.abs(np.diff(damped_ratio(counts, psf, 4.0, damping)[200:], 2)).sum()
+
+    assert roughness(0.1) > roughness(1.0) > roughness(30.0)
+
+
+def test_oracle_beats_the_raw_data():
+    simulation = simulate("bulk", np.random.default_rng(9), 512, Detector())
+    resolution = simulation.fwhm / 4
+    assert oracle_fourier(simulation, resolution).loss < raw_errors(simulation, resolution).loss
+
+
+def test_a_flat_offset_stays_in_the_answer():
+    psf = gaussian(129, 64.0, 8.0)
+    mean = 1e6 * gaussian(512, 150.0, 8.0) + 1e5 * gaussian(512, 200.0, 16.0)
+    counts = np.random.default_rng(4).poisson(mean).astype(float)
+    plain, lifted = (fourier_ratio(counts + offset, psf, 4.0) for offset in (0.0, 500.0))
+    np.testing.assert_allclose(lifted, plain + 500.0, atol=1e-3 * plain.max())

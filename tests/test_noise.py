@@ -1,0 +1,96 @@
+"""The noise is read from the data: variance against known detectors, correlation, invariances."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exspy_deepdeconv.physics import estimate_noise, gaussian, prepare
+from exspy_deepdeconv.simulate import Detector, simulate
+
+SCENES = ("vibrational", "plasmonic", "gap", "doublet", "bulk")
+
+
+def loss_region(simulation):
+    return slice(int(np.ceil(simulation.position + simulation.fwhm)), None)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("detector", [Detector(), Detector(gain=0.2, readout=3.0)])
+def test_mean_square_of_the_true_residual_is_one(scene, detector):
+    ratios = []
+    for seed in range(25):
+        one = simulate(scene, np.random.default_rng([77, seed]), 1024, detector)
+        counts, found, level = prepare(one.counts)
+        if np.isfinite(found.position):
+            variance = estimate_noise(counts).variance(one.expected - level)
+            residual = (one.counts - one.expected) ** 2 / variance
+            ratios.append(residual[loss_region(one)].mean())
+    low, median, high = np.quantile(ratios, [0.1, 0.5, 0.9])
+    assert len(ratios) > 20
+    assert 0.9 < median < 1.15
+    assert 0.7 < low and high < 1.4
+
+
+@pytest.mark.parametrize("spread", [2.0, 3.0])
+def test_correlated_noise_is_not_mistaken_for_little(spread):
+    level = 400.0 * (2 + np.sin(np.arange(2048) / 150))
+    recorded = Detector(spread_channels=spread, gain=2.0).record(level, np.random.default_rng(1))
+    noise = estimate_noise(recorded)
+    sigma = spread / 2.3548
+    # White noise blurred by a Gaussian: both numbers have closed forms.
+    variance = 4 * level / (2 * np.sqrt(np.pi) * sigma)
+    assert noise.variance(2 * level).mean() == pytest.approx(variance.mean(), rel=0.25)
+    assert noise.correlation == pytest.approx(np.exp(-1 / (4 * sigma**2)), abs=0.05)
+
+
+@pytest.mark.parametrize("counts", [0.02, 1.0, 100.0])
+def test_rare_electrons_in_white_noise(counts):
+    data = np.random.default_rng(2).poisson(counts, (20, 1024)) * 5.0
+    noise = estimate_noise(data)
+    assert (noise.correlation == 0).all()
+    variance = noise.variance(np.full((20, 1), 5 * counts))
+    assert np.median(variance) == pytest.approx(25 * counts, rel=0.35)
+
+
+def test_structure_does_not_pass_for_noise():
+    mean = 1e5 * gaussian(1024, 200.3, 6) + sum(
+        3e4 * gaussian(1024, centre, 7.0) for centre in np.linspace(260, 700, 12)
+    )
+    data = np.random.default_rng(3).poisson(mean + 50, (10, 1024))
+    quiet = estimate_noise(data).variance(np.full((10, 1), 50.0))
+    assert np.median(quiet) == pytest.approx(50, rel=0.35)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(1e-9, 1e9))
+def test_scales_with_the_data(seed, factor):
+    rng = np.random.default_rng(seed)
+    data = rng.poisson(rng.uniform(0, 200) * gaussian(256, 90, 9) + rng.uniform(0, 3), 256)
+    one, other = estimate_noise(data), estimate_noise(factor * data)
+    if data.max() > 0:
+        assert other.gain == pytest.approx(factor * one.gain, rel=1e-5)
+        assert other.floor == pytest.approx(factor**2 * one.floor, rel=1e-5)
+    assert one.gain > 0 and one.floor > 0 and 0 <= one.correlation < 1
+
+
+def test_stack_gives_what_single_spectra_give():
+    data = np.random.default_rng(4).poisson(30.0, (2, 3, 300)).astype(float)
+    noise = estimate_noise(data)
+    assert noise.gain.shape == noise.floor.shape == noise.correlation.shape == (2, 3)
+    np.testing.assert_allclose(noise.gain[1, 2], estimate_noise(data[1, 2]).gain)
+
+
+@pytest.mark.parametrize("data", [np.zeros(64), np.ones(64), -np.ones(64), np.eye(1, 64)[0]])
+def test_hopeless_data_give_usable_numbers(data):
+    noise = estimate_noise(data)
+    assert np.isfinite([noise.gain, noise.floor, noise.correlation]).all()
+    assert noise.gain > 0 and noise.floor > 0
+
+
+def test_shifted_spectrum_has_the_same_noise():
+    rng = np.random.default_rng(5)
+    data = rng.poisson(1e5 * gaussian(2048, 300.0, 10) + 1e5 * gaussian(2048, 900.0, 300) + 5)
+    one, other = (estimate_noise(data[start : start + 1800], 300.0 - start) for start in (40, 77))
+    assert other.gain == pytest.approx(one.gain, rel=0.03)
+    assert other.variance(np.array([100.0])) == pytest.approx(one.variance(np.array([100.0])), 0.03)

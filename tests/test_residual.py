@@ -1,0 +1,338 @@
+"""Residuals: re-blurred truths, forged peaks, wrong responses, noise that the user knows."""
+
+import warnings
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+
+from exspy_deepdeconv import physics, residual
+from exspy_deepdeconv.simulate import Detector, simulate
+
+pytestmark = pytest.mark.usefixtures("network")
+
+CHANNELS = 1024
+FAMILIES = ("vibrational", "plasmonic", "gap", "bulk", "free")
+
+
+def scene(family, seed, **detector):
+    """A simulation whose zero-loss peak is whole, and what is read off its counts."""
+    rng = np.random.default_rng(seed)
+    while True:
+        simulation = simulate(family, rng, CHANNELS, detector=Detector(**detector))
+        seen = physics.inspect(simulation.counts[None])
+        if seen.usable.all() and simulation.position > 4 * simulation.fwhm:
+            return simulation, seen
+
+
+def chi2_of(simulation, seen, estimate, resolution, zero_loss=True):
+    response = residual.Response(simulation.psf, CHANNELS)
+    return float(residual.explain(estimate[None], seen, response, resolution, zero_loss).chi2[0])
+
+
+def loss_of(simulation):
+    return slice(int(np.ceil(simulation.position + simulation.fwhm)), None)
+
+
+# The array functions
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("finer", [1, 2, 4, 8])
+def test_truth_blurred_again_is_the_expected_spectrum(family, finer):
+    simulation, seen = scene(family, 3)
+    resolution = max(simulation.fwhm / finer, 2.0)
+    response = residual.Response(simulation.psf, CHANNELS)
+    variance = residual.expected_variance(seen.counts, seen.noise, seen.zero_loss.fwhm)
+    again = residual.blur_again(
+        simulation.expected[None],
+        simulation.truth(resolution)[None],
+        response,
+        seen.zero_loss,
+        variance,
+        resolution=resolution,
+    )
+    error = (again[0] - simulation.expected) / np.sqrt(variance[0])
+    ends = int(simulation.fwhm)  # what lies beyond them is not known
+    assert np.abs(error)[ends : -2 * ends].max() < 1.0
+    assert np.sqrt(np.mean(error[loss_of(simulation)] ** 2)) < 0.3
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_result_without_the_peak_and_a_response_off_its_zero(shift):
+    """Counts and place of the elastic peak are found in the data."""
+    simulation, seen = scene("gap", 5)
+    resolution = max(simulation.fwhm / 4, 2.0)
+    moved = physics.shift_channels(simulation.psf, np.asarray(shift))
+    response = residual.Response(np.maximum(moved, 0), CHANNELS)
+    variance = residual.expected_variance(seen.counts, seen.noise, seen.zero_loss.fwhm)
+    models = [
+        residual.blur_again(
+            simulation.counts[None],
+            estimate[None],
+            response,
+            seen.zero_loss,
+            variance,
+            resolution=resolution,
+            zero_loss=zero_loss,
+        )[0]
+        for estimate, zero_loss in (
+            (simulation.truth(resolution), True),
+            (simulation.inelastic(resolution), False),
+        )
+    ]
+    for model in models:
+        error = (model - simulation.expected) / np.sqrt(variance[0])
+        core = np.abs(np.arange(CHANNELS) - simulation.position) < simulation.fwhm
+        assert np.sqrt(np.mean(error[core] ** 2)) < 2.0
+        assert np.sqrt(np.mean(error[loss_of(simulation)] ** 2)) < 0.5
+
+
+def test_result_without_a_resolution_is_blurred_with_the_response():
+    rng = np.random.default_rng(0)
+    sharp = np.zeros((1, 256))
+    sharp[0, [60, 120, 140]] = 1e5, 3e3, 2e3
+    response = residual.Response(physics.gaussian(101, 50.0, 8.0), 50)
+    want = sum(a * physics.gaussian(256, c, 8.0) for a, c in ((1e5, 60), (3e3, 120), (2e3, 140)))
+    counts = rng.poisson(want[None] + 1.0) - 1.0
+    seen = physics.inspect(counts)
+    model = residual.blur_again(counts, sharp, response, seen.zero_loss, np.ones((1, 256)))
+    np.testing.assert_allclose(model[0, :220], want[:220], atol=1e-4 * want.max())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_forged_peak_shows(family):
+    """A peak 12 local sigmas high, two zero-loss widths wide, twelve past the peak."""
+    simulation, seen = scene(family, 11)
+    resolution = physics.default_resolution(simulation.fwhm)
+    truth = simulation.truth(resolution)
+    place = simulation.position + 12 * simulation.fwhm
+    sigma = np.sqrt(simulation.expected[int(place)])
+    channels = np.arange(CHANNELS)
+    bump = np.exp(-4 * np.log(2) * ((channels - place) / (2 * simulation.fwhm)) ** 2)
+    honest = chi2_of(simulation, seen, truth, resolution)
+    forged = chi2_of(simulation, seen, truth + 12 * sigma * bump, resolution)
+    assert 0.7 < honest < 1.4
+    assert forged > 1.5 * honest
+
+
+def test_claiming_counts_does_not_buy_noise():
+    """The noise is that of the data: empty channels stay quiet whatever the result says."""
+    counts = np.zeros((1, 256))
+    counts[0] = np.random.default_rng(1).poisson(1e4 * physics.gaussian(256, 60, 8.0) + 0.2)
+    seen = physics.inspect(counts)
+    variance = residual.expected_variance(seen.counts, seen.noise, seen.zero_loss.fwhm)
+    assert (variance[0, 100:] < 1.5).all()
+    assert (variance > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("correlated", "told", "white"), [(False, 0.0, True), (True, 0.5, True), (True, 0.0, False)]
+)
+def test_whiteness_is_judged_against_the_noise(correlated, told, white):
+    noise = np.random.default_rng(2).standard_normal((50, 2001))
+    noise = (noise[:, 1:] + noise[:, :-1]) / np.sqrt(2) if correlated else noise[:, 1:]
+    found = physics.ZeroLoss(np.full(50, 100.0), np.full(50, 10.0), np.ones(50))
+    verdict = residual.judge(noise, found, told)
+    assert verdict.chi2.mean() == pytest.approx(1, abs=0.03)
+    assert (np.abs(np.median(verdict.whiteness)) < 1) == white
+    assert (verdict.worst > verdict.chi2).all()
+    assert not verdict.misfit.any()
+
+
+def test_nothing_past_the_peak():
+    found = physics.ZeroLoss(np.array([95.0]), np.array([10.0]), np.ones(1))
+    verdict = residual.judge(np.ones((1, 100)), found)
+    assert np.isnan([verdict.chi2, verdict.whiteness, verdict.worst]).all()
+    assert not verdict.misfit.any()
+
+
+# The method
+
+
+def residual_of(signal, *args, **kwargs):
+    return signal.deconvolution_residual(*args, show_progressbar=False, **kwargs)
+
+
+def deconvolve(signal, **kwargs):
+    return signal.deep_deconvolve(show_progressbar=False, **kwargs)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 3)])
+def test_residual_and_maps(make_signal, shape, lazy):
+    s = make_signal(*shape)
+    result = deconvolve(s)
+    if lazy:
+        s, result = s.as_lazy(), result.as_lazy()
+    before = s.metadata.as_dictionary(), result.metadata.as_dictionary()
+    left, chi2, whiteness = residual_of(s, result, return_maps=True)
+    assert type(left) is type(s)
+    for got, want in zip(left.axes_manager._axes, s.axes_manager._axes, strict=True):
+        assert got.get_axis_dictionary() == want.get_axis_dictionary()
+    for image in (chi2, whiteness):
+        assert image._lazy is lazy
+        assert image.axes_manager.signal_dimension == 0
+        assert image.data.shape == (shape or (1,))
+    if shape:
+        assert [a.size for a in chi2.axes_manager._axes] == list(shape)
+    values = np.asarray(left.data)
+    assert (np.abs(np.mean(values[..., 75:] ** 2, axis=-1) - 1) < 0.5).all()
+    want = np.mean(values[..., 75:] ** 2, axis=-1).ravel()
+    np.testing.assert_allclose(np.asarray(chi2.data).ravel(), want, rtol=0.1)
+    assert (np.abs(np.asarray(whiteness.data)) < 5).all()
+    assert (s.metadata.as_dictionary(), result.metadata.as_dictionary()) == before
+    alone = residual_of(s, result)
+    np.testing.assert_array_equal(np.asarray(alone.data), values)
+
+
+def test_eager_and_lazy_agree_whatever_the_chunks(make_signal):
+    s = make_signal(3, 2)
+    result = deconvolve(s)
+    want = residual_of(s, result).data
+    lazy = residual_of(s.as_lazy(chunks=(1, 2, 100)), result.as_lazy(chunks=(2, 1, 256)))
+    np.testing.assert_allclose(np.asarray(lazy.data), want, atol=1e-3)
+    mixed = residual_of(s.as_lazy(), result, lazy_output=False)
+    assert not mixed._lazy
+    np.testing.assert_allclose(mixed.data, want, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"zero_loss": False}, {"resolution": 0.1}, {"resolution": 0.02}]
+)
+@pytest.mark.parametrize("given", [False, True])
+def test_honest_results_pass(make_signal, options, given):
+    s = make_signal(4, seed=2)
+    psf = make_signal(seed=4, position=80.0, channels=120) if given else None
+    if given:
+        psf.data = 1e6 * physics.gaussian(120, 60.0, 10.0)
+    if "resolution" in options:
+        width = deconvolve(s).metadata.Signal.deep_deconvolution.zero_loss_fwhm
+        options = {"resolution": min(options["resolution"], width)}
+    result = deconvolve(s, psf=psf, **options)
+    chi2 = residual_of(s, result, psf, return_maps=True)[1]
+    assert (chi2.data > 0.7).all()
+    assert (chi2.data < 1.4).all()
+
+
+def test_wrong_results_do_not(make_signal):
+    s = make_signal(3)
+    result = deconvolve(s)
+    honest = residual_of(s, result, return_maps=True)[1].data
+    forged = result.deepcopy()
+    place, height = 130, 12 * np.sqrt(s.data[:, 120:140].mean())
+    forged.data[:, 90:] += np.float32(20 * height * physics.gaussian(256, place, 20.0))[90:]
+    assert (residual_of(s, forged, return_maps=True)[1].data > 1.5 * honest).all()
+    wide = make_signal(fwhm=25.0)
+    assert (residual_of(s, result, wide, return_maps=True)[1].data > 2 * honest).all()
+    unsharpened = s.deepcopy()  # "deconvolved" by doing nothing
+    assert (residual_of(s, unsharpened, return_maps=True)[1].data > 2 * honest).all()
+
+
+def test_classical_results(make_signal):
+    s = make_signal(2)
+    psf = make_signal(channels=101, position=50.0)
+    psf.data = physics.gaussian(101, 50.0, 10.0)
+    few, many = (s.rl_deconvolve(psf, n, show_progressbar=False) for n in (3, 300))
+    far, near = (residual_of(s, r, psf, return_maps=True)[1].data for r in (few, many))
+    assert (near < 1.4).all()
+    assert (far > near).all()
+    smoothed = s.rl_deconvolve(psf, 300, resolution=0.03, show_progressbar=False)
+    np.testing.assert_allclose(
+        residual_of(s, smoothed, psf).data[:, 90:230],
+        residual_of(s, many, psf).data[:, 90:230],
+        atol=0.1,
+    )
+
+
+def test_falling_energy_axis(make_signal):
+    s = make_signal(2)
+    result = deconvolve(s)
+    want = residual_of(s, result, return_maps=True)
+    for x in (s, result):
+        x.data = np.ascontiguousarray(x.data[..., ::-1])
+        x.axes_manager.signal_axes[0].scale *= -1
+    got = residual_of(s, result, return_maps=True)
+    np.testing.assert_allclose(got[0].data[..., ::-1], want[0].data, atol=1e-4)
+    np.testing.assert_allclose(got[1].data, want[1].data, rtol=1e-4)
+
+
+def test_noise_that_the_user_has_set(make_signal):
+    s = make_signal(2)
+    result = deconvolve(s)
+    s.set_noise_variance(4.0)
+    constant = residual_of(s, result).data
+    variance = s.deepcopy()
+    variance.data = np.full(s.data.shape, 16.0)
+    s.set_noise_variance(variance)
+    per_channel = residual_of(s, result).data
+    np.testing.assert_allclose(per_channel, constant / 2, rtol=1e-4, atol=1e-5)
+    lazy = s.as_lazy()
+    np.testing.assert_allclose(
+        np.asarray(residual_of(lazy, result).data), per_channel, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_unusable_spectra(make_signal):
+    s = make_signal(4)
+    s.data[0], s.data[1], s.data[2, 9] = 0, 7, np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        left, chi2, _ = residual_of(s, deconvolve(s), return_maps=True)
+    assert not left.data[0].any()
+    assert np.isnan(left.data[1:3]).all()
+    assert np.isnan(chi2.data[:3]).all()
+    assert np.isfinite(left.data[3]).all()
+
+
+def test_map_without_spectra(make_signal):
+    s = make_signal(0)
+    left, chi2, _ = residual_of(s, s.deepcopy(), return_maps=True)
+    assert left.data.shape == (0, 256)
+    assert chi2.data.shape == (0,)
+
+
+def crop(result):
+    return result.isig[:200]
+
+
+def other_scale(result):
+    result.axes_manager.signal_axes[0].scale = 0.02
+    return result
+
+
+def reversed_axis(result):
+    result.axes_manager.signal_axes[0].scale *= -1
+    return result
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (crop, ValueError, r"result has the navigation and signal shapes .*\(200,\)"),
+        (lambda r: r.inav[:2], ValueError, r"result has the navigation .*\(2,\)"),
+        (other_scale, ValueError, r"result has 0\.02 eV per channel, the data 0\.01"),
+        (reversed_axis, ValueError, r"result has -0\.01 eV per channel"),
+        (lambda r: r.data, TypeError, "result must be an EELSSpectrum, not ndarray"),
+        (lambda r: hs.signals.Signal1D(r.data), TypeError, "not Signal1D"),
+    ],
+)
+def test_result_of_other_data(make_signal, make, error, message):
+    s = make_signal(3)
+    with pytest.raises(error, match=message):
+        residual_of(s, make(s.deepcopy()))
+
+
+@pytest.mark.parametrize("variance", [-1.0, 0, "much", float("nan")])
+def test_wrong_variance(make_signal, variance):
+    s = make_signal(2)
+    s.metadata.set_item("Signal.Noise_properties.variance", variance)
+    with pytest.raises(ValueError, match="Noise_properties.variance is"):
+        residual_of(s, s.deepcopy())
+
+
+def test_variance_of_another_shape(make_signal):
+    s = make_signal(2)
+    s.metadata.set_item("Signal.Noise_properties.variance", make_signal(3))
+    with pytest.raises(ValueError, match=r"variance has the shape \(3, 256\)"):
+        residual_of(s, s.deepcopy())

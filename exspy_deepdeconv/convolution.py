@@ -77,7 +77,7 @@ class Convolution:
         return self.size - self.channels - self.pad
 
 
-def response_convolution(psf, channels, dtype=np.float64):
+def response_convolution(psf, channels, dtype=np.float64, padding=None):
     """`Convolution` with a response for spectra of ``channels`` channels.
 
     Parameters
@@ -88,6 +88,9 @@ def response_convolution(psf, channels, dtype=np.float64):
         Channels of the spectra.
     dtype : type
         Real type of the spectra to come.
+    padding : int, optional
+        Channels put before (and at least as many after) the spectrum; by default as many as a
+        single response reaches, and half the spectrum's for several.
 
     Returns
     -------
@@ -99,7 +102,10 @@ def response_convolution(psf, channels, dtype=np.float64):
         If a response is not finite or holds no peak.
     """
     response = centred_response(psf, channels)
-    pad = int(np.clip(_reach(response), 16, max(channels // 2, 16)))
+    if padding is None:
+        # Of several responses none may change what another makes of its spectrum.
+        padding = _reach(response) if response.ndim == 1 else channels
+    pad = int(np.clip(padding, 16, max(channels // 2, 16)))
     size = fft.next_fast_len(channels + 2 * pad, real=True)
     half = min(channels, size // 2)
     circular = np.zeros(response.shape[:-1] + (size,))
@@ -111,12 +117,12 @@ def response_convolution(psf, channels, dtype=np.float64):
 
 
 def _reach(response):
-    """Channels from the energy zero beyond which (almost) nothing of any response lies."""
+    """Channels from the energy zero beyond which (almost) nothing of a response lies."""
     half = response.shape[-1] // 2
     both = response[..., half:].copy()
     both[..., 1:] += response[..., half - 1 : 0 : -1]
     outside = 1.0 - np.cumsum(both, axis=-1)
-    return int((outside > NEGLIGIBLE_TAIL).sum(axis=-1).max())
+    return int((outside > NEGLIGIBLE_TAIL).sum())
 
 
 def as_rows(spectra, psf):

@@ -70,7 +70,7 @@ def fourier_ratio(spectra, psf, resolution, *, noise=None):
 def damped_ratio(spectra, psf, resolution, damping, *, noise=None):
     """`fourier_ratio` with the noise power multiplied by ``damping`` (for oracles)."""
     rows, psf = as_rows(spectra, psf)
-    blur = response_convolution(psf, rows.shape[-1])
+    blur = response_convolution(psf, rows.shape[-1], padding=rows.shape[-1])
     answer = np.empty_like(rows)
     for start in range(0, len(rows), ROWS_AT_ONCE):
         batch = slice(start, start + ROWS_AT_ONCE)

@@ -20,6 +20,7 @@ from .physics import (
     centred_response,
     gaussian,
     inspect,
+    smooth,
 )
 
 DAMPING = 1e-3  # of the Gaussian's transfer function, in the quotient q
@@ -239,7 +240,7 @@ def judge(residual, found, correlation=0.0, clarity=0.0):
     correlation : float or numpy.ndarray
         That of the noise of neighbouring channels, ``(batch,)``.
     clarity : float or numpy.ndarray
-        Counts over their noise, ``(batch, channels)``; 0 where no misfit is allowed.
+        Counts thereabouts over their noise, ``(batch, channels)``; 0 where no misfit is allowed.
 
     Returns
     -------
@@ -355,7 +356,11 @@ def _left_over(estimate, seen, response, variance, resolution, zero_loss):
     sigma = np.sqrt(variance)
     residual = (counts - model) / sigma
     correlation = getattr(seen.noise, "correlation", 0.0)
-    return residual, judge(residual, found, correlation, seen.counts / sigma)
+    # What a peak holds counts for the channels beside it, too, over which it is blurred.
+    around = np.array(
+        [smooth(row, width) for row, width in zip(seen.counts, found.fwhm, strict=True)]
+    )
+    return residual, judge(residual, found, correlation, np.nan_to_num(around / sigma))
 
 
 def select(seen, rows):

@@ -46,7 +46,7 @@ def test_shift_equivariance():
     )
     # All but the ends, which hold other data.
     difference = np.abs(other[50:863] - one[87:900])
-    assert difference[180:].max() < 1e-3 * loss_maximum(one, 250)  # beyond the zero-loss peak
+    assert difference[180:].max() < 2.5e-3 * loss_maximum(one, 250)  # beyond the zero-loss peak
     assert difference.max() < 1e-3 * one.max()
 
 

@@ -42,11 +42,10 @@ def rl_deconvolve(
     -------
     EELSSpectrum or LazyEELSSpectrum
         Counts on the same axes; float64 where the data are, else float32.
-        ``metadata.Signal.rl_deconvolution`` holds the method, the
-        number of iterations and the ones chosen (``chosen``: map in the order of the data, median
-        and range; not for a lazy result, whose choices are not known before it is computed),
-        where the response came
-        from, the resolution, the version of this package and how many spectra were flagged.
+        ``metadata.Signal.rl_deconvolution`` holds the method, the number of iterations and the
+        ones chosen (``chosen``: map in the order of the data, median and range; not for a lazy
+        result, whose choices are not known before it is computed), where the response came from,
+        the resolution, the version of this package and how many spectra were flagged.
 
     Raises
     ------
@@ -57,8 +56,8 @@ def rl_deconvolve(
     ValueError
         If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
         another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
-        for an
-        `iterations` that is neither a whole number from 1 nor "auto"; for a `resolution` out of range.
+        for an `iterations` that is neither a whole number from 1 nor "auto"; for a `resolution`
+        out of range.
 
     Warns
     -----
@@ -152,11 +151,10 @@ def ml_deconvolve(
     -------
     EELSSpectrum or LazyEELSSpectrum
         Counts on the same axes; float64 where the data are, else float32.
-        ``metadata.Signal.ml_deconvolution`` holds the method, the
-        number of iterations and the ones chosen (``chosen``: map in the order of the data, median
-        and range; not for a lazy result, whose choices are not known before it is computed),
-        where the response came
-        from, the resolution, the version of this package and how many spectra were flagged.
+        ``metadata.Signal.ml_deconvolution`` holds the method, the number of iterations and the
+        ones chosen (``chosen``: map in the order of the data, median and range; not for a lazy
+        result, whose choices are not known before it is computed), where the response came from,
+        the resolution, the version of this package and how many spectra were flagged.
 
     Raises
     ------
@@ -167,8 +165,8 @@ def ml_deconvolve(
     ValueError
         If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
         another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
-        for an
-        `iterations` that is neither a whole number from 1 nor "auto"; for a `resolution` out of range.
+        for an `iterations` that is neither a whole number from 1 nor "auto"; for a `resolution`
+        out of range.
 
     Warns
     -----
@@ -353,11 +351,10 @@ def tgv_deconvolve(
     -------
     EELSSpectrum or LazyEELSSpectrum
         Counts on the same axes; float64 where the data are, else float32.
-        ``metadata.Signal.tgv_deconvolution`` holds the method, the
-        weight and the ones chosen (``chosen``: map in the order of the data, median
-        and range; not for a lazy result, whose choices are not known before it is computed),
-        where the response came
-        from, the resolution, the version of this package and how many spectra were flagged.
+        ``metadata.Signal.tgv_deconvolution`` holds the method, the weight and the
+        ones chosen (``chosen``: map in the order of the data, median and range; not for a lazy
+        result, whose choices are not known before it is computed), where the response came from,
+        the resolution, the version of this package and how many spectra were flagged.
 
     Raises
     ------

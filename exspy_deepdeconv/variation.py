@@ -16,10 +16,11 @@ from .physics import (
     smooth,
 )
 
-SECOND_ORDER = 5.0  # channels: weight of the second term beside the first
+SECOND_ORDER = 2.0  # channels: weight of the second term beside the first
 GRADIENT_WIDTH = 0.3  # of the zero-loss width: over which a first answer's slopes are averaged
 GRADIENT_FLOOR = 0.3  # typical noise of a channel per channel: slopes below count as none
 ITERATIONS = (200, 300)
+SHARPENING = 300  # Richardson-Lucy iterations before them
 FALLBACK_WIDTH = 8.0
 
 
@@ -37,8 +38,8 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
     consists of nearly straight pieces. It is sought twice: in the second run the prior weighs
     each channel by the slopes of the first answer, so that steep peaks are not flattened.
 
-    It costs about a fifth of a second for a spectrum of 2048 channels on one processor (500
-    iterations of eight Fourier transforms): some four hundred times what 15 iterations of
+    It costs about a quarter of a second for a spectrum of 2048 channels on one processor (500
+    iterations of eight Fourier transforms): some five hundred times what 15 iterations of
     Richardson-Lucy cost.
 
     Parameters
@@ -98,7 +99,7 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
     """
     automatic = _is_automatic(weight)
     rows, psf = as_rows(spectra, psf)
-    blur = response_convolution(psf, rows.shape[-1])
+    blur = response_convolution(psf, rows.shape[-1], padding=rows.shape[-1])
     answer, chosen = np.empty_like(rows), np.zeros(len(rows))
 
     def run(batch):
@@ -114,7 +115,7 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
 
 def solve_weights(spectrum, psf, weights, noise=None):
     """Estimates of one spectrum at several weights, shape ``(weights, channels)``."""
-    blur = response_convolution(psf, spectrum.shape[-1])
+    blur = response_convolution(psf, spectrum.shape[-1], padding=spectrum.shape[-1])
     one = Prepared.of(np.asarray(spectrum, float)[None], blur, noise)
     every = one.of_rows(np.zeros(len(weights), int))
     return every.spectra(*every.solve(weights))
@@ -181,11 +182,25 @@ class Prepared:
         """Loss spectrum and factors of the elastic columns, one weight per spectrum."""
         weight = np.asarray(weight, float)[:, None]
         first = weight / np.sqrt(_blurred(self.start, self.width, self.problem.blur) + 1)
-        x, _ = minimise(self.problem, first, SECOND_ORDER * first, self.start, iterations[0])
+        start = self.sharpened()
+        x, _ = minimise(self.problem, first, SECOND_ORDER * first, start, iterations[0])
         slopes = np.abs(np.diff(x, axis=-1, prepend=x[:, :1]))
         slopes = _blurred(slopes, GRADIENT_WIDTH * self.width, self.problem.blur)
         first = weight / (np.maximum(slopes, 0) + GRADIENT_FLOOR)
         return minimise(self.problem, first, SECOND_ORDER * first, x, iterations[1])
+
+    def sharpened(self):
+        """The data after Richardson-Lucy iterations above a fixed elastic peak: a start near by.
+
+        From the data themselves, narrow peaks of 10,000 times the noise would take thousands of
+        iterations to reach their height.
+        """
+        blur, elastic = self.problem.blur, np.maximum(self.problem.peak, 0)
+        data, x = self.start + elastic, self.start + 1e-3
+        for _ in range(SHARPENING):
+            model = np.maximum(blur.forward(x), 0) + elastic + 1e-3
+            x = x * np.maximum(blur.adjoint(data / model), 0)
+        return x
 
     def automatic_weight(self):
         """A power of the signal-to-noise ratio beyond the zero-loss peak, for each spectrum."""

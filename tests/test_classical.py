@@ -246,8 +246,9 @@ def test_automatic_answer_is_that_of_the_chosen_number(blurred, method):
 def test_automatic_number_is_about_the_best():
     """Errors beyond the zero-loss peak beside those of the best of all numbers."""
     costs = []
-    for seed in range(12):
-        simulation = simulate("plasmonic", np.random.default_rng([31, seed]), 512)
+    for seed in range(24):
+        family = ("plasmonic", "gap", "doublet", "bulk")[seed % 4]
+        simulation = simulate(family, np.random.default_rng([32, seed]), 512)
         counts, resolution = simulation.counts, simulation.fwhm / 4
         truth, start = simulation.truth(resolution), int(simulation.position + simulation.fwhm) + 1
 

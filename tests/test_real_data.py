@@ -89,7 +89,9 @@ def test_tungsten_disulfide_blind(load):
     assert np.linalg.norm(far[0] - far[1]) < 0.1 * np.linalg.norm(far[0])
 
 
-@pytest.mark.xfail(strict=True, reason="lowloss-v1 takes some of the far tail of this response for losses")
+@pytest.mark.xfail(
+    strict=True, reason="lowloss-v1 takes some of the far tail of this response for losses"
+)
 def test_tungsten_disulfide_blind_agrees_with_its_vacuum_response(load):
     specimen, vacuum = load("ws2_mono_specimen.hspy"), load("ws2_mono_vacuum.hspy").mean()
     told, blind = quiet(specimen, psf=vacuum), quiet(specimen)

@@ -200,11 +200,16 @@ def _run_block(
     return out
 
 
-def _without_response(spectra, **_):
-    """What spectra get whose own response is unusable: NaN, or zeros where they are empty."""
-    empty = (spectra == 0).all(axis=-1)
-    flags = np.where(empty, physics.EMPTY, physics.NOT_FINITE).astype(np.uint8)
-    return np.where(empty, 0.0, np.nan)[..., None], flags
+def _without_response(spectra, psf, **_):
+    """What spectra get whose own response is unusable.
+
+    Zeros where they are empty, or where their response is (as ``estimate_psf`` leaves pixels
+    without a zero-loss peak); else NaN.
+    """
+    empty, unknown = ((x == 0).all(axis=-1) for x in (spectra, psf))
+    flags = np.where(unknown, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
+    flags = np.where(empty, physics.EMPTY, flags).astype(np.uint8)
+    return np.where(empty | unknown, 0.0, np.nan)[..., None], flags
 
 
 def _whole_spectra(data):

@@ -4,6 +4,7 @@ Imported inside the methods, not by ``import hyperspy.api``.
 """
 
 import numbers
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import dask.array as da
@@ -225,6 +226,9 @@ def check_variance(signal):
                 f"{where} has the shape {variance.data.shape}, the data {signal.data.shape}: "
                 "they must be the same."
             )
+        values = variance.data
+        if not variance._lazy and not (np.isfinite(values).all() and (values >= 0).all()):
+            raise ValueError(f"{where} holds values that are negative or not finite.")
         return plain_array(variance)
     if not (_is_real(variance) and 0 < variance < np.inf):
         raise ValueError(f"{where} is {variance!r}: it must be a positive number or a signal.")
@@ -289,6 +293,10 @@ def check_navigation_mask(mask, signal):
     return array
 
 
+# True where a resolution was checked on the whole map and now serves a few spectra of it.
+RESOLUTION_IS_CHECKED = ContextVar("RESOLUTION_IS_CHECKED", default=False)
+
+
 def check_resolution(resolution, fwhm_channels, dispersion):
     """Choose or check the resolution of the result.
 
@@ -312,8 +320,11 @@ def check_resolution(resolution, fwhm_channels, dispersion):
         return physics.default_resolution(fwhm_channels)
     finest, coarsest = physics.resolution_range(fwhm_channels)
     channels = float(resolution) / dispersion
-    # A bound that was copied from metadata or from this message is inside.
-    if not finest * 0.9999 <= channels <= coarsest * 1.0001:
+    if RESOLUTION_IS_CHECKED.get():
+        return channels
+    # A bound that was copied from metadata or from this message is inside, and so is a nominal
+    # width that the noise of the data makes a hundredth too wide.
+    if not finest * 0.9999 <= channels <= coarsest * 1.01:
         raise ValueError(
             f"resolution={resolution} eV is out of range: for these data it must be "
             f"{finest * dispersion:.4g} to {coarsest * dispersion:.4g} eV (from 2 channels, or a "

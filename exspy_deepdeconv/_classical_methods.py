@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _blocks, _checks, _results, _sampling, classical, models, physics
 
+UNUSABLE_KINDS = (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
 UNUSABLE = physics.EMPTY | physics.NO_ZERO_LOSS | physics.NOT_FINITE
 
 
@@ -30,6 +31,8 @@ class Method:
     resolution : float
         Channels (FWHM) of the Gaussian through which its results are seen as they are; 0 for
         none.
+    fits_peak : bool
+        Whether it fits the elastic peak: then a saturated one spoils the result.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Method:
     words: str
     setting: str
     resolution: float = 0.0
+    fits_peak: bool = False
 
     @property
     def node(self):
@@ -49,8 +53,8 @@ METHODS = {
     for method in (
         Method("rl_deconvolve", "richardson_lucy", "Richardson-Lucy", "iterations"),
         Method("ml_deconvolve", "image_space_reconstruction", "maximum-likelihood", "iterations"),
-        Method("fourier_deconvolve", "fourier_ratio", "Fourier-ratio", "resolution"),
-        Method("tgv_deconvolve", "total_generalised_variation", "TGV", "weight", 2.0),
+        Method("fourier_deconvolve", "fourier_ratio", "Fourier-ratio", "resolution", 0.0, True),
+        Method("tgv_deconvolve", "total_generalised_variation", "TGV", "weight", 2.0, True),
     )
 }
 
@@ -118,10 +122,11 @@ def deconvolve(
         respond=respond,
         smoothing=_missing(channels, method),
         automatic=automatic,
+        fits_peak=method.fits_peak,
         dtype=result_dtype(data.dtype),
         **({"variance": variance} if fixed else {}),
     )
-    kinds = _blocks.DATA_FLAGS if psf is None else (physics.EMPTY, physics.NOT_FINITE)
+    kinds = _blocks.DATA_FLAGS if psf is None or method.fits_peak else UNUSABLE_KINDS
     tally = _blocks.FlagTally(mask, lazy_output, method.name, kinds)
     blocks = _blocks.run_blocks(
         block,
@@ -181,7 +186,16 @@ def _missing(resolution, method):
 
 
 def deconvolve_block(
-    spectra, psf=None, *, function, respond, smoothing, automatic, dtype, variance=None
+    spectra,
+    psf=None,
+    *,
+    function,
+    respond,
+    smoothing,
+    automatic,
+    dtype,
+    fits_peak=False,
+    variance=None,
 ):
     """Run an array function over the spectra of a block that can be deconvolved.
 
@@ -199,6 +213,8 @@ def deconvolve_block(
         Width of a Gaussian with which the result is smoothed, in channels.
     automatic : bool
         Whether the function chooses its setting and returns it.
+    fits_peak : bool
+        Whether saturated zero-loss peaks and spikes are to be flagged with a measured response.
     dtype : numpy.dtype
         Of the result.
     variance : float or numpy.ndarray, optional
@@ -219,6 +235,8 @@ def deconvolve_block(
     else:
         finite, empty = np.isfinite(spectra).all(axis=-1), (spectra == 0).all(axis=-1)
         flags = (physics.EMPTY * empty + physics.NOT_FINITE * ~finite).astype(np.uint8)
+        if fits_peak:
+            flags |= physics.inspect(spectra).flags & (physics.SATURATED | physics.SPIKE)
     good = flags & UNUSABLE == 0
     estimate = np.zeros(spectra.shape, dtype)
     estimate[flags & physics.NOT_FINITE > 0] = np.nan

@@ -33,7 +33,7 @@ def rl_deconvolve(
         for each spectrum by itself, see Notes.
     resolution : float, optional
         Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
-        channels up to the width of the response. By default it is left as it is.
+        channels up to the zero-loss width of the data. By default it is left as it is.
     %s
     %s
     %s
@@ -142,7 +142,7 @@ def ml_deconvolve(
         for each spectrum by itself, see Notes.
     resolution : float, optional
         Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
-        channels up to the width of the response. By default it is left as it is.
+        channels up to the zero-loss width of the data. By default it is left as it is.
     %s
     %s
     %s
@@ -182,7 +182,7 @@ def ml_deconvolve(
 
     Notes
     -----
-    How `iterations` are chosen is documented in
+    Counts are not conserved exactly. How `iterations` are chosen is documented in
     ``exspy_deepdeconv.classical.image_space_reconstruction``.
 
     References
@@ -240,7 +240,7 @@ def fourier_deconvolve(
         one for each (same navigation shape). By default ``estimate_psf()`` reads it off the data.
     resolution : float, optional
         Full width at half maximum in eV of the zero-loss peak of the result, from 2 channels
-        up to the width of the response. The default is a quarter of that width, at least 2
+        up to the zero-loss width of the data. The default is a quarter of that width, at least 2
         channels.
     %s
     %s
@@ -280,7 +280,9 @@ def fourier_deconvolve(
     -----
     The zero-loss peak is fitted with the response and replaced by the Gaussian. The result is
     linear in the data but for that fit, the damping and its being cut off at zero: see
-    ``exspy_deepdeconv.classical.fourier_ratio``.
+    ``exspy_deepdeconv.classical.fourier_ratio``. A measured response that is not quite the
+    specimen's leaves the difference, which a fine `resolution` turns into ringing: look at
+    ``deconvolution_residual()``, and choose a coarser one.
 
     References
     ----------
@@ -342,7 +344,7 @@ def tgv_deconvolve(
         see Notes.
     resolution : float, optional
         Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
-        channels up to the width of the response. By default it is left as it is.
+        channels up to the zero-loss width of the data. By default it is left as it is.
     %s
     %s
     %s

@@ -58,13 +58,15 @@ def compare_file(
         signal = _the_low_loss_signal(path, chosen)
         response = None if psf is None else read_response(psf)
         comparison = signal.compare_deconvolution(methods, psf=response, resolution=resolution)
+        for name, target in results.items():
+            if name in comparison.signals:
+                write_safely(comparison.signals[name], target)
+            else:  # nothing of an older run must pass for a result of this one
+                target.unlink(missing_ok=True)
+        text = comparison.table()
+        table.write_text(text.get_string() + "\n")
+        rows.write_text(text.get_csv_string(lineterminator="\n"))
         _write_figure(comparison, figure)
-    text = comparison.table()
-    table.write_text(text.get_string() + "\n")
-    rows.write_text(text.get_csv_string(lineterminator="\n"))
-    for name, target in results.items():
-        if name in comparison.signals:
-            write_safely(comparison.signals[name], target)
     for warning in dict.fromkeys(str(w.message) for w in heard):
         echo(f"note: {warning}")
     echo(text.get_string())

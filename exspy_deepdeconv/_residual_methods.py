@@ -77,10 +77,10 @@ def seen_through(result):
 
     Of a result of a result, the last deconvolution counts.
     """
-    notes = [node for node in result.metadata.Signal.keys() if node in _NODES]
-    if not notes:
+    node = result.metadata.Signal.get_item("deconvolved_by")
+    note = result.metadata.Signal.get_item(node) if node in _NODES else None
+    if note is None:
         return None, True
-    note = result.metadata.Signal.get_item(notes[-1])
     resolution = note.get_item("resolution")
     return resolution, bool(note.get_item("zero_loss", True))
 

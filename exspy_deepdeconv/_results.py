@@ -63,6 +63,8 @@ def annotate(result, signal, node, words, **note):
         result.tmp_parameters.folder = names.folder
     note["package_version"] = __version__
     result.metadata.Signal.set_item(node, note)
+    if node.endswith("_deconvolution"):  # of a result of a result, the last one counts
+        result.metadata.Signal.deconvolved_by = node
 
 
 def psf_source(psf):

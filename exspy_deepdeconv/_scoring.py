@@ -115,7 +115,7 @@ class Sample:
 
     def noise_gain(self, runner, name, estimate):
         """Root mean square of what added noise changes in a result, over that of the noise."""
-        rows = np.flatnonzero(self.seen.usable)[:MAX_PROBED]
+        rows = _sampling.spread_over(np.flatnonzero(self.seen.usable), MAX_PROBED)
         if not rows.size:
             return np.nan
         seen = residual.select(self.seen, rows)

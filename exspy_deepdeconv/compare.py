@@ -4,7 +4,6 @@ Imported inside the methods, not by ``import hyperspy.api``.
 """
 
 import time
-import warnings
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -151,9 +150,7 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
         name: sample.scores(runner, name, outcome) for name, outcome in scored.items()
     }
     signals = {"data": signal} | {
-        name: outcome.result
-        for name, outcome in outcomes.items()
-        if not (outcome.failure or scored[name].failure)
+        name: outcome.result for name, outcome in outcomes.items() if not outcome.failure
     }
     return Comparison(signals, scores, used, truth)
 
@@ -183,7 +180,12 @@ def _checked(signal, methods, psf, truth, resolution):
 
 def check_methods(methods):
     """The names of methods without repetition; a ValueError names what is unknown."""
-    names = (methods,) if isinstance(methods, str) else tuple(methods)
+    try:
+        names = (methods,) if isinstance(methods, str) else tuple(methods)
+    except TypeError:
+        raise ValueError(
+            f"methods={methods!r} must be names; the known ones are {', '.join(KNOWN)}."
+        ) from None
     for name in names:
         if name not in KNOWN:
             raise ValueError(f"methods holds {name!r}; the known ones are {', '.join(KNOWN)}.")
@@ -210,7 +212,11 @@ class _Runner:
     def run(self, signal, name, psf, **options):
         """The result of one method."""
         method = getattr(signal, f"{name}_deconvolve")
-        return method(psf=psf, resolution=self.resolutions[name], **self.options | options)
+        checked = _checks.RESOLUTION_IS_CHECKED.set(True)
+        try:
+            return method(psf=psf, resolution=self.resolutions[name], **self.options | options)
+        finally:
+            _checks.RESOLUTION_IS_CHECKED.reset(checked)
 
     def run_all(self, signal, psf, lazy):
         """The response that results are to be blurred with, and the outcomes of all methods.
@@ -221,9 +227,7 @@ class _Runner:
         start = time.perf_counter()
         shared = psf
         if psf is None and not lazy:
-            with warnings.catch_warnings():  # every method will warn of the same spectra
-                warnings.simplefilter("ignore")
-                shared = signal.estimate_psf(lazy_output=False, **self.options)
+            shared = signal.estimate_psf(lazy_output=False, **self.options)
         before = time.perf_counter() - start
         outcomes = {}
         for name in self.resolutions:

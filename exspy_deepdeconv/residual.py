@@ -349,7 +349,10 @@ def _left_over(estimate, seen, response, variance, resolution, zero_loss):
     counts = seen.counts + np.maximum(seen.level, 0)[:, None]
     if variance is None:
         variance = expected_variance(seen.counts, seen.noise, found.fwhm)
-    variance = np.broadcast_to(np.maximum(variance, np.finfo(float).tiny), counts.shape)
+    variance = np.broadcast_to(variance, counts.shape)
+    # A variance of zero, as Poisson's rule gives for empty channels, is no certainty.
+    least = 1e-6 * variance.mean(axis=-1, keepdims=True)
+    variance = np.maximum(variance, np.maximum(least, np.finfo(float).tiny))
     model = blur_again(
         counts, estimate, response, found, variance, resolution=resolution, zero_loss=zero_loss
     )
@@ -358,7 +361,10 @@ def _left_over(estimate, seen, response, variance, resolution, zero_loss):
     correlation = getattr(seen.noise, "correlation", 0.0)
     # What a peak holds counts for the channels beside it, too, over which it is blurred.
     around = np.array(
-        [smooth(row, width) for row, width in zip(seen.counts, found.fwhm, strict=True)]
+        [
+            smooth(row, width)
+            for row, width in zip(seen.counts, np.nan_to_num(found.fwhm, nan=4.0), strict=True)
+        ]
     )
     return residual, judge(residual, found, correlation, np.nan_to_num(around / sigma))
 

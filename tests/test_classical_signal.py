@@ -462,3 +462,52 @@ def test_block_of_spectra_to_be_left_alone():
     )
     assert flags.tolist() == [physics.EMPTY, physics.NOT_FINITE]
     assert not estimate[0].any() and np.isnan(estimate[1]).all() and np.isnan(chosen).all()
+
+
+def test_pixel_without_a_zero_loss_peak_spoils_no_residual(make_signal):
+    s, psf = make_signal(2, 2), make_signal(channels=101, position=50.0)
+    s.data[0, 1] = 100.0
+    result = s.rl_deconvolve(psf, iterations=5, show_progressbar=False)
+    _, chi2, _ = s.deconvolution_residual(result, psf, return_maps=True, show_progressbar=False)
+    assert np.isfinite(chi2.data).all()
+    assert "rl" in s.compare_deconvolution(("rl",), psf, show_progressbar=False).signals
+
+
+def test_residual_of_a_result_of_a_result_reads_the_last_one(make_signal):
+    first = make_signal().tgv_deconvolve(weight=3.0, show_progressbar=False)
+    again = first.deep_deconvolve(show_progressbar=False)
+    only = again.deepcopy()
+    del only.metadata.Signal.tgv_deconvolution
+    one, other = (
+        first.deconvolution_residual(x, show_progressbar=False).data for x in (again, only)
+    )
+    np.testing.assert_array_equal(one, other)
+    assert again.metadata.Signal.deconvolved_by == "deep_deconvolution"
+
+
+def test_estimated_response_leaves_pixels_without_a_peak_at_zero(make_signal):
+    s = make_signal(3)
+    s.data[1] = 100.0
+    with pytest.warns(UserWarning, match="1 without a zero-loss peak"):
+        psf = s.estimate_psf(show_progressbar=False)
+    with pytest.warns(UserWarning, match="1 without a zero-loss peak"):
+        result = s.rl_deconvolve(psf, iterations=3, show_progressbar=False)
+    assert (result.data[1] == 0).all() and np.isfinite(result.data).all()
+
+
+@pytest.mark.parametrize("name", ["fourier", "tgv"])
+def test_saturated_peak_is_flagged_with_a_measured_response(make_signal, name):
+    s, psf = make_signal(2), make_signal(channels=101, position=50.0)
+    s.data[0] = np.minimum(s.data[0], 0.4 * s.data[0].max())
+    with pytest.warns(UserWarning, match="1 with a saturated"):
+        getattr(s, f"{name}_deconvolve")(psf, show_progressbar=False)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+def test_variance_signal_with_hopeless_values(make_signal, bad):
+    s = make_signal(2)
+    variance = s._deepcopy_with_new_data(np.maximum(s.data, 1.0))
+    variance.data[1, 5] = bad
+    s.set_noise_variance(variance)
+    with pytest.raises(ValueError, match="Noise_properties.variance"):
+        s.tgv_deconvolve(show_progressbar=False)

@@ -2,10 +2,11 @@
 
     python benchmarks/accuracy.py [--cases 32] [--model NAME_OR_PATH]
 
-The seeds of this set are used nowhere else: not in training, not in choosing a model. The oracle
-gets the noise-free response and, for each spectrum, the iteration count and the extra smoothing
-that bring it nearest to the truth. Errors are those of `exspy_deepdeconv.evaluate`; every figure
-is the median over the cases of a scene, at a resolution of a quarter of the zero-loss width.
+The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
+in choosing a model. The oracle gets the noise-free response and, for each spectrum, the iteration
+count and the extra smoothing that bring it nearest to the truth. Errors are those of
+`exspy_deepdeconv.evaluate`; every figure is the median over the cases of a scene, at a resolution
+of a quarter of the zero-loss width.
 """
 
 import argparse

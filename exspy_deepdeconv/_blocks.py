@@ -12,7 +12,6 @@ from dask.utils import SerializableLock
 
 from . import physics
 from ._checks import usable_responses
-from ._sampling import zero_loss_width  # noqa: F401  (known under this name)
 
 # Small enough for a moving progress bar, large enough to fill the batches of the network.
 SPECTRA_PER_BLOCK = 512

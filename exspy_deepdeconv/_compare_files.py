@@ -54,7 +54,7 @@ def compare_file(
     if existing and not overwrite:
         raise ValueError(f"{', '.join(existing)} exists (--overwrite replaces it).")
     with quietly() as heard:
-        warnings.filterwarnings("always", category=UserWarning, message=r"\w+_deconvolve: ")
+        warnings.filterwarnings("always", category=UserWarning, message=r"\w+_(deconvolve|psf): ")
         signal = _the_low_loss_signal(path, chosen)
         response = None if psf is None else read_response(psf)
         comparison = signal.compare_deconvolution(methods, psf=response, resolution=resolution)

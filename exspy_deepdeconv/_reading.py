@@ -8,7 +8,7 @@ import hyperspy.api as hs
 import numpy as np
 from exspy.signals import EELSSpectrum
 
-from . import _blocks, _checks, physics
+from . import _checks, _sampling, physics
 
 # A window that starts above this energy is no low loss, whatever peak stands in it (eV).
 HIGHEST_START_EV = 30.0
@@ -122,7 +122,7 @@ def _why_not_low_loss(signal):
         if start > HIGHEST_START_EV:
             return f"starts at {start:.4g} eV"
         mask = np.zeros(signal.data.shape[:-1], bool)
-        _blocks.zero_loss_width(signal.data, mask, axis.reversed)
+        _sampling.zero_loss_width(signal.data, mask, axis.reversed)
     except (NotImplementedError, ValueError) as error:
         return one_line(error)
     return ""

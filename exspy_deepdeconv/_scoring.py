@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from hyperspy.signal import BaseSignal
-from scipy.optimize import minimize_scalar
 
 from . import _checks, _sampling, physics, residual
+from .evaluate import best_shift
 
 MAX_PROBED = 8  # spectra that are deconvolved once more with added noise
-LARGEST_SHIFT = 1.0  # channels: the energy zero of a response is a convention
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ class Sample:
     def _errors_of_one(self, estimate, row):
         truth, start = self.truth[row], int(self.start[row])
         stop = start + int(np.ceil(4 * self.seen.zero_loss.fwhm[row]))
-        estimate = _best_shift(estimate, truth, start)
+        estimate = best_shift(estimate, truth, start)
         peak = physics.find_zero_loss(truth)
         inelastic = truth
         if np.isfinite(peak.fwhm):
@@ -173,17 +172,6 @@ class Sample:
             "near": relative(estimate - truth, inelastic, stop),
             "sqrt": relative(root - true_root, inelastic_root),
         }
-
-
-def _best_shift(estimate, truth, start):
-    """An estimate moved by the part of a channel that brings it nearest to the truth."""
-
-    def cost(shift):
-        return float(np.sum((physics.shift_channels(estimate, shift) - truth)[start:] ** 2))
-
-    bounds = (-LARGEST_SHIFT, LARGEST_SHIFT)
-    best = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 0.02})
-    return physics.shift_channels(estimate, best.x) if best.fun < cost(0.0) else estimate
 
 
 def few_of(signal, places):

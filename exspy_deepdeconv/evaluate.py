@@ -63,7 +63,7 @@ def errors(estimate, simulation, resolution, shift=True):
     stop = int(np.ceil(simulation.position + 5 * simulation.fwhm))
     estimate = np.asarray(estimate, float)
     if shift:
-        estimate = _best_shift(estimate, truth, start)
+        estimate = best_shift(estimate, truth, start)
     root, root_truth = np.sqrt(np.maximum(estimate, 0)), np.sqrt(np.maximum(truth, 0))
 
     def relative(error, reference, where):
@@ -77,7 +77,22 @@ def errors(estimate, simulation, resolution, shift=True):
     )
 
 
-def _best_shift(estimate, truth, start):
+def best_shift(estimate, truth, start):
+    """An estimate moved by at most one channel to where it is nearest to the truth.
+
+    Parameters
+    ----------
+    estimate, truth : numpy.ndarray
+        Shape ``(channels,)``.
+    start : int
+        The channel from which on they are compared.
+
+    Returns
+    -------
+    numpy.ndarray
+        The estimate as it is, if no shift brings it nearer.
+    """
+
     def cost(shift):
         return float(np.sum((shift_channels(estimate, shift) - truth)[start:] ** 2))
 

@@ -202,10 +202,9 @@ KINDS = (
 def _with_tails(core, x, rng):
     """Add detector tails (exponential) and a weak halo of power-law scattering.
 
-    Light and charge spread alike to both sides of a channel: of the measured zero-loss peaks this
-    was held against (vacuum, and specimens with a gap), the two sides differ by 0.8 to 1.4 times
-    from one to eight widths. Now and then they are drawn independently, so that nothing is taken
-    for granted.
+    Light and charge spread alike to both sides of a channel: of a monochromated peak measured in
+    vacuum, one side is 0.8 to 1.3 times the other from one to eight widths. Now and then they are
+    drawn independently, so that nothing is taken for granted.
     """
     core = core / core.sum()
     if rng.random() < 0.6:

@@ -38,16 +38,26 @@ def test_scale_equivariance(factor):
     assert np.abs(other - one).max() < 1e-3 * loss_maximum(one)
 
 
-def test_shift_equivariance():
-    """The same spectrum cut from a longer one, 37 channels later."""
+def cut_37_channels_later():
+    """Results of one spectrum cut twice from a longer one, where they overlap; and the difference."""
     longer = low_loss(channels=1200, position=250.3)
     one, other = (
         deconvolve(longer[start : start + 1024], DISPERSION, resolution=0.03) for start in (0, 37)
     )
     # All but the ends, which hold other data.
-    difference = np.abs(other[50:863] - one[87:900])
+    return one, np.abs(other[50:863] - one[87:900])
+
+
+def test_shift_changes_little():
+    one, difference = cut_37_channels_later()
     assert difference[180:].max() < 2.5e-3 * loss_maximum(one, 250)  # beyond the zero-loss peak
     assert difference.max() < 1e-3 * one.max()
+
+
+@pytest.mark.xfail(strict=True, reason="lowloss-v1 sees where the window ends: 1.9e-3")
+def test_shift_equivariance():
+    one, difference = cut_37_channels_later()
+    assert difference[180:].max() < 1e-3 * loss_maximum(one, 250)
 
 
 def test_shift_of_a_peak_between_two_channels():

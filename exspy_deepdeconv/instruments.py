@@ -24,7 +24,8 @@ def random_response(grid, fwhm, spread_channels, rng, measured=()):
     rng : numpy.random.Generator
         Source of randomness.
     measured : sequence of numpy.ndarray
-        Measured zero-loss peaks (any length, any units), stretched to the width.
+        Measured zero-loss peaks (any length, any units), stretched to the width; one in ten
+        responses is made of one of them.
 
     Returns
     -------
@@ -58,7 +59,7 @@ def _one_peak(distance, rng, measured):
 
 def _core_maker(rng, measured):
     """Choose a kind of response: a function of the axis and of a generator of its own."""
-    if len(measured) and rng.random() < 0.25:
+    if len(measured) and rng.random() < 0.1:
         peak = measured[rng.integers(len(measured))]
         return lambda x, _: _measured(x, peak)
     kind = KINDS[rng.integers(len(KINDS))]
@@ -180,12 +181,33 @@ def _free_form(x, rng):
 
 
 def _measured(x, peak):
-    """A measured zero-loss peak, its width brought to 1."""
-    peak = np.maximum(np.asarray(peak, float), 0)
+    """A measured zero-loss peak, its width brought to 1, its tails freed of noise and continued."""
+    peak = np.asarray(peak, float)
     top = int(np.argmax(peak))
     above = np.flatnonzero(peak > 0.5 * peak[top])
     width = max(above[-1] - above[0] + 1, 2)
-    return np.interp(x * width + top, np.arange(peak.size), peak, left=0, right=0)
+    core = np.interp(np.abs(x) * width, *_side(peak[top:], width))
+    gain_side = np.interp(np.abs(x) * width, *_side(peak[top::-1], width))
+    return np.exp(np.where(x > 0, core, gain_side))
+
+
+def _side(counts, width):
+    """One side of a peak: channels from the maximum, and the logarithm of its height there.
+
+    Past one width a channel is the mean over a tenth of its distance; past the data the tail goes
+    on as the power of the distance that it had in their outer half.
+    """
+    reach = counts.size - 1
+    far = np.unique(np.geomspace(width, reach, 60).astype(int)) if reach > 2 * width else []
+    near = np.arange(min(width, reach) if len(far) else reach + 1)
+    means = [counts[max(n - n // 10, 0) : n + n // 10 + 1].mean() for n in far]
+    distance = np.concatenate([near, far])
+    height = np.maximum(np.concatenate([counts[near], means]), 1e-9 * counts[0])
+    outer = distance >= max(reach / 2, 1)
+    slope = np.polyfit(np.log(distance[outer]), np.log(height[outer]), 1)[0] if len(far) else -2.0
+    beyond = reach * np.array([2.0, 4.0, 16.0, 64.0])
+    height = np.concatenate([height, height[-1] * (beyond / reach) ** min(slope, -1.0)])
+    return np.concatenate([distance, beyond]), np.log(height)
 
 
 KINDS = (
@@ -203,8 +225,9 @@ def _with_tails(core, x, rng):
     """Add detector tails (exponential) and a weak halo of power-law scattering.
 
     Light and charge spread alike to both sides of a channel: of a monochromated peak measured in
-    vacuum, one side is 0.8 to 1.3 times the other from one to eight widths. Now and then they are
-    drawn independently, so that nothing is taken for granted.
+    vacuum, one side is 0.95 to 1.05 times the other from one to six widths, of another 0.6 to 0.9
+    times. Now and then they are drawn independently, so that nothing is taken for granted. The
+    same peaks fall off with the power 2.4 of the distance nearby and with its first power far away.
     """
     core = core / core.sum()
     if rng.random() < 0.6:
@@ -216,7 +239,7 @@ def _with_tails(core, x, rng):
         core = (1 - weight) * core + weight * tail / tail.sum()
     if rng.random() < 0.5:
         weight = np.exp(rng.uniform(np.log(3e-4), np.log(0.03)))
-        scale, power = rng.uniform(0.5, 3.0), rng.uniform(1.6, 3.0)
+        scale, power = rng.uniform(0.5, 3.0), rng.uniform(0.9, 3.0)
         tail = (1 + (x / scale) ** 2) ** (-power / 2) * np.where(
             x > 0, np.exp(0.2 * rng.standard_normal()), 1.0
         )
@@ -230,8 +253,9 @@ def read_response(path):
     Parameters
     ----------
     path : str or pathlib.Path
-        A NumPy ``.npy`` file of counts, or a text file whose last column holds counts (commas or
-        white space between columns; lines that are not numbers are passed over).
+        A NumPy ``.npy`` file of counts, a HyperSpy file (``.hspy``, ``.zspy``; its spectra are
+        summed), or a text file whose last column holds counts (commas or white space between
+        columns; lines that are not numbers are passed over).
 
     Returns
     -------
@@ -245,6 +269,11 @@ def read_response(path):
     """
     if str(path).endswith(".npy"):
         counts = np.load(path, allow_pickle=False).ravel()
+    elif str(path).endswith((".hspy", ".zspy")):
+        import hyperspy.api as hs  # not there on a bare GPU node, which gets .npy files
+
+        counts = hs.load(path).data
+        counts = counts.reshape(-1, counts.shape[-1]).sum(axis=0)
     else:
         with open(path, encoding="utf-8", errors="replace") as file:
             rows = [line.replace(",", " ").split() for line in file]

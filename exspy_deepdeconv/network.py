@@ -28,6 +28,7 @@ from .steps import (
 )
 
 N_SHARED = 8  # hidden features handed from the response head to the estimator
+SHARPENINGS = (16.0, 8.0, 4.0, 2.0)  # F/R at which the size of the error is told
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Config:
     Attributes
     ----------
     response_width, estimate_width : tuple of int
-        Channels of the six levels of the two U-Nets.
+        Channels of the levels of the two U-Nets; multiples of 16, for which CPUs are fastest.
     fold : int
         Neighbouring samples that enter a U-Net side by side, as channels: its finest level works
         on a grid coarser by this factor, at no loss of detail.
@@ -49,10 +50,10 @@ class Config:
         Regularisation of the Wiener estimates (the response's transfer function is 1 at 0).
     """
 
-    response_width: tuple = (24, 32, 48, 64, 96, 128)
-    estimate_width: tuple = (24, 32, 48, 64, 96, 128)
-    fold: int = 2
-    kernel: int = 5
+    response_width: tuple = (32, 48, 64, 96, 128)
+    estimate_width: tuple = (32, 48, 64, 96, 128)
+    fold: int = 4
+    kernel: int = 3
     iterates: tuple = (2, 5, 10, 24)
     damping: tuple = (3e-2, 1e-3)
 
@@ -98,9 +99,9 @@ def finest_resolution(fwhm):
     return torch.clamp(fwhm / 16.0, min=2.0)
 
 
-def usual_resolution(fwhm):
-    """A quarter of the zero-loss width, never under 2 channels (channels, FWHM)."""
-    return torch.clamp(fwhm / 4.0, min=2.0)
+def told_resolutions(fwhm):
+    """Widths (channels, FWHM) at which the network tells its error, ``(batch, 4)``."""
+    return torch.stack([torch.clamp(fwhm / ratio, min=2.0) for ratio in SHARPENINGS], 1)
 
 
 class Circular(nn.Conv1d):
@@ -194,8 +195,9 @@ class Answer:
     elastic_counts : torch.Tensor
         I0, ``(batch,)``.
     spread : torch.Tensor
-        Expected size of the error of ``inelastic``, and of the same smoothed to `usual_resolution`,
-        ``(batch, 2, size)``. Not calibrated.
+        Mean size of the error of ``inelastic`` where it is too high and where it is too low
+        (first index), smoothed to `told_resolutions` (second index): ``(batch, 2, 4, size)``.
+        Not calibrated.
     """
 
     inelastic: torch.Tensor
@@ -213,7 +215,13 @@ class DeconvolutionNet(nn.Module):
         self.config = config = Config() if config is None else config
         kernel, fold = config.kernel, config.fold
         self.response = UNet(N_RESPONSE_FEATURES, 1 + N_SHARED, config.response_width, kernel, fold)
-        self.estimate = UNet(N_ESTIMATE_FEATURES + N_SHARED, 3, config.estimate_width, kernel, fold)
+        self.estimate = UNet(
+            N_ESTIMATE_FEATURES + N_SHARED,
+            1 + 2 * len(SHARPENINGS),
+            config.estimate_width,
+            kernel,
+            fold,
+        )
 
     def forward(self, spectra):
         """Run all three steps.
@@ -242,6 +250,7 @@ class DeconvolutionNet(nn.Module):
         base = classical.iterates[BASE] + classical.softening
         inelastic = base * _factor(corrections[:, 0])
         spread = 0.1 * base[:, None] * _factor(corrections[:, 1:])
+        spread = spread.reshape(len(spread), 2, len(SHARPENINGS), frame.size)
         if spectra.has_psf is not None:
             elastic_counts = torch.where(spectra.has_psf > 0, used[0].sum(1), elastic_counts)
         return Answer(inelastic, elastic, elastic_counts, spread, frame)

@@ -165,6 +165,10 @@ class Simulation:
         eV per channel.
     psf : numpy.ndarray
         The response on ``2 * channels`` channels, unit area, its energy zero at ``channels``.
+    family : str
+        Kind of specimen.
+    detector : Detector
+        What recorded the counts.
     """
 
     counts: np.ndarray
@@ -177,6 +181,7 @@ class Simulation:
     dispersion: float
     psf: np.ndarray
     family: str
+    detector: Detector
     _specimen: np.ndarray  # transform of s(E) on the fine, padded axis
     _grid: "Grid"
 
@@ -325,6 +330,7 @@ def compose(grid, response, specimen, position, elastic_counts, detector, disper
         dispersion=dispersion,
         psf=_sampled_response(grid, transform),
         family=family,
+        detector=detector,
         _specimen=specimen,
         _grid=grid,
     )
@@ -342,6 +348,7 @@ def redraw(simulation, rng, elastic_counts, detector=None):
         elastic=detector.gain * scale * simulation.elastic,
         elastic_counts=detector.gain * elastic_counts,
         dark=detector.gain * detector.dark,
+        detector=detector,
     )
 
 

@@ -17,7 +17,7 @@ from exspy_deepdeconv.training import SimulatedPairs
 from exspy_deepdeconv.training.loop import Plan, learning_rate, to_spectra, train
 from exspy_deepdeconv.training.loss import training_loss
 
-TINY = Config(response_width=(4,) * 7, estimate_width=(4,) * 7, iterates=(1, 2, 3, 4))
+TINY = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
 PAIRS = SimulatedPairs(seed=3, channels_per_batch=2048)
 PLAN = Plan(steps=6, seed=3, warmup=2, workers=0, bf16=False, checkpoint_minutes=1e6)
 

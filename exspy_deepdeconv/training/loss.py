@@ -8,9 +8,10 @@ the truth's half of the weights for weak features pull it towards likelier and l
 
 import torch
 
-from ..network import finest_resolution, usual_resolution
+from ..network import SHARPENINGS, told_resolutions
 
 LIN_FLOOR = 1e-5  # squared relative error below which nothing is gained any more
+FINEST, USUAL = 0, SHARPENINGS.index(4.0)
 
 
 def training_loss(answer, batch, guide=0.0):
@@ -41,11 +42,10 @@ def training_loss(answer, batch, guide=0.0):
     total = frame.put(batch["counts"]).clamp(min=0)
     variance = batch["gain"][:, None] * total + batch["floor"][:, None]
 
-    finest = finest_resolution(batch["fwhm"])
-    usual = usual_resolution(batch["fwhm"])
-    extra = torch.sqrt((usual**2 - finest**2).clamp(min=0))
-    smooth_answer = frame.smooth(answer.inelastic, extra)
-    smooth_truth = frame.smooth(truth, extra)
+    widths = told_resolutions(batch["fwhm"])
+    extra = torch.sqrt((widths**2 - widths[:, FINEST, None] ** 2).clamp(min=0))
+    smooth_answer = frame.smooth(answer.inelastic, extra[:, USUAL])
+    smooth_truth = frame.smooth(truth, extra[:, USUAL])
 
     # What is left of the dark level belongs to the answer, but errors are relative to the losses.
     losses, finest_losses = (x - batch["dark"][:, None] for x in (smooth_truth, truth))
@@ -73,8 +73,9 @@ def training_loss(answer, batch, guide=0.0):
         + 0.25 * torch.log(peak + 1e-3)
         + 0.1 * torch.log(counts + 1e-3)
     )
-    missed = torch.stack([answer.inelastic - truth, smooth_answer - smooth_truth], 1)
-    loss = loss + 0.05 * _surprise(missed.detach().abs(), answer.spread, loss_side, variance)
+    missed = (truth - answer.inelastic).detach()
+    missed = torch.stack([frame.smooth(missed, width) for width in extra.T], 1)
+    loss = loss + 0.025 * _surprise(missed, answer.spread, loss_side, variance)
     if guide > 0:
         loss = loss + guide * _log_distance(smooth_answer, smooth_truth, loss_side, variance)
     parts = {
@@ -115,10 +116,14 @@ def _log_distance(answer, truth, where, variance):
     return (ratio.log().abs() * where).sum(1) / where.sum(1).clamp(min=1)
 
 
-def _surprise(error, spread, where, variance):
-    """Negative log-likelihood of errors from a two-sided exponential distribution, both widths."""
-    scale = spread + 1e-3 * variance.sqrt()[:, None]
-    surprise = torch.log(scale) - 0.5 * torch.log(variance)[:, None] + error / scale
+def _surprise(missed, spread, where, variance):
+    """Negative log-likelihood under a two-sided exponential distribution, each side its own width.
+
+    ``missed`` is truth minus answer, ``(batch, resolutions, size)``.
+    """
+    above, below = (spread + 1e-3 * variance.sqrt()[:, None, None]).unbind(1)
+    surprise = torch.log(above + below) - 0.5 * torch.log(variance)[:, None]
+    surprise = surprise + missed.clamp(min=0) / below + (-missed).clamp(min=0) / above
     return (surprise.clamp(max=50) * where[:, None]).sum((1, 2)) / where.sum(1).clamp(min=1)
 
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..physics import estimate_noise, prepare
-from ..simulate import SCENES, simulate
+from ..simulate import SCENES, random_detector, redraw, simulate
 
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn.
 FAMILY_SHARE = {
     "vibrational": 0.28,
-    "plasmonic": 0.11,
+    "plasmonic": 0.15,
     "gap": 0.10,
-    "doublet": 0.32,
+    "doublet": 0.26,
     "bulk": 0.09,
-    "free": 0.08,
+    "free": 0.10,
     "featureless": 0.02,
 }
 
@@ -52,17 +52,28 @@ class SimulatedPairs:
         size = max(self.channels_per_batch // channels, 1)
         rows = []
         while len(rows) < size:
-            family = str(rng.choice(list(FAMILY_SHARE), p=list(FAMILY_SHARE.values())))
-            row = self._row(family, rng, channels)
-            if row is not None:
-                rows.append(row)
+            for spectrum in self._scene(rng, channels):
+                row = self._row(spectrum, rng)
+                if row is not None and len(rows) < size:
+                    rows.append(row)
         batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
         noise = estimate_noise(batch["counts"], batch["position"])
         batch |= {"gain": noise.gain, "floor": noise.floor}
         return {key: value.astype(np.float32) for key, value in batch.items()}
 
-    def _row(self, family, rng, channels):
-        spectrum = simulate(_widened(SCENES[family], rng), rng, channels, measured=self.measured)
+    def _scene(self, rng, channels):
+        """A specimen on an instrument, recorded twice: drawing it costs more than recording it."""
+        family = str(rng.choice(list(FAMILY_SHARE), p=list(FAMILY_SHARE.values())))
+        scene = _widened(SCENES[family], rng)
+        first = simulate(scene, rng, channels, measured=self.measured)
+        yield first
+        counts = float(np.exp(rng.uniform(*np.log(scene.elastic_counts))))
+        detector = random_detector(rng, counts / first.fwhm)
+        # The point spread is part of the response.
+        detector = replace(detector, spread_channels=first.detector.spread_channels)
+        yield redraw(first, rng, counts, detector)
+
+    def _row(self, spectrum, rng):
         counts, found, level = prepare(spectrum.counts)
         if np.isnan(found.position) or abs(found.position - spectrum.position) > spectrum.fwhm:
             return None  # as `deep_deconvolve` would refuse it

@@ -75,7 +75,7 @@ def training_loss(answer, batch, guide=0.0):
     )
     missed = (truth - answer.inelastic).detach()
     missed = torch.stack([frame.smooth(missed, width) for width in extra.T], 1)
-    loss = loss + 0.025 * _surprise(missed, answer.spread, loss_side, variance)
+    loss = loss + 0.025 * _surprise(missed, answer.spread, frame.valid, variance)
     if guide > 0:
         loss = loss + guide * _log_distance(smooth_answer, smooth_truth, loss_side, variance)
     parts = {

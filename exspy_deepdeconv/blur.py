@@ -43,6 +43,37 @@ def smooth(spectra, fwhm):
     return gaussian_filter1d(spectra, fwhm / FWHM_PER_SIGMA, axis=-1, mode="nearest")
 
 
+def smooth_each(spectra, fwhm):
+    """`smooth` with a width for each spectrum of a stack.
+
+    Parameters
+    ----------
+    spectra : numpy.ndarray
+        Shape ``(batch, channels)``.
+    fwhm : numpy.ndarray
+        Full widths at half maximum in channels, ``(batch,)``; 0 leaves a spectrum as it is.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape of ``spectra``; the same array if there is nothing to smooth.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.blur import smooth_each
+    >>> smooth_each(np.eye(2, 5, 2), np.array([0.0, 2.0])).max(axis=-1).round(2)
+    array([1.  , 0.47])
+    """
+    if not np.any(fwhm):
+        return spectra
+    out = spectra.copy()
+    for width in np.unique(fwhm[fwhm > 0]):  # spectra of a map often share theirs
+        rows = fwhm == width
+        out[rows] = smooth(spectra[rows], width)
+    return out
+
+
 def shift_channels(spectra, shift):
     """Move spectra by a fraction of a channel (Fourier shift on an axis padded with its ends)."""
     size = spectra.shape[-1]

@@ -10,6 +10,7 @@ DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # a blurred spectrum hardly feels four
 WIDE_STRIDE = 4  # channels; farther apart, neighbours' noise is taken to be independent
 CORRELATED = 1.5  # a smaller excess of the variance at the wide stride is scatter
 INFLATED, DEFLATED = 4.0, 12.0  # largest cost of one segment above and below the line
+SHORTEST_LEVEL = 24  # channels from which an offset can be read
 DOUBTFUL = 2.0  # more than half of the segments this far above their line: no straight line
 
 
@@ -272,19 +273,38 @@ def flat_level(spectra, zero_loss):
     """
     data = np.asarray(spectra, np.float64)
     flat = data.reshape(-1, data.shape[-1])
-    position, fwhm = zero_loss.position.reshape(-1), zero_loss.fwhm.reshape(-1)
-    level = [_level_of_one(*row) for row in zip(flat, position, fwhm, strict=True)]
-    return np.reshape(level, data.shape[:-1])
+    ends = (zero_loss.position.reshape(-1) - 5 * zero_loss.fwhm.reshape(-1)) / 2
+    ends = np.where(np.isfinite(ends), ends, 0).astype(int)
+    level = np.zeros(len(flat))
+    for row in np.flatnonzero(_offset_likely(flat, ends)):
+        level[row] = _level_of_one(flat[row], ends[row])
+    return level.reshape(data.shape[:-1])
 
 
-def _level_of_one(spectrum, position, fwhm):
-    end = int((position - 5 * fwhm) / 2) if np.isfinite(position) else 0
-    if end < 24:
-        return 0.0
+def _offset_likely(spectra, ends):
+    """Where the mean of the first ``end`` channels is above six times its error."""
+    longest = int(ends.max(initial=0))
+    if longest < SHORTEST_LEVEL:
+        return np.zeros(len(spectra), bool)
+    number = np.maximum(ends, 1)
+    inside = np.arange(longest) < ends[:, None]
+    first = np.where(inside, spectra[:, :longest], 0.0)
+    mean = first.sum(axis=-1) / number
+    deviation = np.where(inside, first - mean[:, None], 0.0)
+    error = _error_of_mean(np.sqrt((deviation**2).sum(axis=-1) / number), number)
+    # A shade more than `_level_of_one` lets through: it has the last word.
+    return (ends >= SHORTEST_LEVEL) & (np.abs(mean) > 5.99 * error)
+
+
+def _error_of_mean(scatter, number):
+    """Twice that of white noise: neighbours may share theirs."""
+    return 2 * scatter / np.sqrt(number)
+
+
+def _level_of_one(spectrum, end):
     outer, inner = spectrum[: end // 2], spectrum[end // 2 : end]
     level = float(spectrum[:end].mean())
-    # Twice the error of white noise: neighbours may share theirs.
-    error = 2 * float(spectrum[:end].std()) / np.sqrt(end)
+    error = _error_of_mean(float(spectrum[:end].std()), end)
     if abs(level) < 6 * error or abs(outer.mean() - inner.mean()) > 0.1 * abs(level) + error:
         return 0.0
     size = max(end // 2, 16)

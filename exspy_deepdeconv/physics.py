@@ -10,11 +10,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from .blur import FWHM_PER_SIGMA, gaussian, shift_channels, smooth
+from .flags import (
+    EMPTY,
+    FLAG_TEXT,
+    NO_ZERO_LOSS,
+    NOT_FINITE,
+    SATURATED,
+    SPIKE,
+    UNDERSAMPLED_FWHM_CHANNELS,
+    UNEXPLAINED,
+    spectrum_flags,
+)
 from .noise import Noise, estimate_noise, flat_level, noise_of_variance
 from .zero_loss import ZeroLoss, find_zero_loss, half_height_width, parabola_vertex
 
 __all__ = [
+    "EMPTY",
+    "FLAG_TEXT",
     "FWHM_PER_SIGMA",
+    "NOT_FINITE",
+    "NO_ZERO_LOSS",
+    "SATURATED",
+    "SPIKE",
+    "UNDERSAMPLED_FWHM_CHANNELS",
+    "UNEXPLAINED",
     "Inspected",
     "Noise",
     "ZeroLoss",
@@ -38,23 +57,6 @@ __all__ = [
 MIN_CHANNELS = 64
 MIN_RESOLUTION_CHANNELS = 2.0  # a narrower Gaussian is not representable on the axis
 MAX_SHARPENING = 16.0  # largest F/R for which anything is promised
-UNDERSAMPLED_FWHM_CHANNELS = 3.0
-
-# Bits of the per-spectrum flag.
-EMPTY = 1  # nothing but zeros
-NO_ZERO_LOSS = 2  # no zero-loss peak could be found
-NOT_FINITE = 4  # NaN or infinity in the spectrum
-SATURATED = 8  # flat-topped zero-loss peak
-SPIKE = 16  # an isolated channel far above its neighbours
-UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
-FLAG_TEXT = {
-    EMPTY: "empty",
-    NO_ZERO_LOSS: "without a zero-loss peak",
-    NOT_FINITE: "not finite",
-    SATURATED: "with a saturated zero-loss peak",
-    SPIKE: "with a spike",
-    UNEXPLAINED: "not explained by the result",
-}
 
 
 def resolution_range(fwhm_channels):
@@ -99,7 +101,14 @@ def prepare(spectra):
         found = find_zero_loss(spectra - floor[..., None])
     level = flat_level(spectra, found)
     counts = spectra - level[..., None]
-    return counts, find_zero_loss(counts) if (lost | (level != 0)).any() else found, level
+    again = lost | (level != 0)
+    if again.any():
+        better = find_zero_loss(counts[again])
+        fields = [np.array(getattr(found, name)) for name in ("position", "fwhm", "height")]
+        for values, name in zip(fields, ("position", "fwhm", "height"), strict=True):
+            values[again] = getattr(better, name)
+        found = ZeroLoss(*fields)
+    return counts, found, level
 
 
 @dataclass(frozen=True)
@@ -181,64 +190,3 @@ def centred_response(psf, channels):
         out[row] = np.maximum(shift_channels(out[row], index - vertex), 0)
         out[row] /= out[row].sum()
     return out.reshape(psf.shape[:-1] + (2 * channels,))
-
-
-def spectrum_flags(spectra, zero_loss, noise=None):
-    """Flag bits of each spectrum: see the constants of this module.
-
-    Parameters
-    ----------
-    spectra : numpy.ndarray
-        Shape ``(..., channels)``.
-    zero_loss : ZeroLoss
-        Their zero-loss peaks.
-    noise : Noise, optional
-        Their noise; read from the spectra by default.
-
-    Returns
-    -------
-    numpy.ndarray of uint8
-        Navigation shape.
-    """
-    spectra = np.asarray(spectra, np.float64)
-    finite = np.isfinite(spectra).all(axis=-1)
-    empty = finite & (spectra == 0).all(axis=-1)
-    lost = finite & ~empty & np.isnan(zero_loss.position)
-    found = finite & ~empty & ~lost
-    flags = EMPTY * empty + NO_ZERO_LOSS * lost + NOT_FINITE * ~finite
-    flags = np.asarray(flags, np.uint8)
-    if found.any():
-        noise = (
-            estimate_noise(np.nan_to_num(spectra), zero_loss.position) if noise is None else noise
-        )
-        for index in np.argwhere(found):
-            index = tuple(index)
-            one = spectra[index], zero_loss.fwhm[index], noise.gain[index], noise.floor[index]
-            flags[index] |= SATURATED * _is_saturated(*one) + SPIKE * _has_spike(*one)
-    return flags
-
-
-def _is_saturated(spectrum, fwhm, gain, floor):
-    """More channels share the top than the curvature of a peak of this width and noise allow."""
-    index = int(np.argmax(spectrum))
-    top = spectrum[index]
-    same = np.flatnonzero(spectrum[index:] < top)
-    if (same[0] if same.size else spectrum.size - index) >= 4:
-        return True
-    depth = 3 * np.sqrt(gain * max(top, 0) + floor) / max(top, 1e-300) + 0.002
-    below = np.flatnonzero(spectrum[index:] < (1 - depth) * top)
-    above = np.flatnonzero(spectrum[: index + 1] < (1 - depth) * top)
-    run = (below[0] if below.size else 0) + (index - above[-1] if above.size else 0)
-    return depth < 0.05 and run > 2 * (1.2 * np.sqrt(depth) * fwhm + 1) + 2
-
-
-def _has_spike(spectrum, fwhm, gain, floor):
-    """A channel that stands out of its neighbours further than noise or the response can make it."""
-    neighbours = np.maximum(np.maximum(spectrum[:-2], spectrum[2:]), 0)
-    middle = spectrum[1:-1]
-    sigma = np.sqrt(gain * np.maximum(middle, 0) + floor)
-    out = (middle > 2 * neighbours) & (middle - neighbours > 8 * sigma)
-    if fwhm < UNDERSAMPLED_FWHM_CHANNELS:  # such a peak may lie in one channel
-        top = int(np.argmax(spectrum))
-        out[max(top - 2, 0) : top + 1] = False
-    return bool(out.any())

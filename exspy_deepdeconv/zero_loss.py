@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .blur import smooth
+from .blur import smooth, smooth_each
+
+SPIKE_RATIO = 2.5  # a channel higher than this many times both neighbours is cut to that height
+ROUGH_BLURS = (3.0, 5.0, 9.0, 16.0, 28.0)  # channels
 
 
 @dataclass(frozen=True)
@@ -56,42 +59,22 @@ def parabola_vertex(spectra, index):
 
 def half_height_width(spectra, index):
     """Distance in channels between the half-height crossings around ``index`` (NaN if one lacks)."""
-    channels = np.arange(spectra.shape[-1])
-    half = 0.5 * np.take_along_axis(spectra, index[..., None], -1)
-    below = spectra < half
-    left = np.where(below & (channels < index[..., None]), channels, -1).max(-1)
-    right = np.where(below & (channels > index[..., None]), channels, channels.size).min(-1)
-    found = (left >= 0) & (right < channels.size)
+    flat, index = spectra.reshape(-1, spectra.shape[-1]), np.asarray(index)
+    top = index.reshape(-1)
+    half = 0.5 * at(flat, top)
+    below = flat < half[:, None]
+    below[np.arange(len(flat)), top] = False  # a negative one lies below its half
+    left, right = nearest(below, top)
+    found = (left >= 0) & (right < flat.shape[-1])
     left, right = np.where(found, left, 0), np.where(found, right, 1)
 
     def crossing(low, high):
-        a, b = (np.take_along_axis(spectra, i[..., None], -1)[..., 0] for i in (low, high))
+        a, b = at(flat, low), at(flat, high)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return low + (half[..., 0] - a) / (b - a) * (high - low)
+            return low + (half - a) / (b - a) * (high - low)
 
     width = crossing(right, right - 1) - crossing(left, left + 1)
-    return np.where(found, width, np.nan)
-
-
-def _first_strong_peak(spectrum, index, scatter):
-    """A narrow peak left of a broad maximum (thick specimens: the plasmon tops the zero-loss).
-
-    Noise and hot pixels on the gain side are none: the peak must stand out of a smoothed
-    spectrum and be three channels wide at half its height.
-    """
-    width = _run_above_half(spectrum, index)
-    reach = int(index - width)
-    if reach < 3:
-        return index
-    smoothed = smooth(spectrum, 3.0)
-    candidate = int(np.argmax(smoothed[:reach]))
-    if not 0 < candidate < reach - 1:
-        return index
-    height = smoothed[candidate]
-    valley = smoothed[candidate:index].min() < 0.7 * height
-    tall = height > max(0.2 * smoothed[index], 10 * scatter)
-    candidate_width = _run_above_half(spectrum, candidate)
-    return candidate if tall and valley and 3 <= candidate_width < 0.5 * width else index
+    return np.where(found, width, np.nan).reshape(index.shape)
 
 
 def find_zero_loss(spectra):
@@ -119,72 +102,196 @@ def find_zero_loss(spectra):
     >>> round(float(peak.position), 1), round(float(peak.fwhm), 1)
     (60.2, 8.0)
     """
-    data = np.nan_to_num(np.asarray(spectra, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    data = np.asarray(spectra, np.float64)
+    if not np.isfinite(data).all():
+        data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
     flat = data.reshape(-1, data.shape[-1])
-    result = np.full((3, flat.shape[0]), np.nan)
-    for row, spectrum in enumerate(flat):
-        result[:, row] = _find_one(spectrum)
+    result = np.full((3, len(flat)), np.nan)
+    rows = np.flatnonzero(flat.max(axis=-1) > 0)
+    if rows.size:
+        result[:, rows] = _find(flat if rows.size == len(flat) else flat[rows])
     return ZeroLoss(*result.reshape((3,) + data.shape[:-1]))
 
 
-def _find_one(spectrum):
-    top = spectrum.max()
-    if not top > 0:
-        return np.nan, np.nan, np.nan
+def _find(spectra):
+    """Position, width and height of spectra that have positive counts, ``(3, batch)``."""
     # An isolated spike is no peak: a channel must share its height with a neighbour.
-    shared = np.minimum(spectrum, 2.5 * np.maximum(np.roll(spectrum, 1), np.roll(spectrum, -1)))
-    scatter = _difference_scatter(spectrum)
-    index = _first_strong_peak(shared, int(np.argmax(shared)), scatter)
-    index, rough_width = _rough_peak(shared, index)
-    taken_off = _smoothing_needed(spectrum, index, rough_width)
-    used = smooth(spectrum, taken_off) if taken_off else spectrum
-    reach = int(rough_width / 2) + 1
-    low = max(index - reach, 0)
-    searched = used if taken_off else shared
-    index = low + int(np.argmax(searched[low : index + reach + 1]))
-    if not 0 < index < spectrum.size - 1 or not used[index] > 5 * _difference_scatter(used):
-        return np.nan, np.nan, np.nan
-    width = float(half_height_width(used, np.asarray(index)))
-    if not np.isfinite(width) or width > spectrum.size / 4:
-        return np.nan, np.nan, np.nan
-    width = np.sqrt(max(width**2 - taken_off**2, 1.0))
-    return float(parabola_vertex(used, np.asarray(index))), width, used[index]
+    ring = np.concatenate([spectra[:, -1:], spectra, spectra[:, :1]], axis=1)
+    shared = np.minimum(spectra, SPIKE_RATIO * np.maximum(ring[:, :-2], ring[:, 2:]))
+    index, width = _first_strong_peak(spectra, shared, shared.argmax(axis=-1))
+    index, width = _rough_peak(shared, index, width)
+    taken_off = _smoothing_needed(spectra, index, width)
+    used = smooth_each(spectra, taken_off)
+    searched = np.where(taken_off[:, None] > 0, used, shared)
+    index = _highest(searched, index, (width / 2).astype(int) + 1)
+    height, width = at(used, index), half_height_width(used, index)
+    channels = spectra.shape[-1]
+    found = (index > 0) & (index < channels - 1) & (width <= channels / 4)
+    found &= _above_scatter(used, height)
+    width = np.sqrt(np.maximum(width**2 - taken_off**2, 1.0))
+    return np.where(found, [parabola_vertex(used, index), width, height], np.nan)
 
 
-def _rough_peak(spectrum, index):
-    """Channel and width of the peak, smoothed more and more while noise still cuts it short."""
-    width = _run_above_half(spectrum, index)
-    for blur in (3.0, 5.0, 9.0, 16.0, 28.0):
-        if blur > max(2.0 * width, 3.0):
-            break
-        smoothed = smooth(spectrum, blur)
-        reach = int(width + blur)
-        low = max(index - reach, 0)
-        index = low + int(np.argmax(smoothed[low : index + reach + 1]))
-        width = np.sqrt(max(_run_above_half(smoothed, index) ** 2 - blur**2, 1.0))
+def _first_strong_peak(spectra, shared, index):
+    """A narrow peak left of a broad maximum (thick specimens: the plasmon tops the zero-loss).
+
+    Noise and hot pixels on the gain side are none: the peak must stand out of a smoothed
+    spectrum and be three channels wide at half its height.
+
+    Returns
+    -------
+    index : numpy.ndarray of int
+        Where the peak is, in each spectrum.
+    width : numpy.ndarray
+        The number of channels around it above half its height.
+    """
+    width = _run_above_half(shared, index)
+    reach = (index - width).astype(int)
+    channel = np.arange(shared.shape[-1])
+    blur = ROUGH_BLURS[0]
+    # Few spectra have anything there; no smoothing makes a higher peak of it.
+    tallest = np.where(channel < reach[:, None] + int(2 * blur), shared, -np.inf).max(axis=-1)
+    least = 0.2 * _smoothed_near(shared, index, 0, blur)[:, 0]
+    rows = np.flatnonzero((reach >= 3) & (tallest > least))
+    if not rows.size:
+        return index, width
+    smoothed = smooth(shared[rows], blur)
+    reach, before = reach[rows], index[rows]
+    candidate = np.where(channel < reach[:, None], smoothed, -np.inf).argmax(axis=-1)
+    height = at(smoothed, candidate)
+    likely = (candidate > 0) & (candidate < reach - 1) & (height > least[rows])
+    between = (channel >= candidate[:, None]) & (channel < before[:, None])
+    likely &= np.where(between, smoothed, np.inf).min(axis=-1) < 0.7 * height
+    rows, candidate, height = rows[likely], candidate[likely], height[likely]
+    narrow = _run_above_half(shared[rows], candidate)
+    found = (height > 10 * _difference_scatter(spectra[rows])) & (narrow >= 3)
+    found &= narrow < 0.5 * width[rows]
+    index, width = index.copy(), width.copy()
+    index[rows[found]], width[rows[found]] = candidate[found], narrow[found]
     return index, width
 
 
-def _smoothing_needed(spectrum, index, width):
+def _rough_peak(spectra, index, width):
+    """Channel and width of the peak, smoothed more and more while noise still cuts it short."""
+    index, width, rows = index.copy(), width.copy(), np.arange(len(spectra))
+    for blur in ROUGH_BLURS:
+        rows = rows[blur <= np.maximum(2.0 * width[rows], ROUGH_BLURS[0])]
+        if not rows.size:
+            break
+        reach = (width[rows] + blur).astype(int)
+        index[rows], run = _smoothed_peak(spectra[rows], index[rows], reach, blur)
+        width[rows] = np.sqrt(np.maximum(run**2 - blur**2, 1.0))
+    return index, width
+
+
+def _smoothed_peak(spectra, index, reach, blur):
+    """Highest channel within ``reach`` of ``index`` and its run above half, both smoothed.
+
+    Only the surroundings of the peak are smoothed, unless it turns out to reach beyond them.
+    """
+    channels = spectra.shape[-1]
+    half = min(3 * int(reach.max()) + int(blur), channels)
+    near = _smoothed_near(spectra, index, half, blur)
+    place = index[:, None] + np.arange(-half, half + 1)
+    inside = (place >= 0) & (place < channels)
+    top = _highest(np.where(inside, near, -np.inf), np.full(len(near), half), reach)
+    below = inside & (near < 0.5 * at(near, top)[:, None])
+    left, right = nearest(below, top)
+    # Beyond the ends of the axis there is nothing to be found.
+    first, stop = (np.clip(x + index - half, -1, channels) for x in (left, right))
+    cut = ((left < 0) & (index > half)) | ((right > 2 * half) & (index + half < channels - 1))
+    top, run = top + index - half, (stop - first - 1.0)
+    if cut.any():
+        smoothed = smooth(spectra[cut], blur)
+        run[cut] = _run_above_half(smoothed, top[cut])
+    return top, run
+
+
+def _smoothed_near(spectra, index, half, blur):
+    """Smoothed spectra within ``half`` channels of ``index``, ``(batch, 2 * half + 1)``."""
+    margin = int(2 * blur)  # the Gaussian is cut off at four sigmas, 1.7 widths
+    place = index[:, None] + np.arange(-half - margin, half + margin + 1)
+    near = np.take_along_axis(spectra, np.clip(place, 0, spectra.shape[-1] - 1), -1)
+    return smooth(near, blur)[:, margin : near.shape[-1] - margin]
+
+
+def _smoothing_needed(spectra, index, width):
     """Blur (channels) under which the noise moves the vertex by less than a fiftieth of F."""
-    if width < 4:
-        return 0.0
-    reach = max(int(width), 8)
-    near = spectrum[max(index - reach, 0) : index + reach + 1]
-    scatter = np.median(np.abs(np.diff(near, 4))) / (0.6745 * np.sqrt(70.0))
-    vertex_error = width**2 * scatter / (7.8 * max(spectrum[index], 1e-300))
-    return width / 3.0 if vertex_error > 0.02 * width else 0.0
+    blur = np.zeros(len(spectra))
+    rows = np.flatnonzero(width >= 4)
+    if rows.size:
+        index, width = index[rows], width[rows]
+        reach = np.maximum(width.astype(int), 8)
+        first = np.maximum(index - reach, 0)
+        number = np.minimum(index + reach + 1, spectra.shape[-1]) - first - 4
+        place = first[:, None] + np.arange(number.max() + 4)
+        near = spectra[rows[:, None], np.minimum(place, spectra.shape[-1] - 1)]
+        scatter = _medians(np.abs(np.diff(near, 4)), number) / (0.6745 * np.sqrt(70.0))
+        vertex_error = width**2 * scatter / (7.8 * np.maximum(spectra[rows, index], 1e-300))
+        blur[rows] = np.where(vertex_error > 0.02 * width, width / 3.0, 0.0)
+    return blur
 
 
-def _difference_scatter(spectrum):
+def _medians(values, number):
+    """Median of the first ``number`` values of each row; NaN where there are none."""
+    ordered = np.sort(np.where(np.arange(values.shape[-1]) < number[:, None], values, np.inf))
+    middle = 0.5 * (at(ordered, np.maximum(number - 1, 0) // 2) + at(ordered, number // 2))
+    return np.where(number > 0, middle, np.nan)
+
+
+def _second_differences(spectra):
+    return np.abs(np.diff(spectra, 2))
+
+
+def _difference_scatter(spectra):
     """Robust scatter of one channel about its neighbours (second differences)."""
-    return float(np.median(np.abs(np.diff(spectrum, 2)))) / (0.6745 * np.sqrt(6.0))
+    return np.median(_second_differences(spectra), axis=-1) / (0.6745 * np.sqrt(6.0))
 
 
-def _run_above_half(spectrum, index):
+def _above_scatter(spectra, height):
+    """Where ``height`` exceeds five times the scatter.
+
+    A median is below a limit if more than half of the values are: counting is quicker.
+    """
+    values = _second_differences(spectra)
+    limit = height / 5 * (0.6745 * np.sqrt(6.0))
+    twice = 2 * np.count_nonzero(values < limit[:, None], axis=-1)
+    above = twice > values.shape[-1]
+    undecided = twice == values.shape[-1]
+    if undecided.any():
+        above[undecided] = np.median(values[undecided], axis=-1) < limit[undecided]
+    return above
+
+
+def _highest(spectra, index, reach):
+    """The highest channel of each spectrum within ``reach`` of ``index``."""
+    widest = int(reach.max(initial=0))
+    step = np.arange(-widest, widest + 1)
+    place = index[:, None] + step
+    allowed = (np.abs(step) <= reach[:, None]) & (place >= 0) & (place < spectra.shape[-1])
+    near = np.take_along_axis(spectra, np.clip(place, 0, spectra.shape[-1] - 1), -1)
+    return index - widest + np.where(allowed, near, -np.inf).argmax(axis=-1)
+
+
+def _run_above_half(spectra, index):
     """Number of channels around ``index`` that stay above half its height."""
-    low = np.flatnonzero(spectrum[:index] < 0.5 * spectrum[index])
-    high = np.flatnonzero(spectrum[index:] < 0.5 * spectrum[index])
-    left = low[-1] if low.size else -1
-    right = index + high[0] if high.size else spectrum.size
-    return float(right - left - 1)
+    left, right = nearest(spectra < 0.5 * at(spectra, index)[:, None], index)
+    return (right - left - 1).astype(float)
+
+
+def nearest(mask, index):
+    """The last channel before ``index`` and the first from it on that are in ``mask``.
+
+    -1 and the number of channels where there are none.
+    """
+    channels = mask.shape[-1]
+    places = np.concatenate([[-1], np.flatnonzero(mask), [mask.size]])
+    start = np.arange(len(mask)) * channels
+    following = np.searchsorted(places, start + index)
+    left, right = (places[following - step] - start for step in (1, 0))
+    return np.maximum(left, -1), np.minimum(right, channels)
+
+
+def at(spectra, index):
+    """The value of each spectrum in one channel."""
+    return spectra[np.arange(len(spectra)), index]

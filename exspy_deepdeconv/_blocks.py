@@ -105,7 +105,17 @@ class FlagTally:
 
 
 def run_blocks(
-    function, data, mask, tally, *, psf=None, beside=None, reverse=False, dtype=np.float32, extra=0
+    function,
+    data,
+    mask,
+    tally,
+    *,
+    psf=None,
+    beside=None,
+    reverse=False,
+    dtype=np.float32,
+    arrays=1,
+    extra=0,
 ):
     """Apply ``function`` to blocks of whole spectra.
 
@@ -128,13 +138,15 @@ def run_blocks(
         The energy falls along the axis: the function sees it rising.
     dtype : numpy.dtype
         Of the result.
+    arrays : int
+        Arrays of ``channels`` values per spectrum that the function returns side by side.
     extra : int
-        Values per spectrum that the function returns after the channels.
+        Values per spectrum that the function returns after them.
 
     Returns
     -------
     dask.array.Array
-        Not computed yet, shape ``(..., channels + extra)``.
+        Not computed yet, shape ``(..., arrays * channels + extra)``.
     """
     blocks = _whole_spectra(data)
     nav = tuple(f"nav {number}" for number in range(blocks.ndim - 1))
@@ -155,11 +167,12 @@ def run_blocks(
             tally=tally,
             reverse=reverse,
             dtype=dtype,
+            arrays=arrays,
             extra=extra,
         ),
         (*nav, "out"),
         *pairs,
-        new_axes={"out": blocks.shape[-1] + extra},
+        new_axes={"out": arrays * blocks.shape[-1] + extra},
         # A name of our own: else dask would hash the model, the tally and the data.
         name=f"{tally.method}-{id(tally):x}-{np.random.default_rng().integers(2**62):x}",
         dtype=dtype,
@@ -170,10 +183,10 @@ def run_blocks(
 
 
 def _run_block(
-    spectra, spectrum, *arrays, names, function, constant_psf, tally, reverse, dtype, extra
+    spectra, spectrum, *given, names, function, constant_psf, tally, reverse, dtype, arrays, extra
 ):
     channels = spectra.shape[-1]
-    beside = dict(zip(names, arrays, strict=True))
+    beside = dict(zip(names, given, strict=True))
     if reverse:
         spectra = spectra[..., ::-1]
         beside = {k: v if k == "psf" else v[..., ::-1] for k, v in beside.items()}
@@ -185,17 +198,19 @@ def _run_block(
     else:
         beside["psf"] = None
 
-    out = np.zeros((*spectra.shape[:-1], channels + extra), dtype)
+    out = np.zeros((*spectra.shape[:-1], arrays * channels + extra), dtype)
     for chosen, apply in ((wanted, function), (hopeless, _without_response)):
         if chosen.any():
             rows = ... if chosen.all() else chosen  # a copy only where it has to be
-            given = {k: None if v is None else v[rows] for k, v in beside.items()}
-            if given["psf"] is None:
-                given["psf"] = constant_psf
-            out[rows], *noted = apply(spectra[rows], **given)
+            chosen_ones = {k: None if v is None else v[rows] for k, v in beside.items()}
+            if chosen_ones["psf"] is None:
+                chosen_ones["psf"] = constant_psf
+            out[rows], *noted = apply(spectra[rows], **chosen_ones)
             tally.hand_in(spectrum[rows], *noted)
     if reverse:
-        out[..., :channels] = out[..., :channels][..., ::-1].copy()
+        for start in range(0, arrays * channels, channels):
+            part = out[..., start : start + channels]
+            part[...] = part[..., ::-1].copy()
     return out
 
 

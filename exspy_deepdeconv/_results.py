@@ -37,6 +37,37 @@ def finish(signal, blocks, tally, *, lazy_output, show_progressbar, num_workers,
     return result
 
 
+def finish_stack(signal, blocks, arrays, tally, *, lazy_output, show_progressbar, num_workers):
+    """Signals like ``signal`` that hold the arrays lying side by side in ``blocks``.
+
+    One pass over the blocks gives them all, also where the input is lazy and the output is not.
+
+    Parameters
+    ----------
+    signal, blocks, tally, lazy_output, show_progressbar, num_workers
+        As for `finish`.
+    arrays : int
+        Their number.
+
+    Returns
+    -------
+    list of EELSSpectrum or LazyEELSSpectrum
+    """
+    common = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+    whole = finish(signal, blocks, tally, lazy_output=lazy_output, stacklevel=4, **common)
+    if arrays == 1:
+        return [whole]
+    channels = signal.data.shape[-1]
+    signals = []
+    for start in range(0, arrays * channels, channels):
+        part = whole.data[..., start : start + channels]
+        made = signal._deepcopy_with_new_data(part if whole._lazy else part.copy())
+        made._lazy = whole._lazy
+        made._assign_subclass()
+        signals.append(made)
+    return signals
+
+
 def annotate(result, signal, node, words, **note):
     """Title, file name and metadata of a result, in the manner of exspy.
 

@@ -11,6 +11,7 @@ Everything is computed in a *frame* whose grid is locked to the zero-loss peak, 
 divided by their peak height: shifts and scalings of the data therefore change nothing.
 """
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
@@ -194,17 +195,39 @@ class Answer:
         Elastic peak I0 p, ``(batch, size)``.
     elastic_counts : torch.Tensor
         I0, ``(batch,)``.
-    spread : torch.Tensor
-        Mean size of the error of ``inelastic`` where it is too high and where it is too low
-        (first index), smoothed to `told_resolutions` (second index): ``(batch, 2, 4, size)``.
-        Not calibrated.
+    base : torch.Tensor
+        Classical estimate that the network corrects, ``(batch, size)``.
+    told : torch.Tensor
+        Logarithms of the errors' size over a tenth of ``base``: see `spread`.
     """
 
     inelastic: torch.Tensor
     elastic: torch.Tensor
     elastic_counts: torch.Tensor
-    spread: torch.Tensor
+    base: torch.Tensor
+    told: torch.Tensor
+    fwhm: torch.Tensor
     frame: Frame
+
+    @property
+    def spread(self):
+        """Mean size of the error of ``inelastic``, not calibrated, ``(batch, 2, 4, size)``.
+
+        Where it is too high and where it is too low (second index), when smoothed to
+        `told_resolutions` (third index).
+        """
+        return 0.1 * self.base[:, None, None] * _factor(self.told)
+
+    def spread_at(self, resolution):
+        """The same at any resolution in channels, ``(batch, 2, size)``; interpolated."""
+        widths = torch.log(told_resolutions(self.fwhm))
+        wanted = math.log(resolution)
+        upper = (widths < wanted).sum(1).clamp(1, len(SHARPENINGS) - 1)
+        row = torch.arange(len(upper), device=upper.device)
+        low, high = widths[row, upper - 1], widths[row, upper]
+        share = ((wanted - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)[:, None, None]
+        told = (1 - share) * self.told[row, :, upper - 1] + share * self.told[row, :, upper]
+        return 0.1 * self.base[:, None] * _factor(told)
 
 
 class DeconvolutionNet(nn.Module):
@@ -249,11 +272,10 @@ class DeconvolutionNet(nn.Module):
         corrections = self.estimate(torch.cat([features, said[:, 1:]], 1))
         base = classical.iterates[BASE] + classical.softening
         inelastic = base * _factor(corrections[:, 0])
-        spread = 0.1 * base[:, None] * _factor(corrections[:, 1:])
-        spread = spread.reshape(len(spread), 2, len(SHARPENINGS), frame.size)
+        told = corrections[:, 1:].reshape(len(corrections), 2, len(SHARPENINGS), frame.size)
         if spectra.has_psf is not None:
             elastic_counts = torch.where(spectra.has_psf > 0, used[0].sum(1), elastic_counts)
-        return Answer(inelastic, elastic, elastic_counts, spread, frame)
+        return Answer(inelastic, elastic, elastic_counts, base, told, spectra.fwhm, frame)
 
 
 def _factor(correction):

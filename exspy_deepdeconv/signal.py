@@ -26,6 +26,9 @@ def deep_deconvolve(
     navigation_mask=None,
     batch_size=None,
     device=None,
+    interactive=False,
+    display=True,
+    toolkit=None,
     show_progressbar=None,
     num_workers=None,
     lazy_output=None,
@@ -55,9 +58,11 @@ def deep_deconvolve(
     zero_loss : bool, default True
         If False, the elastic peak is left out of the result.
     return_interval : bool, default False
-        Not available yet: calibrated intervals come with the next weights.
+        If True, the lower and the upper bound of an interval around the result are returned too.
     confidence : float, default 0.9
-        Share of the truth that an interval is to cover, between 0 and 1; for `return_interval`.
+        Share of the true spectrum (as seen at this resolution) that the interval is to cover,
+        channel by channel; between 0 and 1. Calibrated on simulations: see the model card for how
+        far it holds.
     navigation_mask : numpy.ndarray of bool or BaseSignal, optional
         True where a spectrum is left out: zeros are returned there. As in ``decomposition()``, an
         array has the shape ``s.axes_manager.navigation_shape``.
@@ -65,22 +70,31 @@ def deep_deconvolve(
         Number of spectra in one pass of the network. The default suits most computers.
     device : str, optional
         Where the network runs, for instance ``"cuda"``. The default is the CPU.
+    interactive : bool, default False
+        If True, show a widget with a live preview of the current spectrum, in which the settings
+        are found; its Apply runs the whole signal. Needs the extra ``exspy_deepdeconv[gui]``.
+    display : bool, default True
+        With `interactive`: whether to show the widget or to return its parts.
+    toolkit : str, optional
+        With `interactive`: as for HyperSpy's other tools; ``"ipywidgets"`` is there.
     %s
     %s
     %s
 
     Returns
     -------
-    EELSSpectrum or LazyEELSSpectrum
+    EELSSpectrum or LazyEELSSpectrum, or a list of three
         Counts (float32) on the same axes. ``metadata.Signal.deep_deconvolution`` holds the model
         and its sha256, the version of this package, ``resolution`` and ``zero_loss_fwhm`` (the
         median zero-loss width of the data) in eV, where the response came from, and how many
-        spectra were flagged.
+        spectra were flagged. With `return_interval`, ``[result, lower, upper]``. With
+        `interactive` the tool behind the widget, whose ``result`` is there after Apply
+        (``display=False``: the dictionary of the widget).
 
     Raises
     ------
     NotImplementedError
-        For a non-uniform energy axis and for ``return_interval=True``.
+        For a non-uniform energy axis.
     TypeError
         If `psf` is not an EELSSpectrum.
     ValueError
@@ -116,8 +130,12 @@ def deep_deconvolve(
 
     The noise is read from the data, or taken from ``set_noise_variance()`` where that was called.
 
-    No variance is attached to the result yet: it comes with the calibrated intervals, and the
-    variance of the input is not copied, as it does not hold for the result.
+    The predicted variance of every channel (the square of half the interval that covers 68 %%) is
+    attached to the result as its noise variance, which model fits take as weights. The errors of
+    neighbouring channels are correlated, over about the resolution and by the response as a
+    whole, so the errors that such fits print come out too small. A lazy result carries no
+    variance: it would be computed in a pass of its own. The three signals of a lazy interval share
+    their blocks: ``dask.compute(result.data, lower.data, upper.data)`` runs the network once.
 
     The network is of the lineage of EELSpecNet [1]_.
 
@@ -142,14 +160,22 @@ def deep_deconvolve(
     >>> round(result.metadata.Signal.deep_deconvolution.zero_loss_fwhm, 2)
     0.1
     """
+    if interactive:
+        from ._interactive import DeepDeconvolution
+
+        tool = DeepDeconvolution(
+            self, resolution, psf, model=model, zero_loss=zero_loss,
+            return_interval=return_interval, confidence=confidence,
+            navigation_mask=navigation_mask, batch_size=batch_size, device=device,
+            show_progressbar=show_progressbar, num_workers=num_workers, lazy_output=lazy_output,
+        )  # fmt: skip
+        gui = tool.gui(display=display, toolkit=toolkit)
+        return tool if display else gui
+
     from functools import partial
 
     from . import _blocks, _checks, _results, _sampling, models, physics
 
-    if return_interval:
-        raise NotImplementedError(
-            "return_interval=True: calibrated intervals come with the next weights."
-        )
     _checks.check_numbers(resolution, confidence, batch_size)
     axis = _checks.check_energy_axis(self)
     _checks.check_data(self)
@@ -159,7 +185,7 @@ def deep_deconvolve(
     variance = _checks.check_variance(self)
     model = models.load(model)
 
-    from .inference import check_device, deconvolve_block
+    from .inference import Wanted, check_device, stacked_block
 
     check_device(device)
     data = _checks.plain_array(self)
@@ -169,16 +195,21 @@ def deep_deconvolve(
     tally = _blocks.FlagTally(mask, warn=lazy_output)
 
     constant = variance is None or isinstance(variance, float)
-    function = partial(
-        deconvolve_block,
-        model=model,
+    wanted = Wanted(
         resolution=channels,
         zero_loss=bool(zero_loss),
+        variance=not lazy_output,
+        confidence=float(confidence) if return_interval else None,
+    )
+    function = partial(
+        stacked_block,
+        model=model,
+        wanted=wanted,
         batch_size=batch_size,
         device=device,
         **({"variance": variance} if constant else {}),
     )
-    result = _results.finish(
+    result, *others = _results.finish_stack(
         self,
         _blocks.run_blocks(
             function,
@@ -188,28 +219,37 @@ def deep_deconvolve(
             psf=response,
             beside={} if constant else {"variance": variance},
             reverse=axis.reversed,
+            arrays=wanted.arrays,
         ),
+        wanted.arrays,
         tally,
         lazy_output=lazy_output,
         show_progressbar=show_progressbar,
         num_workers=num_workers,
     )
+    if wanted.variance:
+        predicted = others.pop(0)
+        predicted.metadata.General.title = f"predicted variance of {self.metadata.General.title}"
+        result.set_noise_variance(predicted)
     counts = {"counted": False} if lazy_output else tally.counts()
     undersampled = bool(width < physics.UNDERSAMPLED_FWHM_CHANNELS)
-    _results.annotate(
-        result,
-        self,
-        "deep_deconvolution",
-        "after deep deconvolution",
-        model=model.name,
-        weights_sha256=model.sha256,
-        resolution=channels * axis.dispersion,
-        zero_loss_fwhm=width * axis.dispersion,
-        psf=_results.psf_source(psf),
-        zero_loss=bool(zero_loss),
-        flags=counts | {"undersampled": undersampled},
-    )
-    return result
+    names = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
+    for signal, words in zip((result, *others), names, strict=False):
+        _results.annotate(
+            signal,
+            self,
+            "deep_deconvolution",
+            words,
+            model=model.name,
+            weights_sha256=model.sha256,
+            resolution=channels * axis.dispersion,
+            zero_loss_fwhm=width * axis.dispersion,
+            psf=_results.psf_source(psf),
+            zero_loss=bool(zero_loss),
+            flags=counts | {"undersampled": undersampled},
+            **({"confidence": wanted.confidence} if others else {}),
+        )
+    return [result, *others] if others else result
 
 
 def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, lazy_output=None):

@@ -57,11 +57,11 @@ def network(monkeypatch, request):
         monkeypatch.setattr(models, "FOLDER", folder)
         monkeypatch.setattr(models, "REGISTRY", registry)
 
-    calls, deconvolve_block = [], inference.deconvolve_block
+    calls, stacked_block = [], inference.stacked_block
 
     def counted(spectra, **arguments):
         calls.append(spectra.shape)
-        return deconvolve_block(spectra, **arguments)
+        return stacked_block(spectra, **arguments)
 
-    monkeypatch.setattr(inference, "deconvolve_block", counted)
+    monkeypatch.setattr(inference, "stacked_block", counted)
     return SimpleNamespace(calls=calls)

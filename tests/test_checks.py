@@ -119,12 +119,6 @@ def test_wrong_argument(make_signal, network, arguments, message):
     assert network.calls == []
 
 
-def test_intervals_are_not_guessed(make_signal, network):
-    with pytest.raises(NotImplementedError, match="return_interval"):
-        deconvolve(make_signal(), return_interval=True)
-    assert network.calls == []
-
-
 def test_model_of_another_kind(make_signal, network):
     with pytest.raises(ValueError, match="model=3 must be a name"):
         deconvolve(make_signal(), model=3)

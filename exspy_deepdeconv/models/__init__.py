@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..intervals import Calibration
+
 FOLDER = Path(__file__).parent
 # The newest last: it is the default.
 REGISTRY = {"lowloss-v1": "222e7f1b52d42d932ee272c3fbc015baec4bf66d3115640136a16f74e2dab0e3"}
@@ -29,12 +31,15 @@ class Model:
         The `~exspy_deepdeconv.network.DeconvolutionNet`, in evaluation mode.
     provenance : dict
         How it was trained.
+    calibration : Calibration
+        What its intervals are multiplied by.
     """
 
     name: str
     sha256: str
     network: object
     provenance: dict
+    calibration: Calibration = Calibration()
 
 
 def available():
@@ -107,18 +112,24 @@ def _load_file(path, name, expected_hash, _version=0):
     except Exception as error:
         raise ValueError(f"model={str(path)!r} is not a usable weights file: {error}") from error
     network.eval().requires_grad_(False)
-    return Model(name, sha256, network, about["provenance"])
+    calibration = Calibration.from_dict(about.get("calibration", {}))
+    return Model(name, sha256, network, about["provenance"], calibration)
 
 
-def save_model(network, path, *, name, provenance=None):
-    """Write a network with its configuration as a safetensors file; returns the path."""
+def save_model(network, path, *, name, provenance=None, calibration=None):
+    """Write a network, its configuration and calibration as a safetensors file; returns the path."""
     import safetensors.torch
 
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
     }
     # One entry only: safetensors keeps no order of several, and the hash would not be repeatable.
-    about = {"name": name, "config": network.config.to_dict(), "provenance": provenance or {}}
+    about = {
+        "name": name,
+        "config": network.config.to_dict(),
+        "provenance": provenance or {},
+        "calibration": (calibration or Calibration()).to_dict(),
+    }
     metadata = {"exspy_deepdeconv": json.dumps(about)}
     path = Path(path)
     safetensors.torch.save_file(tensors, path, metadata=metadata)

@@ -1,0 +1,219 @@
+"""The tool behind ``deep_deconvolve(interactive=True)``: settings, live preview, the whole run.
+
+Imported inside the method, not by ``import hyperspy.api``. It knows no widget: ``widget.py`` shows
+it in a notebook.
+"""
+
+import numpy as np
+import traits.api as t
+from hyperspy.ui_registry import add_gui_method
+
+from . import _checks, _sampling, models, physics
+from ._preview import Answer, Preview
+from .forward import Wanted
+from .inference import check_device
+
+SETTINGS = "resolution, model, zero_loss, show_interval, show_residual"
+
+
+@add_gui_method(toolkey="exspy_deepdeconv.DeepDeconvolution")
+class DeepDeconvolution(t.HasTraits):
+    """Settings of a deconvolution, tried on the current spectrum before all of them are run.
+
+    Parameters
+    ----------
+    signal : EELSSpectrum or LazyEELSSpectrum
+        The data. The preview is that of the spectrum at ``signal.axes_manager.indices`` and
+        follows it.
+    resolution, psf, model, zero_loss, return_interval, confidence, navigation_mask, batch_size, \
+device, show_progressbar, num_workers, lazy_output
+        As for ``signal.deep_deconvolve``; the first settings, or passed on as they are.
+
+    Attributes
+    ----------
+    resolution : float
+        FWHM in eV of the zero-loss peak of the result, from ``finest`` to ``coarsest``.
+    model : str
+        One of ``model_names``.
+    zero_loss, show_interval, show_residual : bool
+        Whether the elastic peak is part of the result, and whether interval and residual are
+        wanted.
+    preview : Preview
+        The current spectrum with these settings.
+    message : str
+        One line for the user: a remark on the spectrum, an error, or what was done.
+    result, lower, upper : EELSSpectrum or None
+        What `apply` made.
+
+    Raises
+    ------
+    NotImplementedError, TypeError, ValueError
+        As ``deep_deconvolve`` does.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data
+    >>> from exspy_deepdeconv._interactive import DeepDeconvolution
+    >>> tool = DeepDeconvolution(data.exciton_spectrum(), show_progressbar=False)
+    >>> tool.resolution = tool.finest
+    >>> tool.preview.result.shape
+    (512,)
+    >>> tool.apply()
+    <EELSSpectrum, title: simulated excitons after deep deconvolution, dimensions: (|512)>
+    >>> tool.close()
+    """
+
+    finest = t.Float
+    coarsest = t.Float
+    resolution = t.Range(low="finest", high="coarsest", value="coarsest")
+    model_names = t.List(t.Str)
+    model = t.Enum(values="model_names")
+    zero_loss = t.Bool(True)
+    show_interval = t.Bool(False)
+    show_residual = t.Bool(False)
+    preview = t.Instance(Preview)
+    message = t.Str
+    result = t.Any
+    lower = t.Any
+    upper = t.Any
+
+    def __init__(
+        self,
+        signal,
+        resolution=None,
+        psf=None,
+        *,
+        model=None,
+        zero_loss=True,
+        return_interval=False,
+        confidence=0.9,
+        navigation_mask=None,
+        batch_size=None,
+        device=None,
+        show_progressbar=None,
+        num_workers=None,
+        lazy_output=None,
+    ):
+        super().__init__()
+        _checks.check_numbers(resolution, confidence, batch_size)
+        self._axis = _checks.check_energy_axis(signal)
+        _checks.check_data(signal)
+        _checks.check_channels(signal)
+        mask = _checks.check_navigation_mask(navigation_mask, signal)
+        self._response = _checks.check_psf(psf, signal, self._axis.dispersion)
+        self._variance = _checks.check_variance(signal)
+        chosen = models.load(model)
+        check_device(device)
+        self._zero_loss = _sampling.typical_zero_loss(
+            _checks.plain_array(signal), mask, self._axis.reversed
+        )
+        dispersion = self._axis.dispersion
+        channels = _checks.check_resolution(resolution, self._zero_loss.fwhm, dispersion)
+        limits = physics.resolution_range(self._zero_loss.fwhm)
+        self.finest, self.coarsest = (limit * dispersion for limit in limits)
+        self.resolution = channels * dispersion
+        self._models = {name: name for name in models.available()} | {chosen.name: chosen}
+        self.model_names = list(self._models)
+        self.model, self.zero_loss = chosen.name, bool(zero_loss)
+        self.show_interval = bool(return_interval)
+
+        self.signal, self._device, self._confidence = signal, device, float(confidence)
+        self._passed_on = {
+            "psf": psf,
+            "confidence": confidence,
+            "navigation_mask": navigation_mask,
+            "batch_size": batch_size,
+            "device": device,
+            "show_progressbar": show_progressbar,
+            "num_workers": num_workers,
+            "lazy_output": lazy_output,
+        }
+        self._answer = self._asked = None
+        self.update()
+        self.observe(self._on_setting, SETTINGS)
+        signal.axes_manager.events.indices_changed.connect(self.update, [])
+        signal.events.data_changed.connect(self._on_data, [])
+        self._following = True
+
+    def __repr__(self):
+        made = "press Apply" if self.result is None else f".result: {self.result!r}"
+        return f"<DeepDeconvolution of {self.signal!r}; {made}>"
+
+    def apply(self):
+        """Deconvolve the whole signal with these settings.
+
+        Returns
+        -------
+        EELSSpectrum or LazyEELSSpectrum
+            Also in ``result``; with ``show_interval``, the bounds are in ``lower`` and ``upper``.
+        """
+        made = self.signal.deep_deconvolve(
+            self.resolution,
+            model=self._models[self.model],
+            zero_loss=self.zero_loss,
+            return_interval=self.show_interval,
+            **self._passed_on,
+        )
+        self.result, self.lower, self.upper = made if self.show_interval else (made, None, None)
+        self.message = f"Done: {self.result!r}"
+        return self.result
+
+    def close(self):
+        """Stop following the signal and the settings; the results stay."""
+        if not self._following:
+            return
+        self._following = False
+        self.observe(self._on_setting, SETTINGS, remove=True)
+        self.signal.axes_manager.events.indices_changed.disconnect(self.update)
+        self.signal.events.data_changed.disconnect(self._on_data)
+
+    def update(self):
+        """Deconvolve the current spectrum; an error becomes the `message`."""
+        measured = self._spectrum()
+        try:
+            preview = self._deconvolved(measured)
+        except Exception as error:  # whatever it is, the user must see it and may go on
+            preview = Preview(measured, remark=one_line(error))
+        self.message = preview.remark
+        self.preview = preview.reversed() if self._axis.reversed else preview
+
+    def _on_setting(self, event):
+        self.update()
+
+    def _on_data(self):
+        self._asked = None
+        self.update()
+
+    def _spectrum(self):
+        """The current spectrum, its energy rising."""
+        counts = self.signal._get_current_data(as_numpy=True)
+        if isinstance(counts, np.ma.MaskedArray):
+            counts = counts.astype(float).filled(np.nan)
+        return counts[::-1] if self._axis.reversed else counts
+
+    def _deconvolved(self, counts):
+        """Preview of the current spectrum."""
+        here = self.signal.axes_manager.indices[::-1]
+        if self._asked != (here, self.model):  # another resolution needs no new answer
+            variance = self._variance
+            if np.ndim(variance):
+                variance = np.asarray(variance[here])
+                variance = variance[::-1] if self._axis.reversed else variance
+            psf = self._response
+            if np.ndim(psf) > 1:
+                psf = np.asarray(psf[here])
+            model = models.load(self._models[self.model])
+            self._answer = Answer(counts, model, psf, variance, self._device)
+            self._asked = here, self.model
+        channels = _checks.check_resolution(
+            self.resolution, self._zero_loss.fwhm, self._axis.dispersion
+        )
+        confidence = self._confidence if self.show_interval else None
+        wanted = Wanted(channels, self.zero_loss, confidence=confidence)
+        zero_channel = _sampling.response_zero(self._zero_loss, counts.size)
+        return self._answer.preview(wanted, zero_channel if self.show_residual else None)
+
+
+def one_line(error):
+    """Kind and text of an error on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

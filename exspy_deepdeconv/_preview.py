@@ -1,0 +1,132 @@
+"""One spectrum deconvolved again and again with other settings: for the live preview.
+
+The network is asked once; another resolution takes only a smoothing of its answer.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import physics
+from ._checks import usable_responses
+from .forward import answers, batch_of, quick_and_quiet, response_of, responses
+from .residual import explain, residual_block, select
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What is shown of one spectrum; every array has the shape ``(channels,)``.
+
+    Attributes
+    ----------
+    measured : numpy.ndarray
+        Counts.
+    result, lower, upper, residual : numpy.ndarray or None
+        The spectrum after deconvolution, the bounds of its interval, and what it leaves
+        unexplained in units of the noise; None where it was not asked for or could not be had.
+    remark : str
+        What is odd about the spectrum, or why there is no result; else empty.
+    """
+
+    measured: np.ndarray
+    result: np.ndarray | None = None
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
+    residual: np.ndarray | None = None
+    remark: str = ""
+
+    def reversed(self):
+        """The same with the energy falling along the axis."""
+        arrays = {k: v[::-1] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return replace(self, **arrays)
+
+
+class Answer:
+    """What the network says of one spectrum, whatever the resolution.
+
+    Parameters
+    ----------
+    counts : numpy.ndarray
+        ``(channels,)``, the energy rising.
+    model : Model
+        From `exspy_deepdeconv.models.load`.
+    psf : numpy.ndarray, optional
+        Measured response, ``(length,)``.
+    variance : float or numpy.ndarray, optional
+        Noise variance, a number or ``(channels,)``; read from the spectrum by default.
+    device : str, optional
+        A torch device.
+    """
+
+    def __init__(self, counts, model, psf=None, variance=None, device=None):
+        self.counts, self.model, self.psf, self.device = counts, model, psf, device
+        self.variance = variance[None] if isinstance(variance, np.ndarray) else variance
+        self.seen = physics.inspect(counts[None])
+        if variance is not None:
+            noise = physics.noise_of_variance(self.variance, self.seen.counts)
+            self.seen = replace(self.seen, noise=noise)
+        self.usable = self.seen.usable[0] and (psf is None or bool(usable_responses(psf)))
+        if self.usable:
+            psf = None if psf is None else psf[None]
+            with quick_and_quiet(device, model) as device:
+                self.batch, self.measured = batch_of(self.seen, self.seen.usable, psf, device)
+                self.answer = model.network(self.batch)
+
+    def preview(self, wanted, zero_channel=None):
+        """The spectrum as ``deep_deconvolve`` gives it.
+
+        Parameters
+        ----------
+        wanted : Wanted
+            What is asked for; no variance.
+        zero_channel : int, optional
+            Energy zero of the response with which the result is blurred again; without it there
+            is no residual.
+
+        Returns
+        -------
+        Preview
+        """
+        flags = int(self.seen.flags[0])
+        if not self.usable:
+            odd = _words(flags) or "with a psf that holds no zero-loss peak"
+            return Preview(self.counts, remark=f"Spectrum {odd}: there is nothing to deconvolve.")
+        everything = self.seen.usable
+        with quick_and_quiet(self.device, self.model):
+            arrays = answers(self.answer, self.seen, everything, self.batch, wanted, self.model)
+            verdict = explain(
+                arrays[0],
+                select(self.seen, everything),
+                self.measured or response_of(self.answer, self.counts.size),
+                wanted.resolution,
+                wanted.zero_loss,
+            )
+        if verdict.misfit[0]:
+            flags |= physics.UNEXPLAINED
+        names = ("result", "lower", "upper")
+        found = dict(zip(names, arrays[:, 0].astype(np.float32), strict=False))
+        if zero_channel is not None:
+            found["residual"] = self._residual(found["result"], wanted, zero_channel)
+        odd = _words(flags)
+        remark = f"Spectrum {odd}: the result is doubtful." if odd else ""
+        return Preview(self.counts, remark=remark, **found)
+
+    def _residual(self, result, wanted, zero_channel):
+        """That of ``deconvolution_residual``."""
+        psf = self.psf
+        if psf is None:
+            with quick_and_quiet(self.device, self.model):
+                psf = responses(self.answer, zero_channel, self.counts.size)
+        stack, _ = residual_block(
+            self.counts[None],
+            psf,
+            result=result[None],
+            variance=self.variance,
+            resolution=wanted.resolution,
+            zero_loss=wanted.zero_loss,
+        )
+        return stack[0, : self.counts.size]
+
+
+def _words(flags):
+    return ", ".join(text for bit, text in physics.FLAG_TEXT.items() if flags & bit)

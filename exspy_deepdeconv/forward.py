@@ -1,0 +1,192 @@
+"""One batch through the network: what goes in, and what its answer is in the units of the data."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import intervals, physics
+from .frame import BLOCK, PAD
+from .network import Spectra, finest_resolution
+from .physics import NOT_FINITE
+from .residual import Response
+
+BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
+CONSERVE_WITHIN = 0.05  # larger differences in counts have another cause and are left alone
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of the network.
+
+    Attributes
+    ----------
+    resolution : float
+        FWHM in channels.
+    zero_loss : bool
+        Whether the elastic peak is part of the answer.
+    variance : bool
+        Whether the predicted variance is wanted.
+    confidence : float or None
+        Of the interval, where one is wanted.
+    """
+
+    resolution: float
+    zero_loss: bool = True
+    variance: bool = False
+    confidence: float | None = None
+
+    @property
+    def arrays(self):
+        """Number of arrays in the answer: estimate, variance, lower and upper bound."""
+        return 1 + bool(self.variance) + 2 * (self.confidence is not None)
+
+
+@contextmanager
+def quick_and_quiet(device, model):
+    """Denormals off around the forward passes (six times slower else), the user's state restored."""
+    device = torch.device("cpu" if device is None else device)
+    before = torch.get_num_threads(), flushes_denormals()
+    torch.set_flush_denormal(True)
+    try:
+        with torch.inference_mode():
+            model.network.to(device)
+            yield device
+    finally:
+        torch.set_flush_denormal(before[1])
+        if torch.get_num_threads() != before[0]:
+            torch.set_num_threads(before[0])
+
+
+def flushes_denormals():
+    """Whether denormals are flushed now (torch has no getter)."""
+    return float(torch.tensor([1e-310], dtype=torch.float64).mul(1.0)[0]) == 0.0
+
+
+def nothing(seen):
+    """Zeros, and NaN where a spectrum is not finite."""
+    estimate = np.zeros(seen.counts.shape, np.float32)
+    estimate[(seen.flags & NOT_FINITE) > 0] = np.nan
+    return estimate
+
+
+def batch_of(seen, good, psf, device):
+    """The good spectra as the network takes them, and the measured responses as it sees them."""
+    counts, height = seen.counts[good], seen.zero_loss.height[good]
+
+    def tensor(array):
+        return torch.as_tensor(np.asarray(array, np.float32), device=device)
+
+    spectra = Spectra(
+        tensor(counts / height[:, None]),
+        tensor(seen.zero_loss.position[good]),
+        tensor(seen.zero_loss.fwhm[good]),
+        tensor(seen.noise.gain[good] / height),
+        tensor(seen.noise.floor[good] / height**2),
+    )
+    if psf is None:
+        return spectra, None
+    reach = counts.shape[-1] + BLOCK + PAD  # as long as the frame's half axis can hold
+    measured = _broadened(physics.centred_response(psf, reach), seen.zero_loss.fwhm[good])
+    spectra.psf = tensor(measured)
+    spectra.has_psf = torch.ones(len(counts), device=device)
+    return spectra, Response(measured, reach)
+
+
+def answers(answer, seen, good, spectra, wanted, model):
+    """What is wanted of the answer, in the units of the data, ``(arrays, batch, channels)``."""
+    frame, height = answer.frame, seen.zero_loss.height[good]
+    width = torch.full_like(spectra.fwhm, float(wanted.resolution))
+    missing = (width**2 - finest_resolution(spectra.fwhm) ** 2).clamp(min=0)
+    inelastic = frame.smooth(answer.inelastic, missing.sqrt()).clamp(min=0)
+    peak = answer.elastic_counts[:, None] * frame.zero_loss(width)
+    inelastic, peak = (frame.take(x).double().cpu().numpy() for x in (inelastic, peak))
+    complete = seen.zero_loss.position[good] >= 3 * seen.zero_loss.fwhm[good]
+    measured = seen.counts[good].sum(-1) / height
+    factor = _conserving_factor(measured, inelastic.sum(-1) + peak.sum(-1), complete)
+    peak = peak if wanted.zero_loss else 0.0
+    estimate = inelastic + peak
+    arrays = [estimate, *_certainty(answer, spectra, estimate, peak, wanted, model)]
+    arrays = np.stack(arrays) * (factor * height)[:, None]
+    # A flat offset stays in the answer, unless it is negative: the answer never is.
+    level = np.maximum(seen.level[good], 0)[:, None]
+    for number in range(wanted.arrays):
+        if number == 1 and wanted.variance:
+            arrays[number] *= (factor * height)[:, None]
+        else:
+            arrays[number] += level
+    return arrays
+
+
+def _certainty(answer, spectra, estimate, peak, wanted, model):
+    """Variance and bounds, as far as they are wanted, in units of the peak height."""
+    if wanted.arrays == 1:
+        return []
+    spread = answer.spread_at(wanted.resolution)
+    above, below = (answer.frame.take(x).double().cpu().numpy() for x in spread.unbind(1))
+    ratio = spectra.fwhm.double().cpu().numpy() / wanted.resolution
+    common = model.calibration, ratio, spectra.psf is not None
+    arrays = []
+    if wanted.variance:
+        arrays.append(intervals.variance(peak, above, below, *common))
+    if wanted.confidence is not None:
+        arrays += intervals.bounds(estimate, peak, above, below, wanted.confidence, *common)
+    return arrays
+
+
+def response_of(answer, channels):
+    """The responses that the network found, as long as its frame: nothing of them is cut off."""
+    zero_channel = channels // 3
+    return Response(responses(answer, zero_channel, answer.frame.size), zero_channel)
+
+
+def responses(answer, zero_channel, length):
+    """The responses that the network found: unit area, their maximum at ``zero_channel``."""
+    elastic = answer.elastic.double().cpu().numpy()
+    size = elastic.shape[-1]
+    nearest = np.floor(answer.frame.position.double().cpu().numpy() + 0.5).astype(int)
+    index = (np.arange(size) - zero_channel + nearest[:, None]) % size
+    placed = np.take_along_axis(elastic, index, -1)
+    # The energy zero is the vertex of the peak. The axis is a circle: a Fourier shift is exact.
+    vertex = physics.parabola_vertex(placed, placed.argmax(axis=-1))
+    phase = np.exp(2j * np.pi * np.fft.rfftfreq(size) * (vertex - zero_channel)[:, None])
+    moved = np.fft.irfft(np.fft.rfft(placed) * phase, size)
+    moved = np.maximum(moved[:, :length], 0)
+    return moved / moved.sum(axis=-1, keepdims=True)
+
+
+def _broadened(responses, fwhm):
+    """Responses no narrower than the zero-loss peaks that they are to explain.
+
+    Drift and charging broaden the peak on the specimen; a vacuum response that is narrower would
+    leave the difference as a false loss (and gain) beside the zero-loss peak.
+
+    Parameters
+    ----------
+    responses : numpy.ndarray
+        Unit area, ``(1 or batch, 2 n)``.
+    fwhm : numpy.ndarray
+        Zero-loss widths in channels, ``(batch,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(batch, 2 n)``.
+    """
+    top = np.argmax(responses, axis=-1)
+    widths = np.broadcast_to(physics.half_height_width(responses, top), fwhm.shape)
+    out = np.array(np.broadcast_to(responses, (fwhm.size, responses.shape[-1])))
+    for row in np.flatnonzero(fwhm > BROADER_THAN * widths):
+        out[row] = physics.smooth(out[row], np.sqrt(fwhm[row] ** 2 - widths[row] ** 2))
+    return out
+
+
+def _conserving_factor(measured, estimated, complete):
+    """Brings the sum of an estimate to that of the data, where only little is missing.
+
+    Where the gain side of the zero-loss peak is cut, the data lack counts that the answer has.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = measured / estimated
+    return np.where(complete & (np.abs(factor - 1) < CONSERVE_WITHIN), factor, 1.0)

@@ -1,0 +1,134 @@
+"""How sure an answer is: calibrated intervals from the error sizes that the network tells (NumPy).
+
+The network tells, for every channel, the mean size of its error where it is too high and where it
+is too low. Read as a two-sided exponential distribution around the answer this gives quantiles;
+a factor found on simulations that were used for nothing else (conformal calibration: the factor
+under which the wanted share of the truth lies inside) makes them honest. It is stored with the
+weights.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+STANDARD_CONFIDENCE = 0.6827  # of one standard deviation to either side
+LEAST_ALPHA = 1e-4
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What intervals are multiplied by; stored with the weights.
+
+    Attributes
+    ----------
+    confidences : tuple of float
+        Shares of the truth that the intervals are to cover.
+    ratios : tuple of float
+        Sharpenings F/R, rising.
+    blind, given : tuple of tuple of float
+        Factors for each ratio (first index) and confidence, without and with a measured response.
+    elastic : tuple of float
+        For each confidence, the relative error of the elastic counts that is not exceeded.
+    """
+
+    confidences: tuple = (0.5, 0.6827, 0.8, 0.9, 0.95, 0.99)
+    ratios: tuple = (1.0, 2.0, 4.0, 8.0, 16.0)
+    blind: tuple = ((1.0,) * 6,) * 5
+    given: tuple = ((1.0,) * 6,) * 5
+    elastic: tuple = (0.0,) * 6
+
+    def factor(self, confidence, ratio, given):
+        """Factor at a confidence and a sharpening F/R (number or array), interpolated."""
+        table = np.array(self.given if given else self.blind)
+        column = np.array([np.interp(confidence, self.confidences, row) for row in table])
+        return np.interp(np.log(ratio), np.log(self.ratios), column)
+
+    def elastic_error(self, confidence):
+        """Relative error of the elastic counts at a confidence."""
+        return float(np.interp(confidence, self.confidences, self.elastic))
+
+    def to_dict(self):
+        """Lists and numbers, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `to_dict`, also from JSON's lists."""
+        return cls(**{key: _tuples(value) for key, value in values.items()})
+
+
+def _tuples(value):
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def reaches(above, below, confidence):
+    """How far the truth may lie under and over an answer, before calibration.
+
+    Parameters
+    ----------
+    above, below : numpy.ndarray
+        Mean size of the error where the answer is too high, and where it is too low.
+    confidence : float
+        Share of the truth between both bounds; the rest is shared by both sides alike.
+
+    Returns
+    -------
+    down, up : numpy.ndarray
+        Non-negative distances from the answer, of the shape of ``above``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> down, up = reaches(np.array([1.0]), np.array([1.0]), 0.9)
+    >>> bool(np.isclose(down, np.log(10))[0]), bool(np.isclose(up, np.log(10))[0])
+    (True, True)
+    """
+    alpha = max(1 - confidence, LEAST_ALPHA)
+    share = above / (above + below)
+
+    def reach(size, share):
+        return size * np.log(np.maximum(2 * share / alpha, 1.0))
+
+    return reach(above, share), reach(below, 1 - share)
+
+
+def bounds(estimate, peak, above, below, confidence, calibration, ratio, given):
+    """Calibrated interval around an answer.
+
+    Parameters
+    ----------
+    estimate : numpy.ndarray
+        The answer, ``(batch, channels)``.
+    peak : numpy.ndarray or float
+        Elastic part of the answer; 0 where it is left out.
+    above, below : numpy.ndarray
+        As for `reaches`, ``(batch, channels)``, in the units of ``estimate``.
+    confidence : float
+        Share of the truth that is to lie inside.
+    calibration : Calibration
+        From the model.
+    ratio : numpy.ndarray
+        Sharpening F/R of each spectrum, ``(batch,)``.
+    given : bool
+        Whether a measured response was used.
+
+    Returns
+    -------
+    lower, upper : numpy.ndarray
+        ``(batch, channels)``, lower bounds not below zero.
+    """
+    factor = calibration.factor(confidence, ratio, given)[:, None]
+    elastic = calibration.elastic_error(confidence) * peak
+    down, up = (np.hypot(factor * reach, elastic) for reach in reaches(above, below, confidence))
+    return np.maximum(estimate - down, 0.0), estimate + up
+
+
+def variance(peak, above, below, calibration, ratio, given):
+    """Predicted variance: the square of half the interval that covers 68.27 %.
+
+    Parameters are those of `bounds`.
+    """
+    factor = calibration.factor(STANDARD_CONFIDENCE, ratio, given)[:, None]
+    elastic = calibration.elastic_error(STANDARD_CONFIDENCE) * peak
+    down, up = reaches(above, below, STANDARD_CONFIDENCE)
+    return (0.5 * factor * (down + up)) ** 2 + elastic**2

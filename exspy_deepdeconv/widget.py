@@ -1,0 +1,328 @@
+"""The notebook widget of ``deep_deconvolve(interactive=True)`` (ipywidgets).
+
+HyperSpy finds it through ``hyperspy_extension.yaml`` and imports it when it is shown. The preview
+is a picture (PNG), so it needs no interactive backend of matplotlib.
+"""
+
+import html
+import io
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ._interactive import one_line
+from .plotting import COLOURS, _energy_label, _log_limits, _residual_reach
+
+try:
+    import ipywidgets
+except ImportError:  # an extra; `deep_deconvolution_ipy` says so
+    ipywidgets = None
+
+SLIDER_STEPS = 200
+HELP = """
+<p>The preview is the spectrum at the chosen position, measured and deconvolved; where the signal is
+plotted, it follows the navigator.</p>
+<p><b>Resolution</b>: width (FWHM) that the zero-loss peak will have. Finer shows more, and what it
+shows is less certain. <b>Zero-loss peak</b>: whether it stays in the result. <b>Interval</b>: where
+the true spectrum is expected; Apply then makes its bounds, too. <b>Residual</b>: the result blurred
+again and taken from the data, in units of the noise. Where it leaves the grey band over more than a
+few channels in a row, the result does not explain the data.</p>
+<p><b>Apply</b> deconvolves the whole signal with these settings. The result is <code>.result</code>
+of what <code>deep_deconvolve(interactive=True)</code> returned. <b>Close</b> ends the preview; the
+result stays.</p>
+"""
+
+
+def deep_deconvolution_ipy(obj, display=True):
+    """Build the widget of a tool.
+
+    Parameters
+    ----------
+    obj : exspy_deepdeconv._interactive.DeepDeconvolution
+        The tool that is shown and steered.
+    display : bool
+        Whether to show the widget.
+
+    Returns
+    -------
+    dict or None
+        Unless it is shown: ``"widget"``, the container; ``"wdict"``, its parts by name (the
+        settings of the tool, ``"position_0"`` and so on, ``"log_scale"``, ``"energy_range"``,
+        ``"picture"``, ``"message"``, ``"output"``, ``"apply_button"``, ``"close_button"``,
+        ``"help"``); ``"tool"``, which is ``obj``.
+
+    Raises
+    ------
+    ImportError
+        Without ipywidgets.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> _ = pytest.importorskip("ipywidgets")
+    >>> from exspy_deepdeconv import data
+    >>> from exspy_deepdeconv._interactive import DeepDeconvolution
+    >>> tool = DeepDeconvolution(data.exciton_spectrum())
+    >>> parts = tool.gui(display=False, toolkit="ipywidgets")["ipywidgets"]["wdict"]
+    >>> parts["resolution"].value = tool.finest
+    >>> bool(tool.resolution == tool.finest)
+    True
+    >>> parts["close_button"].click()
+    """
+    if ipywidgets is None:
+        raise ImportError(
+            'The widget needs ipywidgets: python -m pip install "exspy_deepdeconv[gui]"'
+        )
+    widget = _Widget(obj)
+    if not display:
+        return {"widget": widget.box, "wdict": widget.parts, "tool": obj}
+    from IPython.display import display as show
+
+    show(widget.box)
+
+
+class _Widget:
+    """Controls and picture of a tool, joined to it until it is closed."""
+
+    def __init__(self, tool):
+        self.tool = tool
+        self.picture = _Picture(_energy_label(tool.signal))
+        self.parts = _parts(tool)
+        self.box = _arranged(self.parts)
+        self.linked = []
+        for name in ("resolution", "model", "zero_loss", "show_interval", "show_residual"):
+            self._link(name)
+        for number, axis in enumerate(tool.signal.axes_manager.navigation_axes):
+            self._steer(self.parts[f"position_{number}"], axis)
+        self._observe("preview", self._show)
+        self._observe("message", self._tell)
+        self._tell()
+        self._show()
+        for name in ("log_scale", "energy_range"):
+            self.parts[name].observe(self._show, "value")
+        self.parts["apply_button"].on_click(self._apply)
+        self.parts["close_button"].on_click(self._close)
+
+    def _observe(self, name, function):
+        self.tool.observe(function, name)
+        self.linked.append((function, name))
+
+    def _link(self, name):
+        """Keep a setting of the tool and its control the same."""
+        control = self.parts[name]
+        control.observe(lambda change: self._try(setattr, self.tool, name, change.new), "value")
+        self._observe(name, lambda event: setattr(control, "value", event.new))
+
+    def _steer(self, control, axis):
+        control.observe(lambda change: self._try(setattr, axis, "index", change.new), "value")
+
+    def _try(self, function, *arguments):
+        """Call a function; the user sees its error, which Jupyter would hide in a log."""
+        try:
+            return function(*arguments)
+        except Exception as error:
+            self.tool.message = one_line(error)
+
+    def _tell(self, _=None):
+        # Never empty, so that the widget does not jump.
+        self.parts["message"].value = html.escape(self.tool.message) or "&nbsp;"
+
+    def _show(self, _=None):
+        for number, index in enumerate(self.tool.signal.axes_manager.indices):
+            self.parts[f"position_{number}"].value = index
+        self._try(self._draw)
+
+    def _draw(self):
+        energy = self.tool.signal.axes_manager.signal_axes[0].axis
+        self.parts["picture"].value = self.picture.png(
+            energy,
+            self.tool.preview,
+            limits=self.parts["energy_range"].value,
+            log=self.parts["log_scale"].value,
+            with_residual=self.tool.show_residual,
+        )
+
+    def _apply(self, button):
+        button.disabled = True
+        self.tool.message = "Deconvolving the whole signal ..."
+        self.parts["output"].clear_output()
+        # Progress bar and warnings appear in the output; an error is told in one line.
+        with self.parts["output"]:
+            self._try(self.tool.apply)
+        button.disabled = False
+
+    def _close(self, _):
+        for function, name in self.linked:
+            self.tool.observe(function, name, remove=True)
+        self.tool.close()
+        _close_all(self.box)
+
+
+def _close_all(widget):
+    for child in getattr(widget, "children", ()):
+        _close_all(child)
+    widget.close()
+
+
+def _parts(tool):
+    """All controls by name, not yet joined to the tool."""
+    wide = {"style": {"description_width": "initial"}, "layout": {"width": "310px"}}
+    energy = tool.signal.axes_manager.signal_axes[0]
+    ends = energy.low_value, energy.high_value
+    parts = {
+        "resolution": ipywidgets.FloatSlider(
+            value=tool.resolution,
+            min=tool.finest,
+            max=tool.coarsest,
+            step=(tool.coarsest - tool.finest) / SLIDER_STEPS or 1.0,
+            disabled=tool.coarsest == tool.finest,  # an undersampled zero-loss peak
+            description="Resolution (eV)",
+            readout_format=".3g",
+            **wide,
+        ),
+        "model": ipywidgets.Dropdown(
+            options=tool.model_names, value=tool.model, description="Model", **wide
+        ),
+    }
+    for name, words in (
+        ("zero_loss", "Zero-loss peak"),
+        ("show_interval", "Interval"),
+        ("show_residual", "Residual"),
+    ):
+        parts[name] = _checkbox(getattr(tool, name), words)
+    for number, axis in enumerate(tool.signal.axes_manager.navigation_axes):
+        parts[f"position_{number}"] = ipywidgets.IntSlider(
+            value=axis.index,
+            max=axis.size - 1,
+            description=axis.name if isinstance(axis.name, str) else f"axis {number}",
+            **wide,
+        )
+    parts["log_scale"] = _checkbox(True, "Logarithmic")
+    parts["energy_range"] = ipywidgets.FloatRangeSlider(
+        value=ends, min=min(ends), max=max(ends), step=abs(energy.scale),
+        description="Energies", readout_format=".3g", **wide,
+    )  # fmt: skip
+    parts["picture"] = ipywidgets.Image(
+        format="png",
+        layout={
+            "flex": "1 1 400px",
+            "min_width": "0",
+            "max_width": "720px",
+            "object_fit": "contain",
+        },
+    )
+    parts["message"] = ipywidgets.HTML()
+    parts["output"] = ipywidgets.Output()
+    parts["apply_button"] = ipywidgets.Button(
+        description="Apply", button_style="primary", tooltip="Deconvolve the whole signal."
+    )
+    parts["close_button"] = ipywidgets.Button(
+        description="Close", tooltip="End the preview; the result stays."
+    )
+    parts["help"] = ipywidgets.Accordion([ipywidgets.HTML(HELP)], titles=("Help",))
+    return parts
+
+
+def _checkbox(value, words):
+    return ipywidgets.Checkbox(
+        value=value, description=words, indent=False, layout={"width": "140px"}
+    )
+
+
+def _arranged(parts):
+    """The box that holds the parts."""
+    rows, columns = ipywidgets.VBox, ipywidgets.HBox
+    positions = [part for name, part in parts.items() if name.startswith("position_")]
+    switches = columns([parts["zero_loss"], parts["show_interval"]])
+    views = columns([parts["show_residual"], parts["log_scale"]])
+    controls = rows(
+        [
+            parts["resolution"],
+            parts["model"],
+            switches,
+            views,
+            parts["energy_range"],
+            *positions,
+            columns([parts["apply_button"], parts["close_button"]]),
+        ],
+        layout={"flex": "0 0 auto"},
+    )
+    top = columns(
+        [controls, parts["picture"]], layout={"flex_flow": "row wrap", "align_items": "flex-start"}
+    )
+    return rows([top, parts["message"], parts["output"], parts["help"]])
+
+
+class _Picture:
+    """Spectrum before and after as a PNG; the figure is kept, since drawing one anew is slow."""
+
+    def __init__(self, energy_label):
+        self.energy_label = energy_label
+        self.with_residual = None
+
+    def _start(self, with_residual):
+        """Lay the figure out; the margins hold what words there can be."""
+        self.with_residual = with_residual
+        figure = Figure(figsize=(7.2, 4.6), dpi=100)
+        self.canvas = FigureCanvasAgg(figure)
+        margins = {"left": 0.1, "right": 0.985, "top": 0.94, "bottom": 0.11, "hspace": 0.06}
+        ratios = (3, 1) if with_residual else (1,)
+        axes = figure.subplots(
+            len(ratios), sharex=True, squeeze=False, height_ratios=ratios, gridspec_kw=margins
+        )[:, 0]
+        self.top, self.bottom = axes[0], axes[-1]
+        self.lines = {
+            name: self.top.plot([], [], color=COLOURS[label], lw=1.4, label=label)[0]
+            for name, label in (("measured", "measured"), ("result", "deconvolved"))
+        }
+        self.band = None
+        self.top.set_ylabel("Counts")
+        self.bottom.set_xlabel(self.energy_label)
+        self.top.legend(frameon=False, loc="upper right")
+        if with_residual:
+            self.bottom.axhspan(-1, 1, color="0.9", zorder=0)
+            self.bottom.set_ylabel("Residual (noise)")
+            colour = COLOURS["deconvolved"]
+            (self.lines["residual"],) = self.bottom.plot([], [], color=colour, lw=0.8)
+
+    def png(self, energy, preview, *, limits, log, with_residual):
+        """Bytes of the picture of a `Preview`."""
+        if with_residual != self.with_residual:
+            self._start(with_residual)
+        inside = (energy >= limits[0]) & (energy <= limits[1])
+        shown = {}
+        for name, line in self.lines.items():
+            values = getattr(preview, name)
+            shown[name] = np.full(inside.sum(), np.nan) if values is None else values[inside]
+            line.set_data(energy[inside], shown[name])
+        self._draw_band(energy[inside], preview, inside)
+        counts = [values[np.isfinite(values)] for values in (shown["measured"], shown["result"])]
+        self._scale(np.concatenate(counts), log)
+        self.top.set_xlim(*limits)
+        if with_residual:
+            reach = _residual_reach(shown["residual"])
+            self.bottom.set_ylim(-reach, reach)
+        out = io.BytesIO()
+        self.canvas.print_png(out)
+        return out.getvalue()
+
+    def _draw_band(self, energy, preview, inside):
+        if self.band:
+            self.band.remove()
+        self.band = None
+        if preview.lower is not None:
+            # A bound of zero lies nowhere on a logarithmic scale.
+            low = np.maximum(preview.lower[inside], 1e-9 * np.nanmax(preview.measured))
+            self.band = self.top.fill_between(
+                energy, low, preview.upper[inside], color=COLOURS["deconvolved"], alpha=0.25, lw=0
+            )
+
+    def _scale(self, counts, log):
+        self.top.set_yscale("log" if log else "linear")
+        if log:
+            self.top.set_ylim(*_log_limits([counts]))
+        elif counts.size:
+            self.top.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+            low, high = min(counts.min(), 0), max(counts.max(), 0)
+            self.top.set_ylim(1.05 * low, 1.05 * high or 1)

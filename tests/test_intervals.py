@@ -1,0 +1,130 @@
+"""Intervals: the arithmetic on known distributions, and the public face."""
+
+import dask
+import numpy as np
+import pytest
+
+from exspy_deepdeconv import deconvolve, intervals, models
+from exspy_deepdeconv.intervals import Calibration
+from exspy_deepdeconv.simulate import simulate
+
+PLAIN = Calibration()
+RATIO = np.array([4.0])
+
+
+def two_sided(rng, above, below, size):
+    """Truth minus answer, drawn from a two-sided exponential distribution."""
+    low = rng.random(size) < above / (above + below)
+    return np.where(low, -rng.exponential(above, size), rng.exponential(below, size))
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.6827, 0.9, 0.99])
+@pytest.mark.parametrize("above, below", [(1.0, 1.0), (0.3, 2.0)])
+def test_reach_is_the_quantile_of_what_is_told(confidence, above, below):
+    missed = two_sided(np.random.default_rng(0), above, below, 200_000)
+    down, up = intervals.reaches(np.array(above), np.array(below), confidence)
+    # A side that holds less than its half of what is left out is left out whole.
+    share = above / (above + below)
+    for got, whole in ((missed < -down, share), (missed > up, 1 - share)):
+        assert np.mean(got) == pytest.approx(min((1 - confidence) / 2, whole), abs=0.004)
+
+
+def test_a_side_with_hardly_any_share_reaches_nowhere():
+    down, _ = intervals.reaches(np.array(1e-6), np.array(1.0), 0.9)
+    assert down == 0
+
+
+def test_variance_is_that_of_a_normal_distribution_of_the_same_interval():
+    size = np.full((1, 1), 3.0)
+    down, up = intervals.reaches(size, size, 0.6827)
+    got = intervals.variance(0.0, size, size, PLAIN, RATIO, False)
+    np.testing.assert_allclose(got, ((down + up) / 2) ** 2)
+
+
+def test_factors_are_interpolated_between_resolutions_and_confidences():
+    rows = tuple((0.5 * n,) * 6 for n in range(1, 6))
+    calibration = Calibration(blind=rows)
+    assert calibration.factor(0.9, 4.0, given=False) == pytest.approx(1.5)
+    assert calibration.factor(0.9, np.sqrt(32), given=False) == pytest.approx(1.75)
+    assert calibration.factor(0.9, 64.0, given=False) == pytest.approx(2.5)
+    assert calibration.factor(0.9, 4.0, given=True) == pytest.approx(1.0)
+
+
+def test_calibration_travels_through_json():
+    calibration = Calibration(elastic=(0.1,) * 6)
+    assert Calibration.from_dict(calibration.to_dict()) == calibration
+
+
+def test_calibration_is_stored_with_the_weights(tmp_path, network):
+    calibration = Calibration(elastic=(0.25,) * 6)
+    path = models.save_model(
+        models.load().network, tmp_path / "m.safetensors", name="m", calibration=calibration
+    )
+    assert models.load(path).calibration == calibration
+
+
+# The public face
+
+
+@pytest.fixture(scope="module")
+def spectrum():
+    return simulate("plasmonic", np.random.default_rng(5), channels=512)
+
+
+def test_array_face_returns_bounds_around_the_answer(spectrum, network):
+    common = {"resolution": spectrum.fwhm / 3 * spectrum.dispersion}
+    plain = deconvolve(spectrum.counts, spectrum.dispersion, **common)
+    got, lower, upper = deconvolve(
+        spectrum.counts, spectrum.dispersion, return_interval=True, **common
+    )
+    np.testing.assert_array_equal(got, plain)
+    assert (lower <= got).all() and (got <= upper).all() and (lower >= 0).all()
+    _, lower2, upper2 = deconvolve(
+        spectrum.counts, spectrum.dispersion, return_interval=True, confidence=0.5, **common
+    )
+    assert (lower2 >= lower).all() and (upper2 <= upper).all() and (upper2 < upper).any()
+
+
+def test_bounds_scale_with_the_counts_and_the_variance_with_their_square(make_signal, network):
+    s = make_signal()
+    one = s.deep_deconvolve(return_interval=True, show_progressbar=False)
+    s.data = s.data * 256.0
+    many = s.deep_deconvolve(return_interval=True, show_progressbar=False)
+    for a, b in zip(one, many, strict=True):
+        np.testing.assert_allclose(b.data, 256.0 * a.data, rtol=1e-3, atol=1e-4 * b.data.max())
+    ratio = many[0].get_noise_variance().data / one[0].get_noise_variance().data
+    np.testing.assert_allclose(ratio, 256.0**2, rtol=0.02)
+
+
+def test_signal_face_returns_three_signals(make_signal, network):
+    s = make_signal(2, 3)
+    result, lower, upper = s.deep_deconvolve(return_interval=True, show_progressbar=False)
+    assert [x.axes_manager.shape for x in (result, lower, upper)] == [s.axes_manager.shape] * 3
+    assert (lower.data <= result.data).all() and (result.data <= upper.data).all()
+    assert lower.metadata.General.title.endswith("lower bound of the truth")
+    assert upper.metadata.Signal.deep_deconvolution.confidence == 0.9
+    assert not lower.metadata.has_item("Signal.Noise_properties")
+
+
+def test_lazy_intervals_come_from_one_pass(make_signal, network, monkeypatch):
+    from exspy_deepdeconv import inference
+
+    s = make_signal(4)
+    want = s.deep_deconvolve(return_interval=True, show_progressbar=False)
+    passes = []
+    run = inference._run_batch
+    monkeypatch.setattr(inference, "_run_batch", lambda *a: passes.append(len(a[2])) or run(*a))
+    lazy = s.as_lazy().deep_deconvolve(return_interval=True)
+    assert all(x._lazy for x in lazy)
+    got = dask.compute(*(x.data for x in lazy))
+    assert sum(passes) == 4
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b.data, rtol=1e-4, atol=1e-5 * b.data.max())
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 1.5, "high", None])
+def test_confidence_out_of_range(make_signal, network, spectrum, confidence):
+    with pytest.raises(ValueError, match="confidence"):
+        make_signal().deep_deconvolve(confidence=confidence)
+    with pytest.raises(ValueError, match="confidence"):
+        deconvolve(spectrum.counts, spectrum.dispersion, confidence=confidence)

@@ -1,0 +1,320 @@
+"""The tool and the notebook widget of ``deep_deconvolve(interactive=True)``."""
+
+import gc
+import subprocess
+import sys
+import weakref
+from textwrap import dedent
+
+import numpy as np
+import pytest
+
+from exspy_deepdeconv import models
+
+ipywidgets = pytest.importorskip("ipywidgets")
+
+from exspy_deepdeconv import widget  # noqa: E402
+from exspy_deepdeconv._interactive import DeepDeconvolution  # noqa: E402
+
+
+@pytest.fixture
+def open_widget():
+    """Tool and parts of its widget, without a browser; closed at the end."""
+    tools = []
+
+    def open_(signal, **arguments):
+        tools.append(DeepDeconvolution(signal, show_progressbar=False, **arguments))
+        gui = tools[-1].gui(toolkit="ipywidgets", display=False)["ipywidgets"]
+        assert gui["tool"] is tools[-1]
+        return tools[-1], gui["wdict"]
+
+    yield open_
+    for tool in tools:
+        tool.close()
+
+
+def quiet(signal, *arguments, **settings):
+    return signal.deep_deconvolve(*arguments, show_progressbar=False, **settings)
+
+
+def assert_same_spectrum(got, want):
+    np.testing.assert_allclose(got, want, atol=2e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 1, 3)])
+def test_preview_is_that_pixel_of_the_plain_call(make_signal, shape, lazy):
+    s = make_signal(*shape)
+    s = s.as_lazy(chunks=(1,) * len(shape) + (100,)) if lazy else s
+    tool = DeepDeconvolution(s, return_interval=True, show_progressbar=False)
+    tool.show_residual = True
+    s.axes_manager.indices = tuple(size - 1 for size in s.axes_manager.navigation_shape)
+    result, lower, upper = quiet(s, return_interval=True, lazy_output=False)
+    residual = s.deconvolution_residual(result, show_progressbar=False, lazy_output=False)
+    here = s.axes_manager.indices[::-1]
+    np.testing.assert_array_equal(tool.preview.measured, np.asarray(s.data[here]))
+    assert_same_spectrum(tool.preview.result, result.data[here])
+    assert_same_spectrum(tool.preview.lower, lower.data[here])
+    assert_same_spectrum(tool.preview.upper, upper.data[here])
+    np.testing.assert_allclose(tool.preview.residual, residual.data[here], atol=2e-3)
+    assert tool.message == ""
+
+
+def test_preview_with_everything_given(make_signal):
+    """Energy falling along the axis, a response and a variance for each pixel, no elastic peak."""
+    s, psf = make_signal(2, 3), make_signal(2, 3, seed=1)
+    psf.data[..., 95:] = 0  # the zero-loss peak alone
+    variance = s.deepcopy()
+    variance.data = variance.data * 2 + 5
+    s.set_noise_variance(variance)
+    for signal in (s, psf, variance):
+        signal.data = signal.data[..., ::-1].copy()
+        axis = signal.axes_manager.signal_axes[0]
+        axis.offset, axis.scale = axis.high_value, -axis.scale
+    tool = DeepDeconvolution(s, 0.05, psf, zero_loss=False)
+    s.axes_manager.indices = (1, 0)
+    tool.show_residual = True
+    result = quiet(s, 0.05, psf, zero_loss=False)
+    assert_same_spectrum(tool.preview.result, result.data[0, 1])
+    residual = s.deconvolution_residual(result, psf, show_progressbar=False)
+    np.testing.assert_allclose(tool.preview.residual, residual.data[0, 1], atol=2e-3)
+
+
+def test_controls_show_the_settings(make_signal, open_widget):
+    tool, parts = open_widget(make_signal(2))
+    assert parts["resolution"].value == tool.resolution == pytest.approx(0.025, rel=0.1)
+    assert parts["resolution"].min == tool.finest == pytest.approx(0.02)
+    assert parts["resolution"].max == tool.coarsest == pytest.approx(0.1, rel=0.1)
+    assert parts["model"].options == tuple(models.available())
+    assert parts["model"].value == models.available()[-1]
+    assert (parts["zero_loss"].value, parts["show_interval"].value) == (True, False)
+    tool.zero_loss = False
+    assert parts["zero_loss"].value is False
+    assert "Apply" in parts["help"].children[0].value
+
+
+def test_moving_the_slider_changes_preview_and_picture(make_signal, open_widget):
+    s = make_signal()
+    tool, parts = open_widget(s)
+    before, picture = tool.preview, parts["picture"].value
+    assert bytes(picture).startswith(b"\x89PNG")
+    parts["resolution"].value = parts["resolution"].max
+    assert tool.resolution == tool.coarsest
+    assert not np.array_equal(tool.preview.result, before.result)
+    assert_same_spectrum(tool.preview.result, quiet(s, tool.coarsest).data)
+    assert parts["picture"].value != picture
+
+
+@pytest.mark.parametrize("name", ["zero_loss", "show_interval", "show_residual", "log_scale"])
+def test_every_switch_changes_the_picture_and_back(make_signal, open_widget, name):
+    _, parts = open_widget(make_signal())
+    picture = parts["picture"].value
+    parts[name].value = not parts[name].value
+    changed = parts["picture"].value
+    assert changed != picture
+    parts[name].value = not parts[name].value
+    assert parts["picture"].value == picture
+
+
+def test_energy_range_zooms(make_signal, open_widget):
+    _, parts = open_widget(make_signal())
+    picture = parts["picture"].value
+    parts["energy_range"].value = (0.0, 1.0)
+    assert parts["picture"].value != picture
+
+
+def test_widget_and_navigator_go_together(make_signal, open_widget):
+    s = make_signal(2, 3)
+    tool, parts = open_widget(s)
+    s.axes_manager.indices = (2, 1)
+    np.testing.assert_array_equal(tool.preview.measured, s.data[1, 2])
+    assert (parts["position_0"].value, parts["position_1"].value) == (2, 1)
+    picture = parts["picture"].value
+    parts["position_0"].value = 0
+    assert s.axes_manager.indices == (0, 1)
+    np.testing.assert_array_equal(tool.preview.measured, s.data[1, 0])
+    assert parts["picture"].value != picture
+
+
+def test_another_resolution_asks_the_network_no_second_time(make_signal, monkeypatch):
+    """It is what makes the slider quick."""
+    s = make_signal(2)
+    tool = DeepDeconvolution(s)
+    network, passes = models.load().network, []
+    handle = network.register_forward_hook(lambda *_: passes.append(1))
+    tool.resolution, tool.zero_loss, tool.show_residual = tool.finest, False, True
+    assert passes == []
+    s.axes_manager.indices = (1,)
+    assert passes == [1]
+    s.data *= 2
+    s.events.data_changed.trigger(s)
+    assert passes == [1, 1]
+    np.testing.assert_array_equal(tool.preview.measured, s.data[1])
+    handle.remove()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_apply_gives_the_plain_result(make_signal, open_widget, lazy):
+    s = make_signal(2, 3)
+    s = s.as_lazy() if lazy else s
+    tool, parts = open_widget(s)
+    parts["resolution"].value = 0.06
+    parts["zero_loss"].value = False
+    assert tool.result is None
+    parts["apply_button"].click()
+    want = quiet(s, 0.06, zero_loss=False)
+    assert tool.result._lazy == lazy
+    np.testing.assert_allclose(np.asarray(tool.result.data), np.asarray(want.data), rtol=1e-5)
+    assert (
+        tool.result.metadata.as_dictionary()["Signal"]["deep_deconvolution"]["resolution"] == 0.06
+    )
+    assert "after deep deconvolution" in parts["message"].value
+    assert "after deep deconvolution" in repr(tool)
+    assert parts["apply_button"].disabled is False
+
+
+def test_apply_with_the_interval_makes_its_bounds(make_signal, open_widget):
+    s = make_signal(2)
+    tool, parts = open_widget(s, confidence=0.8)
+    parts["show_interval"].value = True
+    parts["apply_button"].click()
+    for got, want in zip(
+        (tool.result, tool.lower, tool.upper),
+        quiet(s, tool.resolution, return_interval=True, confidence=0.8),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got.data, want.data, rtol=1e-5)
+    parts["show_interval"].value = False
+    parts["apply_button"].click()
+    assert (tool.lower, tool.upper) == (None, None)
+
+
+def test_apply_passes_the_other_arguments_on(make_signal):
+    s = make_signal(2)
+    tool = DeepDeconvolution(
+        s, navigation_mask=np.array([False, True]), lazy_output=True, show_progressbar=False
+    )
+    result = tool.apply()
+    assert result._lazy
+    assert not result.data[1].compute().any() and result.data[0].compute().any()
+
+
+def test_close_disconnects_and_leaves_nothing_behind(make_signal):
+    s = make_signal(3)
+    events = s.axes_manager.events.indices_changed, s.events.data_changed
+    before = [set(event.connected) for event in events]
+    tool = DeepDeconvolution(s)
+    parts = tool.gui(toolkit="ipywidgets", display=False)["ipywidgets"]["wdict"]
+    assert [set(event.connected) for event in events] != before
+    parts["close_button"].click()
+    assert [set(event.connected) for event in events] == before
+    shown, picture = tool.preview, parts["picture"].value
+    s.axes_manager.indices = (2,)
+    tool.resolution = tool.coarsest
+    assert tool.preview is shown and parts["picture"].value is picture
+    assert all(part.comm is None for part in parts.values())
+    tool.close()  # a second time does no harm
+    alive = weakref.ref(tool)
+    del tool, parts
+    gc.collect()
+    assert alive() is None
+
+
+def test_an_empty_pixel_is_told_and_not_an_error(make_signal, open_widget):
+    s = make_signal(2)
+    s.data[1] = 0
+    tool, parts = open_widget(s)
+    s.axes_manager.indices = (1,)
+    assert parts["message"].value == "Spectrum empty: there is nothing to deconvolve."
+    assert tool.preview.result is None
+    s.axes_manager.indices = (0,)
+    assert parts["message"].value == "&nbsp;"
+    assert tool.preview.result is not None
+
+
+def test_a_doubtful_result_is_told(make_signal):
+    s = make_signal()
+    s.data[150] = 1e5
+    assert "with a spike" in DeepDeconvolution(s).message
+
+
+def test_errors_are_shown_on_one_line(make_signal, open_widget, monkeypatch):
+    s = make_signal()
+    tool, parts = open_widget(s)
+
+    def fail(*_, **__):
+        raise RuntimeError("out of\nmemory <sadly>")
+
+    monkeypatch.setattr(type(s), "deep_deconvolve", fail)
+    parts["apply_button"].click()
+    assert parts["message"].value == "RuntimeError: out of memory &lt;sadly&gt;"
+    assert parts["apply_button"].disabled is False
+    parts["resolution"].value = tool.coarsest
+    assert parts["message"].value == "&nbsp;"
+
+    monkeypatch.setattr("exspy_deepdeconv._preview.answers", fail)
+    picture = parts["picture"].value
+    parts["resolution"].value = tool.finest
+    assert parts["message"].value == "RuntimeError: out of memory &lt;sadly&gt;"
+    assert parts["picture"].value != picture  # the old result is gone, the data stay
+    np.testing.assert_array_equal(tool.preview.measured, s.data)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"resolution": 5}, "resolution=5 eV is out of range"),
+        ({"model": "newest"}, "model='newest' is neither"),
+        ({"confidence": 90}, "confidence=90 must be"),
+        ({"device": "abacus"}, "device='abacus' cannot be used"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_shown(make_signal, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        DeepDeconvolution(make_signal(), **arguments)
+
+
+def test_a_model_of_ones_own_joins_the_choice(make_signal, tmp_path):
+    path = models.save_model(models.load().network, tmp_path / "mine.safetensors", name="mine")
+    tool = DeepDeconvolution(make_signal(), model=path, show_progressbar=False)
+    assert tool.model_names == [*models.available(), "mine"]
+    assert tool.apply().metadata.Signal.deep_deconvolution.model == "mine"
+    tool.model = models.available()[-1]
+    assert tool.apply().metadata.Signal.deep_deconvolution.model == models.available()[-1]
+
+
+def test_an_undersampled_peak_has_nothing_to_choose(make_signal, open_widget):
+    tool, parts = open_widget(make_signal(fwhm=1.5))
+    assert parts["resolution"].disabled == (tool.finest == tool.coarsest)
+    assert tool.preview.result is not None
+
+
+def test_without_ipywidgets_the_extra_is_named(make_signal, monkeypatch):
+    monkeypatch.setattr(widget, "ipywidgets", None)
+    with pytest.raises(ImportError, match=r"exspy_deepdeconv\[gui\]"):
+        DeepDeconvolution(make_signal()).gui(toolkit="ipywidgets", display=False)
+
+
+IMPORTS = {
+    "api": "import hyperspy.api as hs",
+    "registry": "import hyperspy.ui_registry",
+    "class": "from exspy.signals import EELSSpectrum",
+    "ours": "import exspy_deepdeconv",
+}
+
+
+@pytest.mark.parametrize("first", IMPORTS.values(), ids=IMPORTS)
+def test_registered_whatever_is_imported_first_and_nothing_heavy(first):
+    code = f"""
+    import sys
+    {first}
+    import hyperspy.api
+    from exspy.signals import EELSSpectrum
+    from hyperspy.ui_registry import UI_REGISTRY
+    specs = UI_REGISTRY["exspy_deepdeconv.DeepDeconvolution"]["ipywidgets"]
+    assert specs == {{"module": "exspy_deepdeconv.widget", "function": "deep_deconvolution_ipy"}}
+    heavy = {{"torch", "ipywidgets", "exspy_deepdeconv.plotting", "exspy_deepdeconv.widget"}}
+    assert not heavy & set(sys.modules), heavy & set(sys.modules)
+    """
+    process = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr

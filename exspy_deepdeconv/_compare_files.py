@@ -5,8 +5,8 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ._files import write_safely
 from ._reading import low_loss, quietly, read_response, read_signals
+from ._writing import write_safely
 from .compare import check_methods
 
 

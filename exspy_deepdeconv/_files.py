@@ -1,14 +1,19 @@
 """Deconvolve files: what ``exspy-deepdeconv deconvolve`` does once its options are read."""
 
 import os
-import time
 from collections import Counter
 from pathlib import Path
 
-from prettytable import PrettyTable
+import numpy as np
 
 from . import models
-from ._reading import low_loss, one_line, quietly, read_response, read_signals
+from ._checks import check_resolution_number
+from ._reading import low_loss, quietly, read_response, read_signals
+from ._records import Record, print_summary
+from ._writing import DiskFullError, write_safely
+
+LOG_NAME = "deconvolve_log.jsonl"
+IN_MEMORY_BYTES = 2**28
 
 
 def deconvolve_files(
@@ -21,6 +26,8 @@ def deconvolve_files(
     overwrite=False,
     lazy=True,
     workers=None,
+    extension=".hspy",
+    log=None,
     echo=print,
 ):
     """Deconvolve the low-loss signals of files, one file after the other.
@@ -43,6 +50,13 @@ def deconvolve_files(
         Read lazily where the format allows.
     workers : int, optional
         Number of dask's threads.
+    extension : str
+        Of the results: ``".hspy"`` or ``".zspy"``.
+    log : pathlib.Path, optional
+        File that one line of JSON is added to for each input: ``input``, ``outputs``, ``status``
+        (done, skipped or failed), ``seconds``, ``spectra``, ``flags`` (by output), ``notes``,
+        ``errors``, ``model``, ``weights_sha256``, ``version`` and ``time`` (UTC). In the output
+        folder by default.
     echo : callable
         Prints one line.
 
@@ -54,35 +68,42 @@ def deconvolve_files(
     Raises
     ------
     OSError, ValueError
-        If the model or the response cannot be used: then nothing is done.
+        If the model, the response, the resolution or the device cannot be used: then nothing is
+        done.
     """
     import dask
 
+    from .inference import check_device
+
+    check_resolution_number(options.get("resolution"))
+    check_device(options.get("device"))
     options = options | {"model": models.load(options.get("model"))}
     if psf is not None:
         with quietly():
             options["psf"] = read_response(psf)
     inputs = list(dict.fromkeys(Path(path) for path in inputs))
-    table = PrettyTable(
-        ["input", "signal", "outcome", "result", "F (eV)", "R (eV)", "s"], align="l"
-    )
-    failed = 0
+    stems = result_stems(inputs)
+    log = output / LOG_NAME if log is None else log
+    log.open("a").close()  # a log that cannot be written is better known now than in the morning
+    records = []
     with dask.config.set({"num_workers": workers} if workers else {}):
-        for number, (path, stem) in enumerate(zip(inputs, result_stems(inputs), strict=True), 1):
+        for number, (path, stem) in enumerate(zip(inputs, stems, strict=True), 1):
             echo(f"[{number}/{len(inputs)}] {path}")
+            record, full = Record(path, options["model"], echo), False
             try:
-                with quietly():
-                    signals = read_signals(path, lazy)
-                rows = _deconvolve_file(signals, stem, output, options, chosen, overwrite, echo)
-                for row in rows:
-                    table.add_row([path.name, *row])
+                _deconvolve_file(record, output, stem, extension, options, chosen, overwrite, lazy)
             except Exception as error:  # whatever a file holds must not stop the others
-                failed += 1
-                reason = one_line(error)
-                echo(f"  failed: {reason}")
-                table.add_row([path.name, "", "failed", "", "", "", ""])
-    echo(table.get_string())
-    return failed
+                record.fail(error)
+                full = isinstance(error, DiskFullError)
+            record.write(log)
+            records.append(record)
+            if full:  # what cannot be written need not be computed
+                break
+    not_tried = len(inputs) - len(records)
+    if not_tried:
+        echo(f"{not_tried} inputs were not tried. Make room and run the same command again.")
+    print_summary(records, log, echo)
+    return sum(record.status == "failed" for record in records) + not_tried
 
 
 def result_stems(inputs):
@@ -111,45 +132,39 @@ def result_stems(inputs):
     return stems
 
 
-def _deconvolve_file(signals, stem, output, options, chosen, overwrite, echo):
-    """Rows of the table, one for each signal of a file."""
+def _deconvolve_file(record, output, stem, extension, options, chosen, overwrite, lazy):
+    """Deconvolve each low-loss signal of a file; what becomes of them is noted in ``record``."""
+    whole = output / f"{stem}_deconvolved{extension}"
+    if whole.exists() and not overwrite:  # a batch that resumes reads none of its finished files
+        record.skip(f"{whole} exists (--overwrite replaces it)", target=whole)
+        return
+    with quietly():
+        signals = read_signals(record.path, lazy)
     wanted, several, notes = low_loss(signals, chosen)
     for note in notes:
-        echo(f"  {note}")
-    rows = []
+        record.note(note)
     for number, signal in wanted:
-        target = output / f"{stem}{f'_signal{number}' if several else ''}_deconvolved.hspy"
+        target = output / f"{stem}_signal{number}_deconvolved{extension}" if several else whole
         name = signal.metadata.General.title or str(number)
         if target.exists() and not overwrite:
-            echo(f"  skipped: {target} exists (--overwrite replaces it)")
-            rows.append([name, "skipped", target.name, "", "", ""])
-            continue
-        start = time.monotonic()
-        with quietly() as heard:
-            result = signal.deep_deconvolve(**options)
-            write_safely(result, target)
-        for warning in dict.fromkeys(str(w.message) for w in heard):
-            echo(f"  note: {warning}")
-        note = result.metadata.Signal.deep_deconvolution
-        widths = [f"{note[key]:.4g}" for key in ("zero_loss_fwhm", "resolution")]
-        rows.append([name, "done", target.name, *widths, f"{time.monotonic() - start:.1f}"])
-        echo(f"  -> {target}")
-    return rows
+            record.skip(f"{target} exists (--overwrite replaces it)", name, target)
+        elif signal.metadata.has_item("Signal.deep_deconvolution"):
+            record.skip("it is itself a result of deep_deconvolve", name)
+        else:
+            try:
+                _deconvolve_signal(record, name, signal, target, options)
+            except DiskFullError:
+                raise
+            except Exception as error:  # the other signals may be sound
+                record.fail(error, name)
 
 
-def write_safely(signal, target):
-    """Save under a temporary name in the same folder, then rename: whole or not at all.
-
-    Parameters
-    ----------
-    signal : BaseSignal
-        Lazy ones are computed while they are written.
-    target : pathlib.Path
-        A ``.hspy`` file, replaced if it exists.
-    """
-    part = target.with_name(f".{target.stem}.{os.getpid()}.part.hspy")
-    try:
-        signal.save(part, overwrite=True)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+def _deconvolve_signal(record, name, signal, target, options):
+    # A result in memory knows its flags; a larger one is written piece by piece.
+    small = signal.data.size * np.dtype(np.float32).itemsize <= IN_MEMORY_BYTES
+    with quietly() as heard:
+        result = signal.deep_deconvolve(**options, lazy_output=False if small else None)
+        write_safely(result, target)
+    for warning in dict.fromkeys(str(w.message) for w in heard):
+        record.note(f"note: {warning}")
+    record.done(target, signal, result.metadata.Signal.deep_deconvolution, name)

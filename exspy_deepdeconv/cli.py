@@ -1,4 +1,4 @@
-"""Command line: ``exspy-deepdeconv demo``, ``deconvolve`` and ``compare``.
+"""Command line: ``exspy-deepdeconv demo``, ``deconvolve``, ``compare`` and ``train``.
 
 Everything that takes time to import is imported inside the commands: ``--help`` is quick.
 """
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ._training_cli import train
 
 app = typer.Typer(
     add_completion=False,
@@ -86,12 +88,26 @@ def deconvolve(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of pieces worked on at the same time.")
     ] = None,
+    zspy: Annotated[
+        bool,
+        typer.Option(
+            "--zspy/--hspy", help="Write .zspy folders (large maps, in parallel) or .hspy files."
+        ),
+    ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that one line of JSON is added to for each input.",
+            show_default="deconvolve_log.jsonl in the output folder",
+        ),
+    ] = None,
 ):
     """Deconvolve files and write the results as <name>_deconvolved.hspy.
 
-    A file that fails is reported and does not stop the others. A result that exists already is
-    left alone and its input skipped, unless --overwrite is given; that is not a failure. The
-    exit code is 0 if nothing failed, 1 otherwise.
+    A run that was stopped or killed is resumed by the same command: inputs whose results exist are
+    skipped, unless --overwrite is given; that is not a failure. A result that is not complete never
+    has its final name. A file that fails is reported and does not stop the others; only a full
+    disk ends the run. The exit code is 0 if nothing failed, 1 otherwise.
     """
     _prepare(output)
     from ._files import deconvolve_files
@@ -107,6 +123,8 @@ def deconvolve(
         overwrite=overwrite,
         lazy=lazy,
         workers=workers,
+        extension=".zspy" if zspy else ".hspy",
+        log=log,
     )
     if failed:
         raise typer.Exit(1)
@@ -166,6 +184,9 @@ def compare(
     )
     if failed:
         raise typer.Exit(1)
+
+
+app.command()(train)
 
 
 def _prepare(folder):

@@ -1,0 +1,103 @@
+"""What became of the inputs of a batch: a line of the log for each, and the table at the end."""
+
+import json
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+from prettytable import PrettyTable
+
+from . import __version__
+from ._reading import one_line
+
+
+class Record:
+    """What became of one input, told while it happens.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The input.
+    model : Model
+        The network that it is deconvolved with.
+    echo : callable
+        Prints one line.
+    """
+
+    def __init__(self, path, model, echo):
+        self.path, self.model, self.echo = path, model, echo
+        self.start = time.monotonic()
+        self.rows = []  # signal, outcome, result, F, R
+        self.outputs, self.flags, self.notes, self.errors = [], {}, [], []
+        self.spectra, self.seconds = 0, 0.0
+
+    @property
+    def status(self):
+        """``failed`` where anything of it failed, ``skipped`` where there was nothing to do."""
+        if self.errors:
+            return "failed"
+        return "done" if self.outputs else "skipped"
+
+    def note(self, text):
+        """Something that a user should know."""
+        self.echo(f"  {text}")
+        self.notes.append(text)
+
+    def fail(self, error, name=""):
+        """A signal, or the whole file, could not be deconvolved."""
+        self.errors.append(one_line(error))
+        self.echo(f"  failed: {self.errors[-1]}")
+        self.rows.append([name, "failed", "", "", ""])
+
+    def skip(self, reason, name="", target=None):
+        """A signal is left out."""
+        self.note(f"skipped: {reason}")
+        self.rows.append([name, "skipped", target.name if target else "", "", ""])
+
+    def done(self, target, signal, note, name=""):
+        """A result was written; ``note`` is what its metadata say of it."""
+        self.echo(f"  -> {target}")
+        self.outputs.append(str(target))
+        self.flags[str(target)] = note.flags.as_dictionary()
+        self.spectra += max(int(signal.axes_manager.navigation_size), 1)
+        widths = [f"{note[key]:.4g}" for key in ("zero_loss_fwhm", "resolution")]
+        self.rows.append([name, "done", target.name, *widths])
+
+    def write(self, log):
+        """Add its line to the log at once: a run that is killed leaves the log of what is done."""
+        self.seconds = time.monotonic() - self.start
+        line = {
+            "input": str(self.path),
+            "outputs": self.outputs,
+            "status": self.status,
+            "seconds": round(self.seconds, 3),
+            "spectra": self.spectra,
+            "flags": self.flags,
+            "notes": self.notes,
+            "errors": self.errors,
+            "model": self.model.name,
+            "weights_sha256": self.model.sha256,
+            "version": __version__,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        try:
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            self.fail(f"the log {log} cannot be written: {error.strerror}")
+
+
+def print_summary(records, log, echo):
+    """The table of all signals, the count of files by outcome, and why files failed."""
+    columns = ["input", "signal", "outcome", "result", "F (eV)", "R (eV)", "s"]
+    table = PrettyTable(columns, align="l")
+    for record in records:
+        for row in record.rows:
+            table.add_row([record.path.name, *row, f"{record.seconds:.1f}"])
+    echo(table.get_string())
+    count = Counter(record.status for record in records)
+    words = ", ".join(f"{count[status]} {status}" for status in ("done", "skipped", "failed"))
+    echo(f"{words}. Log: {log}")
+    for record in records:
+        if record.errors:
+            echo(f"  {record.path}: {'; '.join(record.errors)}")

@@ -1,0 +1,139 @@
+"""Command line: ``exspy-deepdeconv train``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    folder: Annotated[
+        Path, typer.Option(help="Folder for weights, model card, log and checkpoint.")
+    ],
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="A bundled model or a .safetensors file to start from.",
+            show_default="with --map the newest bundled, else from scratch",
+        ),
+    ] = None,
+    map_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            help="A low-loss map (or a line, or frames) of the instrument to adapt the network to.",
+        ),
+    ] = None,
+    psf: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the zero-loss peak of that instrument, measured in vacuum.",
+            show_default="estimated from the map",
+        ),
+    ] = None,
+    signal: Annotated[
+        str | None,
+        typer.Option(
+            help="If the map's file holds several signals: number (from 0) or title of the one.",
+            show_default="the only low-loss signal",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="End after this time.", show_default="10 with --map and no --steps, else none"
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="End after this many batches.", show_default="20000 without --map"
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="The highest learning rate.",
+            show_default="0.0003 with --map, else 0.002",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and simulations.")] = 2021,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the model.", show_default="fine-tuned with --map, else model"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that draw batches.", show_default="1")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where the network runs, e.g. cpu.", show_default="cuda if there is one"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")
+    ] = False,
+):
+    """Train a network, or adapt one to your own instrument.
+
+    With --map, minutes of training adapt the bundled network to the instrument that recorded it.
+    Without, a network is trained on simulations, from scratch or from --init; that takes hours.
+
+    A run that was stopped or killed goes on with the same command and --resume. The result is
+    used by "exspy-deepdeconv deconvolve --model FOLDER/NAME.safetensors".
+    """
+    from .cli import _fail, _prepare, _run
+
+    if map_file is None and (psf is not None or signal is not None):
+        _fail(f"{'--psf' if psf is not None else '--signal'} needs a --map to go with")
+    if not resume and (folder / "checkpoint.pt").exists():
+        _fail(f"{folder} holds a checkpoint: --resume goes on from it, or name another folder")
+    _prepare(folder)
+    options = {"folder": folder, "resume": resume, "device": device, "minutes": minutes}
+    if map_file is None:
+        plan = {"steps": steps, "seed": seed, "learning_rate": learning_rate, "workers": workers}
+        model = _run(_from_simulations, _given(plan), _given(options), init, name or "model")
+    else:
+        options |= {"steps": steps, "seed": seed, "learning_rate": learning_rate}
+        options |= {"workers": workers, "name": name}
+        if steps is not None and minutes is None:
+            options = _given(options) | {"minutes": None}  # steps alone say when to end
+        else:
+            options = _given(options)
+        model = _run(_on_map, init, map_file, psf, signal, options)
+    typer.echo(f"-> {folder / model.name}.safetensors ({model.provenance['steps']} steps)")
+    for moment, scores in model.provenance["scores"].items():
+        told = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
+        typer.echo(f"   {moment}: {told}")
+
+
+def _given(options):
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _from_simulations(plan, options, init, name):
+    from .training import Plan, train
+
+    return train(Plan(**plan), init=init, name=name, **options)
+
+
+def _on_map(init, map_file, psf, chosen, options):
+    import warnings
+
+    from ._reading import low_loss, one_line, quietly, read_response, read_signals
+    from .training import fine_tune
+
+    try:
+        with quietly():
+            wanted, _, _ = low_loss(read_signals(map_file, lazy=True), chosen)
+    except Exception as error:  # a file can fail in any way
+        raise ValueError(f"--map {map_file}: {one_line(error)}") from error
+    if len(wanted) > 1:
+        raise ValueError(f"--map {map_file} holds several low-loss signals: choose with --signal.")
+    with quietly():
+        response = None if psf is None else read_response(psf)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        model = fine_tune(init, wanted[0][1], response, **options)
+    for text in dict.fromkeys(str(w.message) for w in heard if w.category is UserWarning):
+        typer.echo(f"note: {text}", err=True)
+    return model

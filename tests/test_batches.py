@@ -1,0 +1,300 @@
+"""Batches of files: killed and resumed, with corrupt files among them, on a full disk; the log."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import exspy_deepdeconv
+from exspy_deepdeconv import _files, _writing, cli
+
+pytestmark = pytest.mark.usefixtures("network")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Deconvolve files into ``results``: ``run(path, code=1)`` gives what was printed."""
+
+    def call(*arguments, code=0):
+        command = ["deconvolve", *map(str, arguments), "--output", str(tmp_path / "results")]
+        result = CliRunner().invoke(cli.app, command)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return call
+
+
+@pytest.fixture
+def save(make_signal, tmp_path):
+    """Write a small simulated signal; returns its path."""
+
+    def write(name, *shape, **arguments):
+        make_signal(*shape, **arguments).save(tmp_path / name, overwrite=True)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Names in the folder of results, hidden ones included, the log excluded."""
+
+    def names():
+        found = {path.name for path in (tmp_path / "results").iterdir()}
+        return sorted(found - {_files.LOG_NAME})
+
+    return names
+
+
+@pytest.fixture
+def log(tmp_path):
+    def lines(path=None):
+        text = (path or tmp_path / "results" / _files.LOG_NAME).read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    return lines
+
+
+def in_a_process(tmp_path, before, *inputs):
+    """Run the command in a process of its own, after some lines of Python."""
+    arguments = ["deconvolve", *map(str, inputs), "--output", str(tmp_path / "results")]
+    code = f"{before}\nfrom exspy_deepdeconv import cli\ncli.app({arguments!r})"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+# Killed and resumed
+
+KILL_WHILE_SAVING_B = """
+import os, signal
+import hyperspy.api as hs
+from hyperspy.signal import BaseSignal
+save = BaseSignal.save
+def half(self, path, **options):
+    save(self, path, **options)
+    if path.name.startswith(".b_"):
+        os.truncate(path, os.path.getsize(path) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+BaseSignal.save = half
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills like a POSIX system")
+def test_a_killed_run_is_resumed(run, save, results, log, tmp_path):
+    inputs = [save(f"{name}.hspy") for name in "abc"]
+    killed = in_a_process(tmp_path, KILL_WHILE_SAVING_B, *inputs)
+    assert killed.returncode < 0
+    half, whole = results()  # hidden, under a temporary name; and complete
+    assert half.startswith(".b_deconvolved.") and whole == "a_deconvolved.hspy"
+    assert [line["status"] for line in log()] == ["done"]
+    first = (tmp_path / "results" / whole).read_bytes()
+
+    printed = run(*inputs)
+    assert "a_deconvolved.hspy exists (--overwrite replaces it)" in printed
+    assert "2 done, 1 skipped, 0 failed" in printed
+    assert results() == [f"{name}_deconvolved.hspy" for name in "abc"]
+    assert (tmp_path / "results" / whole).read_bytes() == first
+    assert [line["status"] for line in log()] == ["done", "skipped", "done", "done"]
+    assert hs.load(tmp_path / "results" / "b_deconvolved.hspy").data.shape == (256,)
+
+
+def test_a_finished_file_is_not_read_again(run, save, monkeypatch):
+    path = save("a.hspy")
+    run(path)
+    monkeypatch.setattr(_files, "read_signals", None)
+    assert "skipped" in run(path)
+
+
+def test_results_among_the_inputs_are_skipped(run, save, results, tmp_path):
+    path = save("a.hspy")
+    run(path)
+    made = tmp_path / "results" / "a_deconvolved.hspy"
+    assert "itself a result of deep_deconvolve" in run(path, made)
+    assert results() == ["a_deconvolved.hspy"]
+
+
+def test_parts_of_a_run_at_work_are_left_alone(make_signal, tmp_path):
+    target = tmp_path / "x.hspy"
+    prefix = _writing._prefix(target)
+    at_work = tmp_path / f"{prefix}{os.getppid()}.part.hspy"
+    elsewhere = tmp_path / ".x.another_computer.99999999.part.hspy"
+    ended = tmp_path / f"{prefix}99999999.part.hspy"  # more than a process may be numbered
+    for part in (at_work, elsewhere, ended):
+        part.write_text("")
+    _writing.write_safely(make_signal(), target)
+    left = {path for path in tmp_path.iterdir()}
+    if os.name == "posix":
+        assert left == {target, at_work, elsewhere}
+
+
+# Both of HyperSpy's formats
+
+
+def test_zspy_results(run, save, results, tmp_path):
+    path = save("a.hspy", 2, 3)
+    run(path, "--zspy")
+    target = tmp_path / "results" / "a_deconvolved.zspy"
+    want = hs.load(path).deep_deconvolve(show_progressbar=False).data
+    np.testing.assert_allclose(hs.load(target).data, want, rtol=1e-5)
+    save("a.hspy", 2)
+    assert "skipped" in run(path, "--zspy")
+    run(path, "--zspy", "--overwrite")
+    assert hs.load(target).data.shape == (2, 256)
+    assert results() == ["a_deconvolved.zspy"]
+
+
+@pytest.mark.parametrize("extension", [".hspy", ".zspy"])
+def test_a_failed_write_leaves_what_was_there(make_signal, tmp_path, monkeypatch, extension):
+    target = tmp_path / f"x{extension}"
+    s, old = make_signal(), make_signal(seed=1)
+    old.save(target)
+    save = s.save
+
+    def fail(path, **options):
+        save(path, **options)
+        raise OSError("the network drive is gone")
+
+    monkeypatch.setattr(s, "save", fail)
+    with pytest.raises(OSError, match="network drive"):
+        _writing.write_safely(s, target)
+    np.testing.assert_array_equal(hs.load(target).data, old.data)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_large_maps_are_written_piece_by_piece(run, save, log, results, monkeypatch, tmp_path):
+    path = save("a.hspy", 4, 3)
+    monkeypatch.setattr(_files, "IN_MEMORY_BYTES", 0)
+    run(path)
+    want = hs.load(path).deep_deconvolve(show_progressbar=False).data
+    np.testing.assert_array_equal(hs.load(tmp_path / "results" / "a_deconvolved.hspy").data, want)
+    assert list(log()[0]["flags"].values())[0]["counted"] is False
+
+
+# Corrupt files among the inputs
+
+
+def test_corrupt_files_do_not_stop_the_batch(run, save, results, log, tmp_path):
+    whole = save("a.hspy", 3)
+    broken = {"truncated.hspy": whole.read_bytes()[:9000], "empty.dm4": b"", "text.dm3": b"text",
+              "zeros.msa": bytes(5000), "b.hspy": save("last.hspy").read_bytes()}  # fmt: skip
+    for name, content in broken.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.zspy").mkdir()
+    names = ["truncated.hspy", "empty.dm4", "text.dm3", "zeros.msa", "folder.zspy", "missing.dm4"]
+    paths = [tmp_path / name for name in names]
+    printed = run(*paths[:3], whole, *paths[3:], tmp_path / "b.hspy", code=1)
+    assert "2 done, 0 skipped, 6 failed" in printed
+    assert "Traceback" not in printed
+    assert results() == ["a_deconvolved.hspy", "b_deconvolved.hspy"]
+    summary = printed[printed.index("2 done") :]
+    for name in names:
+        assert f"{tmp_path / name}: " in summary
+    status = {Path(line["input"]).name: line["status"] for line in log()}
+    assert status == dict.fromkeys(names, "failed") | {"a.hspy": "done", "b.hspy": "done"}
+
+
+def test_one_bad_signal_of_a_file_does_not_stop_the_others(
+    run, make_signal, results, log, tmp_path, monkeypatch
+):
+    bad, good = make_signal(), make_signal(2, seed=1)
+    bad.axes_manager[-1].convert_to_non_uniform_axis()
+    bad.metadata.General.title = "bad"
+    path = tmp_path / "dual.dm4"
+    path.write_text("")
+    monkeypatch.setattr(_files, "read_signals", lambda *_: [bad, good])
+    monkeypatch.setattr(_files, "low_loss", lambda *_: ([(0, bad), (1, good)], True, []))
+    assert "not uniform" in run(path, code=1)
+    assert results() == ["dual_signal1_deconvolved.hspy"]
+    (line,) = log()
+    assert line["status"] == "failed" and len(line["outputs"]) == len(line["errors"]) == 1
+
+
+# The log
+
+
+def test_log(run, save, log, make_signal, tmp_path):
+    s = make_signal(5)
+    s.data[1] = 0
+    s.save(tmp_path / "a.hspy")
+    named = tmp_path / "named.jsonl"
+    missing = tmp_path / "missing.dm4"
+    run(tmp_path / "a.hspy", missing, "--log", named, "--workers", 1, code=1)
+    done, failed = log(named)
+    assert not (tmp_path / "results" / _files.LOG_NAME).exists()
+    target = str(tmp_path / "results" / "a_deconvolved.hspy")
+    assert done["input"] == str(tmp_path / "a.hspy") and done["outputs"] == [target]
+    assert (done["status"], done["spectra"], done["errors"]) == ("done", 5, [])
+    assert done["flags"][target]["empty"] == 1 and "1 empty" in done["notes"][0]
+    assert 0 < done["seconds"] < 600
+    assert done["model"] == exspy_deepdeconv.models.available()[-1]
+    assert done["version"] == exspy_deepdeconv.__version__
+    assert (failed["status"], failed["errors"]) == ("failed", ["no such file"])
+    assert failed["outputs"] == [] and failed["spectra"] == 0
+    run(tmp_path / "a.hspy", "--log", named)
+    assert [line["status"] for line in log(named)] == ["done", "failed", "skipped"]
+
+
+def test_log_that_cannot_be_written(run, save, results, tmp_path):
+    printed = run(save("a.hspy"), "--log", tmp_path / "no" / "folder" / "x.jsonl", code=1)
+    assert printed.startswith("Error: ") and len(printed.splitlines()) == 1
+    assert results() == []
+
+
+# What ends a run before it begins, or at once
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--resolution", "-1"), "resolution=-1.0"),
+        (("--device", "abacus"), "device='abacus'"),
+        (("--psf", "missing.dm4"), "--psf missing.dm4: no such file"),
+    ],
+)
+def test_wrong_options(run, save, results, tmp_path, arguments, message):
+    printed = run(save("a.hspy"), *arguments, code=1)
+    assert printed.startswith("Error: ") and message in printed
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_read_only_target(save, tmp_path):
+    target = tmp_path / "results"
+    target.mkdir(mode=0o500)
+    if os.access(target, os.W_OK):  # an administrator may write everywhere
+        target = Path("/proc/results")
+        if not target.parent.is_dir():
+            pytest.skip("no folder that cannot be written")
+    printed = CliRunner().invoke(
+        cli.app, ["deconvolve", str(save("a.hspy")), "--output", str(target)]
+    )
+    assert printed.exit_code == 1
+    assert printed.output.startswith(f"Error: cannot write to {target}: ")
+    assert len(printed.output.splitlines()) == 1
+
+
+FULL = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))  # larger files meet a full disk
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the size of files")
+def test_full_disk(run, save, results, log, tmp_path):
+    inputs = [save("a.hspy"), save("b.hspy", 20, 20), save("c.hspy")]
+    done = in_a_process(tmp_path, FULL, *inputs)
+    assert done.returncode == 1
+    printed = done.stdout + done.stderr
+    lines = [line for line in printed.splitlines() if line.startswith("  failed: ")]
+    target = tmp_path / "results" / "b_deconvolved.hspy"
+    assert lines == [f"  failed: no room on the disk for {target}; nothing of it was kept"]
+    assert "Traceback" not in printed
+    assert "1 inputs were not tried" in printed
+    assert results() == ["a_deconvolved.hspy"]
+    assert [line["status"] for line in log()] == ["done", "failed"]
+    run(*inputs)  # now there is room
+    assert results() == [f"{name}_deconvolved.hspy" for name in "abc"]

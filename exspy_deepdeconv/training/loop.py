@@ -1,28 +1,38 @@
 """The training loop: plain torch, from seeds to a weights file.
 
 Runs where only torch, numpy, scipy and safetensors are installed. Batch ``n`` depends on the seed
-and ``n`` alone, checkpoints are written atomically, and a resumed run goes on where it stopped.
+and ``n`` alone, checkpoints are written atomically, and a resumed run goes on where it stopped:
+on the same device it ends with the weights of an unbroken one.
 """
 
 import argparse
 import copy
-import csv
 import json
 import os
 import signal
+import sys
+import threading
 import time
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..inference import flushes_denormals
+from .. import models
+from ..forward import flushes_denormals
 from ..instruments import read_response
-from ..models import save_model
-from ..network import Config, DeconvolutionNet, Spectra
+from ..network import DeconvolutionNet
+from .batches import loader, to_spectra
+from .card import data_hash, versions, write_card
 from .loss import training_loss
+from .mixed import MixedPairs
+from .monitor import Log, Monitor
+from .optimiser import optimisers
 from .pairs import SimulatedPairs
+
+__all__ = ["Plan", "learning_rate", "main", "to_spectra", "train"]
 
 
 @dataclass(frozen=True)
@@ -41,14 +51,24 @@ class Plan:
         Steps until it is reached.
     weight_decay, clip, ema : float
         AdamW's weight decay, largest gradient norm, decay of the averaged weights.
+    muon : bool
+        Let Muon move the convolution kernels: see `optimiser`.
     bf16 : bool
-        Run the convolutions in bfloat16.
+        Run the convolutions in bfloat16, on a graphics card. (Few CPUs have it; on the others it
+        is ten times slower.)
     workers : int
         Processes that draw batches.
     checkpoint_minutes : float
         Time between checkpoints.
     log_every : int
         Steps between lines of the log.
+    evaluate_every : int
+        Steps between scores on held-out data.
+    held_out, cases : int
+        Held-out batches, and simulated spectra of each scene, that are scored.
+    patience : int
+        Scores in a row that may bring no lower held-out loss before the training ends; the weights
+        with the lowest are kept. 0: it never ends early, and the last weights are kept.
     """
 
     steps: int = 20_000
@@ -58,124 +78,231 @@ class Plan:
     weight_decay: float = 1e-3
     clip: float = 1.0
     ema: float = 0.999
+    muon: bool = True
     bf16: bool = True
     workers: int = 1
     checkpoint_minutes: float = 5.0
     log_every: int = 100
+    evaluate_every: int = 1000
+    held_out: int = 8
+    cases: int = 8
+    patience: int = 0
+
+    def __post_init__(self):
+        """Refuse what cannot be trained with."""
+        for name in ("steps", "log_every", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be a whole number from 1.")
+        for name in ("seed", "warmup", "workers", "held_out", "cases", "patience"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)!r} must not be negative.")
+        if not self.learning_rate > 0 or not self.clip > 0 or not 0 <= self.ema < 1:
+            raise ValueError(
+                f"learning_rate={self.learning_rate!r} and clip={self.clip!r} must be positive, "
+                f"ema={self.ema!r} at least 0 and below 1."
+            )
+        if self.patience and not self.held_out:
+            raise ValueError(f"patience={self.patience!r} needs held-out batches: held_out=0.")
 
 
-class _Batches(torch.utils.data.Dataset):
-    def __init__(self, pairs, start, stop):
-        self.pairs, self.start, self.stop = pairs, start, stop
-
-    def __len__(self):
-        return self.stop - self.start
-
-    def __getitem__(self, index):
-        batch = self.pairs.batch(self.start + index)
-        return {key: torch.from_numpy(value) for key, value in batch.items()}
-
-
-def _leave_sigterm_to_parent(_):
-    """A SIGTERM to the whole group must not kill the workers before the checkpoint is written."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def learning_rate(plan, step):
-    """Linear warm-up, then half a cosine down to a fiftieth."""
+def learning_rate(plan, step, spent=0.0):
+    """Linear warm-up, then half a cosine down to a fiftieth; ``spent`` is the share of the time."""
     if step < plan.warmup:
         return plan.learning_rate * (step + 1) / plan.warmup
     progress = (step - plan.warmup) / max(plan.steps - plan.warmup, 1)
+    progress = min(max(progress, spent), 1)
     # A plain float: the optimiser keeps it, and a checkpoint is read without unpickling objects.
-    return float(plan.learning_rate * (0.02 + 0.49 * (1 + np.cos(np.pi * min(progress, 1)))))
+    return float(plan.learning_rate * (0.02 + 0.49 * (1 + np.cos(np.pi * progress))))
 
 
-def train(plan, folder, *, pairs=None, config=None, init=None, resume=True, name="model"):
-    """Train a network and save it as safetensors.
+def train(
+    plan,
+    folder,
+    *,
+    pairs=None,
+    config=None,
+    init=None,
+    resume=True,
+    name="model",
+    minutes=None,
+    device=None,
+    instrument=None,
+    show_progressbar=None,
+    echo=None,
+    about=None,
+):
+    """Train a network and save it.
+
+    Into ``folder`` go the weights (``<name>.safetensors``), their model card (``<name>.md``), the
+    log (``log.csv``, and ``log.png`` where matplotlib is installed) and the checkpoint, which is
+    also written when the process is told to stop (SIGTERM, Ctrl-C).
 
     Parameters
     ----------
     plan : Plan
         The settings.
     folder : str or pathlib.Path
-        Where checkpoint, log and weights go.
+        Made if it is missing.
     pairs : object with a ``batch(number)`` method, optional
         Source of the training batches; simulated pairs of the plan's seed by default.
     config : Config, optional
         The network's.
-    init : DeconvolutionNet, optional
-        Start from these weights.
+    init : str, pathlib.Path, Model or DeconvolutionNet, optional
+        Weights to start from, as `exspy_deepdeconv.models.load` takes them.
     resume : bool
-        Go on from a checkpoint found in ``folder``.
+        Go on from a checkpoint found in ``folder``, which counts more than ``init``. Otherwise a
+        checkpoint there is an error: nothing is trained over.
     name : str
-        Name of the model and stem of its file.
+        Name of the model and stem of its files.
+    minutes : float, optional
+        End after this time, all parts of a resumed run together; the learning rate is down by then.
+        How many steps that makes depends on the machine: such a run cannot be repeated exactly.
+    device : str, optional
+        A torch device; the graphics card if there is one.
+    instrument : callable, optional
+        ``instrument(rng)`` gives a `~exspy_deepdeconv.simulate.Simulation`: what is scored beside
+        the scenes.
+    show_progressbar : bool, optional
+        Show tqdm's bar (where tqdm is installed); by default on a terminal only.
+    echo : callable, optional
+        Is given every line of the log, as JSON.
+    about : dict, optional
+        Put into the provenance.
 
     Returns
     -------
-    pathlib.Path
-        The weights file.
+    Model
+        The averaged weights, as read back from their file.
+
+    Raises
+    ------
+    FileExistsError
+        If ``folder`` holds a checkpoint and ``resume`` is False.
+    ValueError
+        If an argument cannot be used, or the checkpoint is damaged or of another run.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from exspy_deepdeconv.network import Config
+    >>> from exspy_deepdeconv.training import Plan, SimulatedPairs, train
+    >>> tiny = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
+    >>> plan = Plan(steps=2, workers=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model = train(plan, folder, pairs=SimulatedPairs(0, 2048), config=tiny, name="tiny")
+    >>> model.name, model.provenance["steps"]
+    ('tiny', 2)
     """
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
+    if Path(name).name != name or not name:
+        raise ValueError(f"name={name!r} must be a plain name: it becomes the stem of a file.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(plan.seed)
-    network = (DeconvolutionNet(config) if init is None else copy.deepcopy(init)).to(device)
-    network.requires_grad_(True).train()  # a loaded model is frozen
-    average = copy.deepcopy(network).requires_grad_(False)
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=plan.weight_decay)
-    state = _State(network, average, optimiser, folder / "checkpoint.pt")
-    if resume:
-        state.load(device)
+    if not resume and (folder / "checkpoint.pt").exists():
+        raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     pairs = SimulatedPairs(plan.seed) if pairs is None else pairs
-    loader = torch.utils.data.DataLoader(
-        _Batches(pairs, state.step, plan.steps),
-        batch_size=None,
-        num_workers=plan.workers,
-        prefetch_factor=4 if plan.workers else None,
-        worker_init_fn=_leave_sigterm_to_parent,
+    init = None if init is None else _loaded(init)
+    about = {"start": init and f"{init.name} ({init.sha256[:12]})"} | (about or {})
+    with torch.random.fork_rng(), _denormals_flushed():
+        torch.manual_seed(plan.seed)
+        network = DeconvolutionNet(config) if init is None else copy.deepcopy(init.network)
+        state = _State(network.to(device), plan, init is not None, folder / "checkpoint.pt")
+        if resume:
+            state.load(device)
+        monitor = Monitor(pairs, plan.held_out, plan.cases, device, instrument)
+        scores = _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar, echo)
+    if state.best:
+        state.average.load_state_dict(state.best["weights"])
+    provenance = {
+        "plan": asdict(plan),
+        **about,
+        "data_sha256": data_hash(pairs),
+        "steps": state.step,
+        "seconds": round(state.seconds, 1),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "versions": versions(),
+        "scores": scores,
+    }
+    # Intervals are told by the weights that were started from, and so is what they are scaled by.
+    calibration = init and init.calibration
+    path = folder / f"{name}.safetensors"
+    part = path.with_suffix(".part")
+    models.save_model(
+        state.average, part, name=name, provenance=provenance, calibration=calibration
     )
-    stop = []
-    previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-    flushing = flushes_denormals()
-    torch.set_flush_denormal(True)  # a network on a CPU is several times slower with denormals
+    os.replace(part, path)
+    write_card(path, provenance, calibrated=bool(calibration))
+    return models.load(path)
+
+
+def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar, echo):
+    """All steps that are left; returns the last scores, and the first of a warm start."""
+    log = Log(folder, state.step)
+    bar = _bar(loader(pairs, state.step, plan.steps, plan.workers), plan, state, show_progressbar)
+    before, began = state.seconds, time.monotonic()
+    scores = {}
+    if state.warm and state.step == 0 and plan.steps >= plan.evaluate_every:
+        state.first = monitor.scores(state.average)
+    if state.first:
+        scores["before"] = state.first
+    sums, spectra = {}, 0
     saved = shown = time.monotonic()
-    sums = {}
-    try:
-        for batch in loader:
-            parts = _step(state, plan, batch, device)
+    with _stop_signals() as told:
+        for batch in bar:
+            spent = state.seconds / (60 * minutes) if minutes else 0.0
+            parts = _step(state, plan, batch, device, spent)
             for key, value in parts.items():
                 sums.setdefault(key, []).append(value)
+            spectra += len(batch["counts"])
             now = time.monotonic()
-            if state.step % plan.log_every == 0:
-                _log(folder / "log.csv", state.step, plan, sums, len(sums["loss"]) / (now - shown))
-                sums, shown = {}, now
-            if now - saved > 60 * plan.checkpoint_minutes or stop:
+            state.seconds = before + now - began
+            last = state.step == plan.steps or (minutes and state.seconds >= 60 * minutes)
+            due = state.step % plan.evaluate_every == 0
+            if due or (last and "after" in scores):
+                scores["after"] = monitor.scores(state.average)
+                state.judge(scores["after"])
+                last = last or state.tired(plan)
+            if due or state.step % plan.log_every == 0 or last:
+                row = {
+                    "step": state.step,
+                    "minutes": state.seconds / 60,
+                    "learning_rate": learning_rate(plan, state.step, spent),
+                    "spectra_per_s": spectra / (now - shown),
+                }
+                row |= {key: float(np.mean(values)) for key, values in sums.items()}
+                _record(log, row | (scores["after"] if due else {}), bar, echo)
+                sums, spectra, shown = {}, 0, time.monotonic()
+            if now - saved > 60 * plan.checkpoint_minutes or told or last:
                 state.save()
+                log.draw()
                 saved = now
-            if stop:
-                raise SystemExit(f"stopped at step {state.step}; run again to go on")
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        torch.set_flush_denormal(flushing)
-    state.save()
-    return save_model(
-        average, folder / f"{name}.safetensors", name=name, provenance={"plan": asdict(plan)}
-    )
+            if told:
+                _stop(told[0], state.step)
+            if last:
+                break
+    return scores
 
 
-def _step(state, plan, batch, device):
+def _step(state, plan, batch, device, spent):
     batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-    for group in state.optimiser.param_groups:
-        group["lr"] = learning_rate(plan, state.step)
-    with torch.autocast(device, torch.bfloat16, enabled=plan.bf16):
+    rate = learning_rate(plan, state.step, spent)
+    for optimiser in state.optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["relative_rate"]
+    kind = torch.device(device).type
+    with torch.autocast(kind, torch.bfloat16, enabled=plan.bf16 and kind != "cpu"):
         answer = state.network(to_spectra(batch))
-    guide = max(1 - state.step / (3 * plan.warmup), 0.0)
+    # A network that knows something already needs no guide.
+    guide = 0.0 if state.warm else max(1 - state.step / max(3 * plan.warmup, 1), 0.0)
     loss, parts = training_loss(answer, batch, guide)
-    state.optimiser.zero_grad(set_to_none=True)
+    state.network.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), plan.clip)
     if torch.isfinite(norm):
-        state.optimiser.step()
+        for optimiser in state.optimisers:
+            optimiser.step()
     decay = min(plan.ema, (1 + state.step) / (10 + state.step))
     with torch.no_grad():
         for mean, value in zip(state.average.parameters(), state.network.parameters(), strict=True):
@@ -184,81 +311,163 @@ def _step(state, plan, batch, device):
     return parts | {"loss": float(loss.detach()), "gradient": float(norm)}
 
 
-def to_spectra(batch):
-    """The network's input from a batch dictionary."""
-    keys = ("counts", "position", "fwhm", "gain", "floor", "psf", "has_psf")
-    return Spectra(**{key: batch.get(key) for key in keys})
-
-
 @dataclass
 class _State:
+    """Everything that changes during a run."""
+
     network: torch.nn.Module
-    average: torch.nn.Module
-    optimiser: torch.optim.Optimizer
+    plan: Plan
+    warm: bool
     path: Path
     step: int = 0
+    seconds: float = 0.0
+    first: dict = field(default_factory=dict)
+    best: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.network.requires_grad_(True).train()  # a loaded model is frozen
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimisers = optimisers(self.network, self.plan)
+
+    def judge(self, scores):
+        """Keep the weights with the lowest held-out loss."""
+        loss = scores.get("held_out_loss")
+        if self.plan.patience and (not self.best or loss < self.best["loss"]):
+            weights = copy.deepcopy(self.average.state_dict())
+            self.best = {"loss": loss, "step": self.step, "weights": weights}
+
+    def tired(self, plan):
+        """Whether the held-out loss has not fallen for too long."""
+        waited = self.step - self.best["step"] if self.best else 0
+        return bool(plan.patience) and waited >= plan.patience * plan.evaluate_every
 
     def save(self):
         part = self.path.with_suffix(".part")
-        torch.save(
-            {
-                "step": self.step,
-                "network": self.network.state_dict(),
-                "average": self.average.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-            },
-            part,
-        )
+        saved = {key: getattr(self, key) for key in ("step", "seconds", "warm", "first", "best")}
+        for key in ("network", "average"):
+            saved[key] = getattr(self, key).state_dict()
+        saved["optimisers"] = [optimiser.state_dict() for optimiser in self.optimisers]
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        saved |= {"seed": self.plan.seed, "random": [torch.get_rng_state(), *cuda]}
+        torch.save(saved, part)
         os.replace(part, self.path)
 
     def load(self, device):
         if not self.path.exists():
             return
-        saved = torch.load(self.path, map_location=device, weights_only=True)
-        self.step = saved["step"]
-        self.network.load_state_dict(saved["network"])
-        self.average.load_state_dict(saved["average"])
-        self.optimiser.load_state_dict(saved["optimiser"])
+        try:
+            saved = torch.load(self.path, map_location=device, weights_only=True)
+            for key in ("network", "average"):
+                getattr(self, key).load_state_dict(saved.pop(key))
+            for each, state in zip(self.optimisers, saved.pop("optimisers"), strict=True):
+                each.load_state_dict(state)
+        except Exception as error:
+            raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from error
+        if saved.pop("seed", self.plan.seed) != self.plan.seed:
+            raise ValueError(f"{self.path} is of a run with another seed than {self.plan.seed}.")
+        states = saved.pop("random", [])
+        for key, value in saved.items():
+            setattr(self, key, value)
+        if states:
+            torch.set_rng_state(states[0].cpu())
+            if len(states) > 1:
+                torch.cuda.set_rng_state_all([each.cpu() for each in states[1:]])
 
 
-def _log(path, step, plan, sums, rate):
-    row = {"step": step, "learning_rate": learning_rate(plan, step), "batches_per_s": rate}
-    row |= {key: float(np.mean(values)) for key, values in sums.items()}
-    new = not path.exists()
-    with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()})
-    print(json.dumps({k: float(f"{v:.4g}") for k, v in row.items()}), flush=True)
+def _loaded(init):
+    """A model, also of a bare network."""
+    if isinstance(init, DeconvolutionNet):
+        return models.Model("a network", "", init, {})
+    return models.load(init)
+
+
+def _bar(batches, plan, state, show):
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:  # a bare node
+        return batches
+    return tqdm(
+        batches,
+        total=plan.steps,
+        initial=state.step,
+        desc="training",
+        disable=None if show is None else not show,
+    )
+
+
+def _record(log, row, bar, echo):
+    log.add(row)
+    if hasattr(bar, "set_postfix"):
+        bar.set_postfix(loss=row["loss"])
+    if echo:
+        echo(json.dumps({key: float(f"{value:.4g}") for key, value in row.items()}))
+
+
+@contextmanager
+def _denormals_flushed():
+    """A network on a CPU is several times slower with denormals; the user's state is put back."""
+    before = flushes_denormals()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+@contextmanager
+def _stop_signals():
+    """A list that holds the signal, once the process was told to stop: the step is finished first."""
+    told = []
+    if threading.current_thread() is not threading.main_thread():
+        yield told  # only the main thread hears signals
+        return
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    previous = [signal.signal(kind, lambda number, _: told.append(number)) for kind in kinds]
+    try:
+        yield told
+    finally:
+        for kind, handler in zip(kinds, previous, strict=True):
+            signal.signal(kind, handler)
+
+
+def _stop(number, step):
+    words = f"stopped at step {step}; run again to go on"
+    raise KeyboardInterrupt(words) if number == signal.SIGINT else SystemExit(words)
 
 
 def main(arguments=None):
-    """Command line: ``python -m exspy_deepdeconv.training.loop --folder runs/v1``."""
+    """Command line of a bare node: ``python -m exspy_deepdeconv.training.loop --folder runs/v1``."""
+    from .exported import MeasuredPairs
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", required=True)
     parser.add_argument("--name", default="lowloss-v1")
-    parser.add_argument("--init", help="weights file to start from")
+    parser.add_argument("--init", help="bundled model or weights file to start from")
     parser.add_argument("--measured", nargs="*", default=[], help="files of zero-loss peaks")
-    defaults = asdict(Plan())
-    for key, value in defaults.items():
+    parser.add_argument("--pairs", help="file of exported measured pairs to mix in")
+    parser.add_argument("--share", type=float, default=0.3, help="share of the measured pairs")
+    parser.add_argument("--minutes", type=float, help="end after this time")
+    parser.add_argument("--device", help="a torch device")
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True)
+    for key, value in asdict(Plan()).items():
         kind = (
             (lambda text: text.lower() in ("1", "true", "yes"))
-            if value in (True, False)
+            if value in (True, False) and isinstance(value, bool)
             else type(value)
         )
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value)
     options = vars(parser.parse_args(arguments))
-    folder, name, init, measured = (
-        options.pop(key) for key in ("folder", "name", "init", "measured")
-    )
-    if init:
-        from ..models import load
-
-        init = load(init).network
-    plan = Plan(**options)
+    plan = Plan(**{key: options.pop(key) for key in asdict(Plan())})
+    measured, exported, share = (options.pop(key) for key in ("measured", "pairs", "share"))
     pairs = SimulatedPairs(plan.seed, measured=tuple(read_response(path) for path in measured))
-    print(train(plan, folder, pairs=pairs, config=Config(), init=init or None, name=name))
+    if exported:
+        if not 0 < share < 1:
+            parser.error(f"--share {share}: must lie between 0 and 1")
+        measured = MeasuredPairs.load(exported)
+        pairs = MixedPairs((pairs, 1 - share), (measured, share), seed=plan.seed)
+    echo = None if sys.stderr.isatty() else lambda line: print(line, flush=True)
+    model = train(plan, **options, pairs=pairs, echo=echo)
+    print(Path(options["folder"]) / f"{model.name}.safetensors")
 
 
 if __name__ == "__main__":

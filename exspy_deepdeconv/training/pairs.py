@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..physics import estimate_noise, prepare
+from ..physics import ZeroLoss, estimate_noise, prepare
 from ..simulate import SCENES, random_detector, redraw, simulate
 
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
@@ -52,10 +52,7 @@ class SimulatedPairs:
         size = max(self.channels_per_batch // channels, 1)
         rows = []
         while len(rows) < size:
-            for spectrum in self._scene(rng, channels):
-                row = self._row(spectrum, rng)
-                if row is not None and len(rows) < size:
-                    rows.append(row)
+            rows += self._rows(rng, channels, size - len(rows))
         batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
         noise = estimate_noise(batch["counts"], batch["position"])
         batch |= {"gain": noise.gain, "floor": noise.floor}
@@ -73,13 +70,21 @@ class SimulatedPairs:
         detector = replace(detector, spread_channels=first.detector.spread_channels)
         yield redraw(first, rng, counts, detector)
 
-    def _row(self, spectrum, rng):
-        counts, found, level = prepare(spectrum.counts)
-        if np.isnan(found.position) or abs(found.position - spectrum.position) > spectrum.fwhm:
-            return None  # as `deep_deconvolve` would refuse it
-        has_psf = rng.random() < self.psf_share
-        psf = _noisy_response(spectrum.psf, rng)
-        return training_row(spectrum, counts, found, float(level), psf, has_psf)
+    def _rows(self, rng, channels, number):
+        """Rows of ``number`` spectra, less those that `deep_deconvolve` would refuse."""
+        spectra = []
+        while len(spectra) < number:
+            spectra += self._scene(rng, channels)
+        spectra = spectra[:number]
+        counts, found, level = prepare(np.stack([spectrum.counts for spectrum in spectra]))
+        rows = []
+        for row, spectrum in enumerate(spectra):
+            one = ZeroLoss(found.position[row], found.fwhm[row], found.height[row])
+            if abs(one.position - spectrum.position) <= spectrum.fwhm:  # NaN where none was found
+                has_psf = rng.random() < self.psf_share
+                psf = _noisy_response(spectrum.psf, rng)
+                rows.append(training_row(spectrum, counts[row], one, level[row], psf, has_psf))
+        return rows
 
 
 def training_row(spectrum, counts, found, level, psf, has_psf):

@@ -1,0 +1,293 @@
+"""Adapt a trained network to one instrument: minutes of training on a measured map of it."""
+
+import hashlib
+import os
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from .. import models
+from ..simulate import SCENES
+from ..specimens import random_specimen
+from .exported import MeasuredPairs, _Specimens
+from .loop import Plan, train
+from .mixed import MixedPairs
+from .pairs import SimulatedPairs
+
+# Of the batches: simulated specimens on this instrument, its measured references, and simulations
+# of everything, without which the network would forget what it is not shown.
+INSTRUMENT, MEASURED, EVERYTHING = 0.4, 0.15, 0.45
+ENDLESS = 1_000_000  # steps of a run that ends by the clock
+COUNTS_SPREAD = 1.2  # of the logarithm of the elastic counts, about the measured ones
+
+
+class InstrumentPairs(MeasuredPairs):
+    """Simulated specimens, seen through a captured response and with the measured noise.
+
+    Their truth is exact in every detail, where that of measured references ends at what the
+    measurement resolved. `SimulatedPairs` has other responses, and noise that is assumed.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data
+    >>> from exspy_deepdeconv.training import measured_pairs
+    >>> from exspy_deepdeconv.training.adapt import InstrumentPairs
+    >>> s = data.plasmonic_map(shape=(8, 8), channels=512)
+    >>> pairs = InstrumentPairs.of(measured_pairs(s, data.vacuum_spectrum(s)), seed=1)
+    >>> pairs.batch(0)["counts"].shape
+    (64, 512)
+    """
+
+    @classmethod
+    def of(cls, measured, seed=0):
+        """The instrument that `MeasuredPairs` were measured with."""
+        arrays = {f.name: getattr(measured, f.name) for f in fields(measured)}
+        return cls(**arrays | {"seed": seed})
+
+    def simulation(self, rng):
+        """One spectrum with its truth, a `~exspy_deepdeconv.simulate.Simulation`."""
+        return self._simulation(_Specimens(self), PchipInterpolator(*self.response), rng)
+
+    def peak(self):
+        """The captured response on whole channels: an array with its maximum in the middle."""
+        distance = np.arange(-self.channels, self.channels)
+        log_height = PchipInterpolator(*self.response)
+        return np.exp(log_height(np.clip(distance, *log_height.x[[0, -1]])))
+
+    def _simulation(self, specimens, response, rng):
+        return super()._simulation(_Drawn(self, specimens.counts), response, rng)
+
+
+class _Drawn:
+    """In the place of measured references: simulated ones, of families that suit the instrument."""
+
+    def __init__(self, pairs, counts):
+        self.pairs, self.counts = pairs, counts
+        width = pairs.fwhm * pairs.dispersion
+        self.families = ["free", "doublet"] + [
+            family
+            for family in ("vibrational", "plasmonic", "gap", "bulk")
+            if SCENES[family].fwhm_ev[0] / 2 < width < 2 * SCENES[family].fwhm_ev[1]
+        ]
+
+    def draw(self, rng):
+        """Inelastic counts per elastic count and channel, and elastic counts in data units."""
+        pairs, family = self.pairs, str(rng.choice(self.families))
+        distance = np.arange(pairs.channels) - pairs.zero
+        losses = random_specimen(family, distance, pairs.dispersion, pairs.fwhm, 1.0, rng)
+        counts = rng.choice(self.counts) * np.exp(COUNTS_SPREAD * rng.standard_normal())
+        return losses, float(counts)
+
+
+def fine_tune(
+    model,
+    signal,
+    psf=None,
+    minutes=10,
+    *,
+    vacuum=None,
+    components=None,
+    frames=None,
+    steps=None,
+    learning_rate=3e-4,
+    seed=0,
+    folder=None,
+    name="fine-tuned",
+    resume=False,
+    workers=None,
+    device=None,
+    show_progressbar=None,
+):
+    """Train a network on with a measured map, so that it knows the instrument.
+
+    Batches come from three sources: simulated specimens seen through the captured response with
+    measured noise, the map's own references (`measured_pairs`), and simulations of all instruments,
+    which keep the network's general ability.
+
+    Parameters
+    ----------
+    model : str, pathlib.Path, Model or None
+        What to start from, as `exspy_deepdeconv.models.load` takes it; None is the newest bundled.
+    signal : exspy.signals.EELSSpectrum or MeasuredPairs
+        A low-loss map of the instrument, or the pairs made of it (``psf``, ``vacuum``,
+        ``components`` and ``frames`` are then none of ours). Never changed.
+    psf : exspy.signals.EELSSpectrum, optional
+        Its zero-loss peak, measured in vacuum; strongly advised. See `measured_pairs` for what is
+        done without.
+    minutes : float, optional
+        Time that this takes, preparations included; None: as long as ``steps`` take.
+    vacuum, components, frames : optional
+        As for `measured_pairs`.
+    steps : int, optional
+        End after this many batches, if it is earlier. With ``minutes=None`` the same seed gives
+        the same weights on the same processor.
+    learning_rate : float
+        The highest; a few percent of that of a training from scratch.
+    seed : int
+        Seed of everything that is drawn.
+    folder : str or pathlib.Path, optional
+        Where weights, model card, log and checkpoint are kept; nothing is kept by default.
+    name : str
+        Name of the model and stem of its files.
+    resume : bool
+        Go on from the checkpoint in ``folder``; otherwise one that is there is an error.
+    workers : int, optional
+        Processes that draw batches; one on Linux, else none.
+    device : str, optional
+        A torch device; the graphics card if there is one.
+    show_progressbar : bool, optional
+        Show a progress bar; HyperSpy's preference by default.
+
+    Returns
+    -------
+    Model
+        For ``deep_deconvolve(model=...)``. Its ``provenance["scores"]`` compare it with what it
+        started from: on the instrument and on simulations of other ones.
+
+    Warns
+    -----
+    UserWarning
+        For fewer than 50 spectra, and if simulations of the instrument show no gain.
+
+    Raises
+    ------
+    FileExistsError
+        If ``folder`` holds a checkpoint and ``resume`` is False.
+    TypeError, ValueError
+        If an argument cannot be used.
+
+    Notes
+    -----
+    Intervals keep the calibration of the model that is started from.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data
+    >>> from exspy_deepdeconv.training import fine_tune
+    >>> s = data.plasmonic_map(shape=(8, 8), channels=512)
+    >>> vacuum = data.vacuum_spectrum(s)
+    >>> model = fine_tune(None, s, vacuum, minutes=None, steps=2, workers=0, show_progressbar=False)
+    >>> s.inav[:2, 0].deep_deconvolve(model=model, show_progressbar=False)
+    <EELSSpectrum, title: simulated nanorod after deep deconvolution, dimensions: (2|512)>
+    """
+    began = time.monotonic()
+    _check(minutes, steps, folder, resume)
+    start = models.load(model)
+    about = {"recipe": "fine_tune"}
+    if isinstance(signal, MeasuredPairs):
+        _no_more(psf=psf, vacuum=vacuum, components=components, frames=frames)
+        measured = signal
+    else:
+        from .pca import measured_pairs
+
+        measured = measured_pairs(
+            signal, psf, vacuum=vacuum, components=components, frames=frames, seed=seed
+        )
+        about |= {"signal_sha256": array_hash(signal.data)}
+        about |= {} if psf is None else {"psf_sha256": array_hash(psf.data)}
+    instrument = InstrumentPairs.of(measured, seed)
+    everything = SimulatedPairs(seed, measured=(instrument.peak(),))
+    pairs = MixedPairs(
+        (instrument, INSTRUMENT), (measured, MEASURED), (everything, EVERYTHING), seed=seed
+    )
+    forks = sys.platform == "linux" and (os.cpu_count() or 1) > 1
+    plan = Plan(
+        steps=ENDLESS if steps is None else steps,
+        seed=seed,
+        learning_rate=learning_rate,
+        warmup=20,
+        ema=0.99,
+        workers=int(forks) if workers is None else workers,
+        checkpoint_minutes=1.0,
+        log_every=10,
+        evaluate_every=100,
+        cases=4,
+    )
+    left = None if minutes is None else max(minutes - (time.monotonic() - began) / 60, 0.01)
+    with tempfile.TemporaryDirectory() as temporary:
+        tuned = train(
+            plan,
+            folder or temporary,
+            pairs=pairs,
+            init=start,
+            resume=resume,
+            name=name,
+            minutes=left,
+            device=device,
+            instrument=instrument.simulation,
+            show_progressbar=_wanted_bar(show_progressbar),
+            about=about,
+        )
+    _warn_without_gain(tuned.provenance["scores"])
+    return tuned
+
+
+def array_hash(data):
+    """The sha256 of an array's values in their order; a lazy one is read piece by piece.
+
+    Parameters
+    ----------
+    data : numpy.ndarray or dask.array.Array
+        Any shape.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import dask.array as da, numpy as np
+    >>> from exspy_deepdeconv.training.adapt import array_hash
+    >>> array_hash(np.eye(5)) == array_hash(da.from_array(np.eye(5), chunks=2))
+    True
+    """
+    digest = hashlib.sha256()
+    flat = data.reshape(-1, data.shape[-1])
+    rows = max(2**24 // max(flat.shape[-1], 1), 1)
+    for first in range(0, flat.shape[0], rows):
+        digest.update(np.ascontiguousarray(flat[first : first + rows]).tobytes())
+    return digest.hexdigest()
+
+
+def _check(minutes, steps, folder, resume):
+    """Refuse what cannot work before any of it is done."""
+    if minutes is None and steps is None:
+        raise ValueError("minutes=None needs a number of steps: the training would never end.")
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
+    if resume and folder is None:
+        raise ValueError("resume=True needs the folder of the run to go on with.")
+    if folder is not None and not resume and (Path(folder) / "checkpoint.pt").exists():
+        raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")
+
+
+def _no_more(**arguments):
+    given = [key for key, value in arguments.items() if value is not None]
+    if given:
+        raise ValueError(f"signal holds finished pairs: {given[0]}= comes too late for them.")
+
+
+def _wanted_bar(show):
+    if show is not None or "hyperspy" not in sys.modules:
+        return show
+    import hyperspy.api as hs
+
+    return hs.preferences.General.show_progressbar
+
+
+def _warn_without_gain(scores):
+    before, after = (scores.get(key, {}).get("instrument") for key in ("before", "after"))
+    if after is not None and after >= before:
+        warnings.warn(
+            "fine_tune: on simulations of this instrument the loss error did not fall "
+            f"({before:.3f} to {after:.3f} of the oracle's): use the model that it started from, "
+            "or give it more time.",
+            UserWarning,
+            stacklevel=3,
+        )

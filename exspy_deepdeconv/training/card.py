@@ -1,0 +1,137 @@
+"""What is known about a trained model: its provenance, and the model card made of it."""
+
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+PACKAGES = ("numpy", "scipy", "torch", "hyperspy", "exspy")
+
+CARD = """# {name}
+
+Weights for `exspy_deepdeconv`: `s.deep_deconvolve(model="{name}.safetensors")`. This page was
+generated when they were trained.
+
+| | |
+|---|---|
+{about}
+
+## Settings
+
+| | |
+|---|---|
+{plan}
+
+## On held-out data
+
+The held-out loss is that of batches which were not trained on (the lower the better). The rows of
+scenes give the blind loss error on simulated spectra, in units of the error of Richardson-Lucy
+told the exact response and stopped at its best iteration (median of the cases; below 1 is
+better than that oracle).
+
+{scores}
+
+## Limits
+
+The network knows what it was trained on. It can be wrong, without saying so, on specimens,
+responses and detectors unlike those; a peak of which nothing is seen in the data deserves
+doubt. Intervals{calibrated}. Core-loss spectra are out of its range.
+"""
+
+
+def data_hash(pairs):
+    """The sha256 of a source's first batch: it tells data, settings, seed and generator apart.
+
+    Parameters
+    ----------
+    pairs : object with a ``batch(number)`` method
+        What a network is trained on.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.training import SimulatedPairs
+    >>> from exspy_deepdeconv.training.card import data_hash
+    >>> data_hash(SimulatedPairs(seed=1)) == data_hash(SimulatedPairs(seed=2))
+    False
+    """
+    digest = hashlib.sha256()
+    for key, value in sorted(pairs.batch(0).items()):
+        digest.update(key.encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
+def versions():
+    """Version of this package, of Python and of what it was trained with."""
+    from .. import __version__
+
+    found = {"exspy_deepdeconv": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_card(path, provenance, calibrated=False):
+    """Write the model card beside a weights file.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The weights, ``<name>.safetensors``.
+    provenance : dict
+        As `exspy_deepdeconv.training.train` stores it.
+    calibrated : bool
+        Whether intervals were calibrated for the weights that it started from.
+
+    Returns
+    -------
+    pathlib.Path
+        ``<name>.md``.
+    """
+    path = Path(path)
+    about = {key: value for key, value in provenance.items() if key not in ("plan", "scores")}
+    text = CARD.format(
+        name=path.stem,
+        about=_rows(about),
+        plan=_rows(provenance["plan"]),
+        scores=_scores(provenance.get("scores", {})),
+        calibrated=" keep the calibration of the weights that it started from"
+        if calibrated
+        else " are not calibrated",
+    )
+    card = path.with_suffix(".md")
+    card.write_text(text, encoding="utf-8")
+    return card
+
+
+def _rows(values):
+    return "\n".join(
+        f"| {key.replace('_', ' ')} | {_text(value)} |" for key, value in values.items()
+    )
+
+
+def _text(value):
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _scores(scores):
+    """A column for each moment that was scored: before and after, where there is a before."""
+    if not scores:
+        return "Not measured."
+    names = list(dict.fromkeys(name for column in scores.values() for name in column))
+    lines = ["| | " + " | ".join(scores) + " |", "|---|" + "--:|" * len(scores)]
+    for name in names:
+        cells = [f"{column[name]:.3f}" if name in column else "" for column in scores.values()]
+        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,384 @@
+"""Training pairs from a user's own map: its components by HyperSpy, its response, its noise."""
+
+import numbers
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..physics import SPIKE, find_zero_loss, inspect, smooth
+from . import references
+from .exported import MeasuredPairs
+
+MAX_SPECTRA = 2048  # of a large map these many, evenly spread, are decomposed
+MAX_NOISE = 512  # rows of noise that are kept
+FEWEST, FEW = 8, 50
+SAME = 8.0  # in units of the noise variance: frames differ by less
+# HyperSpy's algorithms that must be told their number of components.
+TOLD = ("MLPCA", "NMF", "RPCA", "ORPCA", "ORNMF", "sparse_pca", "mini_batch_sparse_pca")
+
+
+def measured_pairs(
+    signal,
+    psf=None,
+    *,
+    vacuum=None,
+    components=None,
+    algorithm="SVD",
+    frames=None,
+    seed=0,
+):
+    """Make training pairs of a measured low-loss map.
+
+    The low components of the map are its references, the response is captured, what the components
+    leave is its noise. A pair is a reference, drawn between and beyond the measured pixels, seen
+    through the response, varied in width and asymmetry, with measured and simulated noise.
+
+    Parameters
+    ----------
+    signal : exspy.signals.EELSSpectrum
+        Low-loss spectra, eager or lazy, at least 8; never changed. Of more than 2048, these many
+        are read, evenly spread over the map (the same ones of a lazy signal).
+    psf : exspy.signals.EELSSpectrum, optional
+        Zero-loss peaks measured in vacuum, on the same dispersion; several are aligned and summed.
+    vacuum : numpy.ndarray or BaseSignal of bool, optional
+        Instead of ``psf``: True where the map shows vacuum, in the shape of
+        ``signal.axes_manager.navigation_shape``. These pixels are left out of the references.
+        Where neither is given, the response is read off the map by the bundled network, see
+        `exspy_deepdeconv.inference.estimate_response`.
+    components : int, optional
+        Number of components that are signal; HyperSpy's elbow of the scree plot by default, and
+        all those of an estimator that was told their number. No more than half as many as there
+        are spectra.
+    algorithm : str or object
+        As for `decomposition` of HyperSpy: a name, or an estimator of scikit-learn with a
+        ``random_state`` of its own. Most of those without a scree plot must be told ``components``.
+    frames : bool, optional
+        True where all spectra are frames of one area: their mean is the only reference and the
+        frames minus the mean are the noise. By default that is taken to be so where the spectra
+        nowhere differ, over five zero-loss widths, by more than eight times the noise variance, and
+        neither ``components`` nor ``algorithm`` is given.
+    seed : int
+        Seed of the batches.
+
+    Returns
+    -------
+    MeasuredPairs
+        Plain arrays; its ``batch(number)`` is what training asks for.
+
+    Warns
+    -----
+    UserWarning
+        For fewer than 50 spectra.
+
+    Raises
+    ------
+    TypeError
+        If ``signal`` or ``psf`` is no EELSSpectrum.
+    ValueError
+        For fewer than 8 usable spectra, or if an argument is out of its range.
+
+    Notes
+    -----
+    *Alignment.* Spectra are moved by fractions of a channel in Fourier space, to where
+    `find_zero_loss` sees the peak. HyperSpy's own alignment interpolates linearly, which smooths
+    the noise that is wanted here, and crops or fills both ends.
+
+    *Decomposition.* Of Poisson-normalised data; what the readout adds to the variance is added to
+    the counts for it, which also keeps them positive. The whole SVD of the spectra read is
+    computed, in memory: it does not differ between runs, nor between eager and lazy signals.
+
+    *What is assumed of the references.*
+
+    - The elastic peak is the captured response, broadened to the map's zero-loss width where it
+      is narrower, fitted to the core of the peak. What is left is inelastic; but what is left on
+      the gain side is misfit of the response, and its mirror image is taken off the loss side.
+    - Nothing is believed within half a zero-loss width of the peak, what follows is faded in up to
+      one width, and there are no energy gains. Losses that do not stand above the noise of the
+      components over several widths are faded out.
+    - The response is removed by Richardson-Lucy from spectra smoothed to the zero-loss width. Lines
+      become `MeasuredPairs.resolution` wide by that, about six tenths of the zero-loss width; above
+      the response's cut-off there is nothing left, noise included.
+
+    A reference is then taken for an unblurred specimen. It is not what this specimen is, but one
+    like it, and its spectrum at any resolution is known exactly. Losses finer than
+    `MeasuredPairs.resolution`, or closer to the peak, must come from simulated pairs.
+
+    *Noise.* Its variance is ``gain * counts + floor``, read from the spectra, times what the
+    components leave in excess of it, channel by channel. Beside the zero-loss peak that is misfit:
+    there the noise of what follows is taken.
+
+    References
+    ----------
+    M. R. Keenan, P. G. Kotula, Surf. Interface Anal. 36 (2004) 203 (Poisson normalisation).
+    V. Satopää et al., ICDCS Workshops (2011) 166 (elbow).
+    W. H. Richardson, J. Opt. Soc. Am. 62 (1972) 55; L. B. Lucy, Astron. J. 79 (1974) 745.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data
+    >>> from exspy_deepdeconv.training.pca import measured_pairs
+    >>> s = data.plasmonic_map(shape=(8, 8), channels=512)
+    >>> pairs = measured_pairs(s, data.vacuum_spectrum(s))
+    >>> pairs.references().shape
+    (64, 512)
+    """
+    axis = _check_signal(signal)
+    _check_numbers(components, frames, seed)
+    if psf is not None and vacuum is not None:
+        raise ValueError("psf and vacuum are both given: the response is captured in one of them.")
+    captured = None if psf is None else _response_spectra(psf, axis)
+    left_out = _vacuum_mask(vacuum, signal)
+    if left_out.any():
+        captured = _rows(signal, left_out, axis)
+    spectra, zero = _aligned_map(_rows(signal, ~left_out, axis))
+    if captured is None:
+        from ..inference import estimate_response  # torch only where it is needed
+
+        captured = estimate_response(spectra.counts.mean(axis=0), zero_channel=zero)[None]
+    response = references.captured_response(captured, spectra.fwhm)
+    loadings, ratio = _loadings(spectra, zero, components, algorithm, frames)
+    return _pairs(spectra, zero, response, loadings, ratio, axis, seed)
+
+
+def plot_scree(pairs, ax=None):
+    """HyperSpy's scree plot of the decomposition behind pairs, its signal components marked.
+
+    Parameters
+    ----------
+    pairs : MeasuredPairs
+        From `measured_pairs`, or loaded again.
+    ax : matplotlib.axes.Axes, optional
+        Where to plot; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If there was no decomposition (frames of one area) or its algorithm has no scree plot.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data
+    >>> from exspy_deepdeconv.training.pca import measured_pairs, plot_scree
+    >>> s = data.plasmonic_map(shape=(8, 8), channels=512)
+    >>> ax = plot_scree(measured_pairs(s, data.vacuum_spectrum(s)))
+    >>> ax.get_yscale()
+    'log'
+    """
+    from hyperspy.signals import Signal1D
+
+    ratio = pairs.variance_ratio
+    if not ratio.size:
+        raise ValueError("pairs have no scree plot: there was no decomposition that explains one.")
+    signal = Signal1D(np.zeros((ratio.size, 2)))
+    signal.learning_results.explained_variance_ratio = ratio
+    number = min(pairs.elastic.size, ratio.size)
+    return signal.plot_scree_plot(n=min(30, ratio.size), threshold=number, ax=ax)
+
+
+@dataclass(frozen=True)
+class _Spectra:
+    """Aligned spectra without their offset, and what was seen of them."""
+
+    counts: np.ndarray
+    gain: float
+    floor: float
+    level: float
+    fwhm: float
+
+
+def _check_signal(signal):
+    from exspy.signals import EELSSpectrum
+
+    from .. import _checks
+
+    if not isinstance(signal, EELSSpectrum):
+        raise TypeError(f"signal must be an EELSSpectrum, not {type(signal).__name__}.")
+    axis = _checks.check_energy_axis(signal)
+    _checks.check_data(signal)
+    _checks.check_channels(signal)
+    return axis
+
+
+def _check_numbers(components, frames, seed):
+    for name, value, least in (("components", components, 1), ("seed", seed, 0)):
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if value is not None and not (whole and value >= least):
+            raise ValueError(f"{name}={value!r} must be a whole number from {least}.")
+    if seed is None:
+        raise ValueError("seed=None: batches must be the same when training goes on.")
+    if frames not in (None, True, False):
+        raise ValueError(f"frames={frames!r} must be True, False or None.")
+
+
+def _response_spectra(psf, axis):
+    """The spectra of a captured response, whatever their number."""
+    from exspy.signals import EELSSpectrum
+
+    from .. import _checks
+
+    if not isinstance(psf, EELSSpectrum):
+        raise TypeError(
+            f"psf must be an EELSSpectrum (a measured zero-loss peak), not {type(psf).__name__}."
+        )
+    own = _checks.check_energy_axis(psf, "psf")
+    _checks.check_data(psf, "psf")
+    if abs(own.dispersion - axis.dispersion) > _checks.DISPERSION_TOLERANCE * axis.dispersion:
+        raise ValueError(
+            f"psf has {own.dispersion:.6g} eV per channel, the signal {axis.dispersion:.6g}: both "
+            "must have the same dispersion."
+        )
+    return _rows(psf, np.ones(psf.data.shape[:-1], bool), own)
+
+
+def _vacuum_mask(vacuum, signal):
+    """True where the map shows vacuum, in the order of the data (y, x)."""
+    from hyperspy.signal import BaseSignal
+
+    shape = signal.data.shape[:-1]
+    if vacuum is None:
+        return np.zeros(shape, bool)
+    mask = np.asarray(vacuum.data) if isinstance(vacuum, BaseSignal) else np.asarray(vacuum).T
+    if mask.shape != shape or mask.dtype != bool:
+        raise ValueError(
+            f"vacuum must be of bool and of the signal's navigation shape {shape[::-1]}, not "
+            f"{mask.dtype} of the shape {mask.shape[::-1]}."
+        )
+    if not mask.any():
+        raise ValueError("vacuum is True nowhere: there is nothing to capture the response from.")
+    return mask
+
+
+def _rows(signal, wanted, axis):
+    """Some of the spectra as rows of rising energy, in double precision; at most MAX_SPECTRA."""
+    from .. import _checks, _sampling
+
+    if not wanted.any():
+        return np.zeros((0, signal.data.shape[-1]))
+    places = _sampling.spread_over(np.argwhere(wanted), MAX_SPECTRA)
+    rows = np.float64(_sampling.read_spectra(_checks.plain_array(signal), places))
+    return rows[:, ::-1] if axis.reversed else rows
+
+
+def _aligned_map(rows):
+    """The usable spectra, their zero-loss peaks in one channel, and that channel."""
+    seen = inspect(rows) if len(rows) else None
+    good = seen.usable & (seen.flags & SPIKE == 0) if len(rows) else np.zeros(0, bool)
+    number = int(good.sum())
+    if number < FEWEST:
+        raise ValueError(
+            f"signal has {number} usable low-loss spectra (of {len(rows)}): at least {FEWEST} are "
+            "needed to tell signal from noise. Record a map, a line or repeated frames, or train "
+            "on simulated pairs with the measured zero-loss peak."
+        )
+    if number < FEW:
+        warnings.warn(
+            f"Training pairs from {number} spectra: with fewer than {FEW}, the noise learnt from "
+            "them hardly varies. Mix them with simulated pairs.",
+            UserWarning,
+            stacklevel=3,
+        )
+    zero = int(round(float(np.median(seen.zero_loss.position[good]))))
+    counts = references.moved(seen.counts[good], zero - seen.zero_loss.position[good])
+    noise = seen.noise
+    gain = float(np.median(noise.gain[good]))
+    aligned = _Spectra(
+        counts,
+        max(gain, 1e-12 * float(counts.max())),
+        float(np.median(noise.floor[good])),
+        float(np.median(seen.level[good])),
+        float(find_zero_loss(counts.mean(axis=0)).fwhm),
+    )
+    return aligned, zero
+
+
+def _loadings(spectra, zero, components, algorithm, frames):
+    """Loadings of the components that are signal, and what all components explain."""
+    total = np.maximum(spectra.counts.sum(axis=-1), 1e-300)
+    scale = (total / total.mean())[:, None]
+    plain = components is None and isinstance(algorithm, str) and algorithm == "SVD"
+    if frames or (frames is None and plain and _same(spectra, scale, zero)):
+        return scale, np.zeros(0)
+    results = _decomposition(spectra, components, algorithm)
+    ratio = results.explained_variance_ratio
+    ratio = np.zeros(0) if ratio is None else np.asarray(ratio, float)
+    loadings = np.float64(results.loadings)
+    whole = (
+        ratio.size >= min(spectra.counts.shape) - 1
+    )  # an estimator's own choice of components has no elbow
+    number = components or (results.number_significant_components if whole else loadings.shape[1])
+    loadings = loadings[:, : min(number, len(total) // 2)]  # something must be left to be noise
+    if results.mean is not None:  # centred by the estimator, after the Poisson normalisation
+        loadings = np.hstack([np.sqrt(scale), loadings])
+    return loadings, ratio
+
+
+def _same(spectra, scale, zero):
+    """Whether the spectra hardly differ but by noise and brightness, beside the zero-loss peak.
+
+    Repeated frames are never quite the same: the beam drifts. A map differs a hundred times more.
+    """
+    model = scale * (spectra.counts.sum(axis=0) / scale.sum())
+    variance = spectra.gain * np.maximum(model, 0) + spectra.floor
+    square = ((spectra.counts - model) ** 2 / variance).mean(axis=0)
+    losses = square[zero + int(2 * spectra.fwhm) + 1 :]
+    return smooth(losses, 5 * spectra.fwhm).max(initial=0.0) < SAME
+
+
+def _decomposition(spectra, components, algorithm):
+    """HyperSpy's results for the aligned spectra."""
+    from exspy.signals import EELSSpectrum
+
+    named = isinstance(algorithm, str)
+    if named and algorithm in TOLD and components is None:
+        raise ValueError(f"components=None: algorithm={algorithm!r} must be told their number.")
+    # Readout noise counts as that of a few more electrons.
+    shifted = np.maximum(spectra.counts + spectra.floor / spectra.gain, 0)
+    line = EELSSpectrum(shifted)
+    line.decomposition(
+        normalize_poissonian_noise=not (named and algorithm == "MLPCA"),
+        algorithm=algorithm,
+        output_dimension=components if named and algorithm in TOLD else None,
+        svd_solver="full",
+        print_info=False,
+    )
+    return line.learning_results
+
+
+def _pairs(spectra, zero, response, loadings, ratio, axis, seed):
+    """Everything that the batches are drawn from."""
+    counts, fwhm = spectra.counts, spectra.fwhm
+    number, components = loadings.shape
+    inverse = np.linalg.pinv(loadings)
+    model = loadings @ (inverse @ counts)
+    variance = spectra.gain * np.maximum(model, 0) + spectra.floor
+    typical = variance.mean(axis=0)
+    psf = references.sampled_response(response, counts.shape[-1])
+    elastic, left = references.without_elastic(model, typical, psf, fwhm, zero)
+    noise = float(np.sqrt(np.median(variance)))
+    sharp, resolution = references.sharpened(left, psf, fwhm, zero, noise)
+    sharp = references.believed(sharp, typical * components / number, fwhm)
+    elastic, losses = inverse @ elastic, inverse @ sharp
+    rows, excess = references.white_rows((counts - model) / np.sqrt(variance), fwhm, zero)
+    kept = np.unique(np.linspace(0, number - 1, MAX_NOISE).astype(int))
+    return MeasuredPairs(
+        loadings=loadings[loadings @ elastic > 0],
+        elastic=elastic,
+        losses=losses,
+        response=response,
+        noise=rows[kept].astype(np.float32),
+        excess=excess * number / (number - components),  # the components took their share
+        variance_ratio=ratio,
+        gain=spectra.gain,
+        floor=spectra.floor,
+        level=spectra.level,
+        zero=zero,
+        fwhm=fwhm,
+        resolution=resolution,
+        dispersion=axis.dispersion,
+        seed=int(seed),
+    )

@@ -7,7 +7,9 @@ at most one channel, since the energy zero of a response is a convention.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import shift as spline_shift
 from scipy.optimize import minimize_scalar
+from scipy.signal import find_peaks, peak_widths
 
 from .classical import richardson_lucy_iterates
 from .fourier import damped_ratio
@@ -18,6 +20,9 @@ RL_ITERATIONS = (1, 2, 3, 4, 6, 8, 11, 15, 20, 28, 40, 56, 80, 112, 160, 224, 32
 TGV_WEIGHTS = tuple(float(weight) for weight in np.geomspace(1e-3, 10**1.5, 10))
 FOURIER_DAMPINGS = tuple(float(damping) for damping in np.geomspace(0.01, 100, 9))
 EXTRA_SMOOTHING = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)
+VISIBLE = 0.3  # in units of the noise of the data: where less is there, 0 is inside any interval
+SIGNIFICANT = 5.0  # predicted standard deviations from which on a peak is claimed
+DIP = 0.05  # of the lower of two peaks: the valley that parts them
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,7 @@ def errors(estimate, simulation, resolution, shift=True):
     """
     truth = simulation.truth(resolution)
     inelastic = simulation.inelastic(resolution) - simulation.dark
-    start = int(np.ceil(simulation.position + simulation.fwhm))
-    stop = int(np.ceil(simulation.position + 5 * simulation.fwhm))
+    start, stop = _loss_region(simulation)
     estimate = np.asarray(estimate, float)
     if shift:
         estimate = best_shift(estimate, truth, start)
@@ -92,12 +96,183 @@ def best_shift(estimate, truth, start):
     numpy.ndarray
         The estimate as it is, if no shift brings it nearer.
     """
+    shift = _nearest_shift(estimate, truth, start)
+    return shift_channels(estimate, shift) if shift else estimate
+
+
+def _nearest_shift(estimate, truth, start):
+    """The shift of `best_shift` in channels; 0 if none brings the estimate nearer."""
 
     def cost(shift):
         return float(np.sum((shift_channels(estimate, shift) - truth)[start:] ** 2))
 
     best = minimize_scalar(cost, bounds=(-1, 1), method="bounded", options={"xatol": 0.02})
-    return shift_channels(estimate, best.x) if best.fun < cost(0.0) else estimate
+    return float(best.x) if best.fun < cost(0.0) else 0.0
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How an interval holds the truth of one spectrum, one zero-loss width past the peak and on.
+
+    Attributes
+    ----------
+    loss, near : numpy.ndarray
+        Channels whose truth lies inside the interval, and all channels, ``(2,)``: of those where
+        the losses are visible; of these, those within five widths of the peak. Spectra are pooled
+        by adding them up.
+    elsewhere : numpy.ndarray
+        The same for the channels where no losses are visible.
+    width : float
+        Root mean square width of the interval, in data units.
+    """
+
+    loss: np.ndarray
+    near: np.ndarray
+    elsewhere: np.ndarray
+    width: float
+
+
+def coverage(estimate, lower, upper, simulation, resolution):
+    """Count the channels in which an interval holds the truth.
+
+    Losses are visible where the inelastic truth exceeds 0.3 times the Poisson noise of the data,
+    both in electrons.
+
+    Parameters
+    ----------
+    estimate, lower, upper : numpy.ndarray
+        Estimate and ends of its interval, in the units of the simulated counts, ``(channels,)``.
+        The truth is moved by the one rigid shift that suits the estimate best.
+    simulation : Simulation
+        Holds the truth.
+    resolution : float
+        FWHM in channels of the Gaussian through which all are seen.
+
+    Returns
+    -------
+    Coverage
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.evaluate import coverage
+    >>> from exspy_deepdeconv.simulate import simulate
+    >>> spectrum = simulate("gap", np.random.default_rng(0), channels=512)
+    >>> truth = spectrum.truth(4.0)
+    >>> found = coverage(truth, 0.9 * truth, 1.1 * truth, spectrum, 4.0)
+    >>> bool(found.loss[0] == found.loss[1] > 0)
+    True
+    """
+    truth, start, stop = simulation.truth(resolution), *_loss_region(simulation)
+    channel = np.arange(truth.size)
+    shift = _nearest_shift(np.asarray(estimate, float), truth, start)
+    # The truth, not the interval: it has no kinks, and a spline rings at no end of the window.
+    moved = spline_shift(truth, -shift, mode="nearest") if shift else truth
+    inside = (lower <= moved) & (moved <= upper)
+    gain = simulation.detector.gain
+    electrons = np.maximum(simulation.expected - simulation.dark, 0) / gain
+    inelastic = (simulation.inelastic(resolution) - simulation.dark) / gain
+    visible = inelastic > VISIBLE * np.sqrt(electrons)
+
+    def count(where):
+        return np.array([np.sum(inside & where), np.sum(where)])
+
+    beyond = channel >= start
+    return Coverage(
+        count(beyond & visible),
+        count(beyond & visible & (channel < stop)),
+        count(beyond & ~visible),
+        float(np.sqrt(np.mean((np.asarray(upper) - lower)[beyond] ** 2))),
+    )
+
+
+def false_peaks(estimate, sigma, simulation, resolution):
+    """Count the peaks of an estimate that the truth does not have.
+
+    A peak is claimed where a local maximum, one zero-loss width past the zero-loss peak or
+    farther, stands out by 5 predicted standard deviations. It is false if the truth has no
+    maximum (of a standard deviation at least) over the width of the peak at half its
+    prominence, nor within one zero-loss width.
+
+    Parameters
+    ----------
+    estimate, sigma : numpy.ndarray
+        Estimate and its predicted standard deviation in each channel, ``(channels,)``.
+    simulation : Simulation
+        Holds the truth.
+    resolution : float
+        FWHM in channels of the Gaussian through which both are seen.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.evaluate import false_peaks
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> from exspy_deepdeconv.simulate import simulate
+    >>> spectrum = simulate("featureless", np.random.default_rng(0), channels=512)
+    >>> truth, sigma = spectrum.truth(4.0), 0.01 * spectrum.truth(4.0).max() * np.ones(512)
+    >>> wrong = truth + truth.max() * gaussian(512, 400.0, 4.0)
+    >>> false_peaks(truth, sigma, spectrum, 4.0), false_peaks(wrong, sigma, spectrum, 4.0)
+    (0, 1)
+    """
+    start, _ = _loss_region(simulation)
+    estimate, sigma, truth = (
+        np.asarray(x, float)[start:] for x in (estimate, sigma, simulation.truth(resolution))
+    )
+    true, _ = find_peaks(truth, prominence=np.maximum(sigma, 1e-300))
+    claimed, _ = find_peaks(estimate, prominence=np.maximum(SIGNIFICANT * sigma, 1e-300))
+    _, _, left, right = peak_widths(estimate, claimed)
+    left = np.minimum(left, claimed - simulation.fwhm)
+    right = np.maximum(right, claimed + simulation.fwhm)
+    known = (left[:, None] <= true) & (true <= right[:, None])
+    return int(np.sum(~known.any(axis=1)))
+
+
+def resolves(estimate, positions):
+    """Whether an estimate shows two peaks, each nearer to its own true position.
+
+    Parameters
+    ----------
+    estimate : numpy.ndarray
+        Shape ``(channels,)``.
+    positions : sequence of float
+        True positions of both peaks, in channels.
+
+    Returns
+    -------
+    bool
+        True if there is a local maximum within half the separation of each position and the valley
+        between them is at least 5 % deep, measured by the lower maximum.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.evaluate import resolves
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> def doublet(width):
+    ...     return gaussian(128, 60.0, width) + gaussian(128, 70.0, width)
+    >>> resolves(doublet(6.0), (60.0, 70.0)), resolves(doublet(14.0), (60.0, 70.0))
+    (True, False)
+    """
+    estimate, positions = np.asarray(estimate, float), np.sort(positions)
+    tops, _ = find_peaks(estimate)
+    reach = np.diff(positions)[0] / 2
+    highest = []
+    for position in positions:
+        nearby = tops[np.abs(tops - position) < reach]
+        if not nearby.size:
+            return False
+        highest.append(int(nearby[np.argmax(estimate[nearby])]))
+    valley = estimate[highest[0] : highest[1] + 1].min()
+    return bool(valley < (1 - DIP) * estimate[highest].min())
+
+
+def _loss_region(simulation):
+    """First channel of the loss region, and the one past five zero-loss widths."""
+    return tuple(int(np.ceil(simulation.position + widths * simulation.fwhm)) for widths in (1, 5))
 
 
 def oracle_richardson_lucy(simulation, resolution):
@@ -159,17 +334,40 @@ def best_errors(estimates, simulation, resolution):
     Errors
         Each error at its own best estimate and smoothing.
     """
-    seen = [
-        smooth(estimate, factor * resolution) + simulation.dark
-        for estimate in estimates
-        for factor in EXTRA_SMOOTHING
-    ]
+    seen = _smoothed(estimates, simulation, resolution)
     scores = [errors(estimate, simulation, resolution, shift=False) for estimate in seen]
     # The best shift is costly to find: it is looked for where an error is smallest without it.
     for name in ("loss", "near", "sqrt"):
         order = np.argsort([getattr(score, name) for score in scores[: len(seen)]])
         scores += [errors(seen[number], simulation, resolution) for number in order[:4]]
     return Errors(*(min(getattr(s, name) for s in scores) for name in ("loss", "near", "sqrt")))
+
+
+def best_estimate(estimates, simulation, resolution):
+    """The estimate of the smallest loss error among ``estimates``, each also smoothed more.
+
+    Parameters
+    ----------
+    estimates, simulation, resolution
+        As in `best_errors`.
+
+    Returns
+    -------
+    numpy.ndarray
+        In data units, the flat level put back; not shifted.
+    """
+    seen = _smoothed(estimates, simulation, resolution)
+    losses = [errors(estimate, simulation, resolution, shift=False).loss for estimate in seen]
+    return seen[int(np.argmin(losses))]
+
+
+def _smoothed(estimates, simulation, resolution):
+    """Each estimate at every extra smoothing, the flat level put back."""
+    return [
+        smooth(estimate, factor * resolution) + simulation.dark
+        for estimate in estimates
+        for factor in EXTRA_SMOOTHING
+    ]
 
 
 def raw_errors(simulation, resolution):

@@ -88,3 +88,192 @@ def test_comparison_shows_spectra_and_one_map_each(signals):
     assert titles.count("measured") == titles.count("truth") == 1
     assert len(figure.axes) == 2 + 2 * len(signals)
     figure.canvas.draw()
+
+
+@pytest.fixture(scope="module")
+def deconvolved():
+    """A spectrum, result, bounds and residual."""
+    s = data.exciton_spectrum()
+    result, lower, upper = s.deep_deconvolve(return_interval=True, show_progressbar=False)
+    residual = s.deconvolution_residual(result, show_progressbar=False)
+    return {"s": s, "result": result, "lower": lower, "upper": upper, "residual": residual}
+
+
+def bounds(deconvolved):
+    return [deconvolved[name] for name in ("result", "lower", "upper")]
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def assert_nothing_is_clipped(ax):
+    """All words of the axes lie inside the figure."""
+    figure = ax.figure
+    figure.canvas.draw()
+    inner, outer = ax.get_tightbbox(), figure.bbox
+    assert outer.x0 <= inner.x0 < inner.x1 <= outer.x1
+    assert outer.y0 <= inner.y0 < inner.y1 <= outer.y1
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_interval_is_a_band_between_its_bounds(deconvolved, log):
+    ax = plotting.plot_interval(*bounds(deconvolved), log=log)
+    (band,) = ax.collections
+    energy = deconvolved["result"].axes_manager.signal_axes[0].axis
+    channel = int(deconvolved["result"].data.argmax())
+    drawn = band.get_paths()[0].vertices
+    drawn = drawn[np.isclose(drawn[:, 0], energy[channel]), 1]
+    want = [deconvolved[name].data[channel] for name in ("lower", "upper")]
+    np.testing.assert_allclose([drawn.min(), drawn.max()], want, rtol=1e-5)
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), deconvolved["result"].data)
+    assert legend(ax) == ["deconvolved", "90 % interval"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Energy loss (eV)", "Counts")
+    assert ax.get_yscale() == ("log" if log else "linear")
+    assert_nothing_is_clipped(ax)
+
+
+def test_interval_over_spectra_draws_the_result_once(deconvolved):
+    spectra = {"measured": deconvolved["s"], "deconvolved": deconvolved["result"]}
+    ax = plotting.plot_spectra(spectra)
+    before = ax.get_ylim()
+    assert plotting.plot_interval(*bounds(deconvolved), ax) is ax
+    assert legend(ax) == ["measured", "deconvolved", "90 % interval"]
+    assert ax.get_ylim()[0] <= before[0] and ax.get_ylim()[1] >= before[1]
+
+
+def test_interval_needs_spectra_that_belong_together(deconvolved, signals):
+    result, lower, upper = bounds(deconvolved)
+    with pytest.raises(ValueError, match="same energies.*'lower': 100"):
+        plotting.plot_interval(result, lower.isig[:100], upper)
+    with pytest.raises(ValueError, match="'upper' must be a single spectrum"):
+        plotting.plot_interval(result, lower, signals["measured"])
+
+
+def test_residual_has_the_band_of_the_noise_and_a_scale_without_outliers(deconvolved):
+    residual = deconvolved["residual"].deepcopy()
+    residual.data[100] = 1e4
+    _, ax = plt.subplots(layout="constrained")
+    assert plotting.plot_residual(residual, ax, energy_range=(-1, 3)) is ax
+    assert 5 <= ax.get_ylim()[1] < 100 and ax.get_ylim()[0] == -ax.get_ylim()[1]
+    assert ax.patches[0].get_extents().y0 < ax.patches[0].get_extents().y1
+    assert -1.01 < ax.lines[0].get_xdata().min() < ax.lines[0].get_xdata().max() < 3.01
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Energy loss (eV)", "Residual (noise)")
+    assert_nothing_is_clipped(ax)
+
+
+def test_comparison_has_spectra_above_residuals(deconvolved):
+    spectra = {"data": deconvolved["s"], "deep": deconvolved["result"]}
+    top, bottom = plotting.plot_comparison(spectra, {"deep": deconvolved["residual"]})
+    assert [line.get_label() for line in top.lines] == ["data", "deep"]
+    (line,) = bottom.lines
+    np.testing.assert_array_equal(line.get_ydata(), deconvolved["residual"].data)
+    assert line.get_color() == top.lines[1].get_color()
+    assert (top.get_xlabel(), bottom.get_xlabel()) == ("", "Energy loss (eV)")
+    assert_nothing_is_clipped(top)
+    assert_nothing_is_clipped(bottom)
+
+
+def test_an_axis_without_a_name_is_called_energy_loss():
+    from exspy.signals import EELSSpectrum
+
+    ax = plotting.plot_spectra({"measured": EELSSpectrum(np.ones(64))})
+    assert ax.get_xlabel() == "Energy loss"
+
+
+def test_calibration_is_drawn_in_per_cent_beside_the_diagonal():
+    nominal = [0.5, 0.8, 0.9]
+    ax = plotting.plot_calibration(nominal, {"gap": [0.6, 0.7, 1.0], "bulk": nominal})
+    ideal, gap, bulk = ax.lines
+    np.testing.assert_array_equal(ideal.get_xdata(), ideal.get_ydata())
+    np.testing.assert_allclose(gap.get_xydata(), [[50, 60], [80, 70], [90, 100]])
+    assert len({line.get_marker() for line in (gap, bulk)}) == 2
+    assert len({line.get_color() for line in ax.lines}) == 3
+    assert legend(ax) == ["ideal", "gap", "bulk"]
+    assert ax.get_xlabel() == "Nominal coverage (%)"
+    assert_nothing_is_clipped(ax)
+
+
+def test_calibration_of_one_curve_on_given_axes():
+    _, ax = plt.subplots()
+    assert plotting.plot_calibration([0.9], [0.8], ax) is ax
+    np.testing.assert_allclose(ax.lines[1].get_xydata(), [[90, 80]])
+
+
+@pytest.mark.parametrize(
+    ("nominal", "observed", "words"),
+    [
+        ([0.5, 0.9], [0.5], "observed must hold 2 shares"),
+        ([50, 90], [0.5, 0.9], "nominal must be shares from 0 to 1"),
+        ([0.5, 0.9], {"gap": [0.5, np.nan]}, "gap must be shares"),
+    ],
+)
+def test_calibration_takes_shares_only(nominal, observed, words):
+    with pytest.raises(ValueError, match=words):
+        plotting.plot_calibration(nominal, observed)
+
+
+LOG = """step,learning_rate,loss_error,near_error,loss,held_out_loss
+100,0.001,0.9,1.2,2.5,3.5
+200,0.002,0.6,1.0,0.1,
+300,0.002,0.7,0.9,0.2,2.0
+300,0.002,0.5,0.8,-1.5,-1.2
+"""
+
+
+@pytest.fixture
+def log(tmp_path):
+    (tmp_path / "log.csv").write_text(LOG)
+    return tmp_path / "log.csv"
+
+
+def test_training_history_shows_errors(log):
+    ax = plotting.plot_training_history(log)
+    assert legend(ax) == ["loss error", "near error"]
+    assert ax.lines[0].get_xydata().tolist() == [[100, 0.9], [200, 0.6], [300, 0.5]]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Training step", "Relative error")
+    assert ax.get_yscale() == "log"
+    assert_nothing_is_clipped(ax)
+
+
+def test_training_history_of_a_folder_on_given_axes(log):
+    _, ax = plt.subplots()
+    columns = ["loss", "held_out_loss"]
+    assert plotting.plot_training_history(log.parent, ax, columns=columns, log=False) is ax
+    loss, held_out = ax.lines
+    assert loss.get_ydata().tolist() == [2.5, 0.1, -1.5]
+    assert held_out.get_xydata().tolist() == [[100, 3.5], [300, -1.2]]
+    assert (loss.get_marker(), held_out.get_marker()) == ("None", "o")
+    assert (ax.get_yscale(), ax.get_ylabel()) == ("linear", "Loss")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"columns": ["lose"]}, r"columns=\['lose'\].*has step, learning_rate"),
+        ({"columns": ["loss"]}, r"columns=\['loss'\] are not positive everywhere: use log=False"),
+    ],
+)
+def test_training_history_says_what_is_wrong(log, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        plotting.plot_training_history(log, **arguments)
+
+
+def test_an_empty_log_is_no_history(tmp_path):
+    (tmp_path / "log.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="no log of a training run"):
+        plotting.plot_training_history(tmp_path)
+
+
+def test_training_history_of_a_real_run(tmp_path):
+    """What the training loop writes is what is read."""
+    from exspy_deepdeconv.network import Config
+    from exspy_deepdeconv.training.loop import Plan, train
+    from exspy_deepdeconv.training.pairs import SimulatedPairs
+
+    tiny = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
+    plan = Plan(steps=2, workers=0, log_every=1, warmup=1, bf16=False)
+    train(plan, tmp_path, pairs=SimulatedPairs(3, channels_per_batch=2048), config=tiny)
+    ax = plotting.plot_training_history(tmp_path)
+    assert legend(ax) == ["loss error", "near error", "sqrt error"]
+    assert ax.lines[0].get_xdata().tolist() == [1, 2]

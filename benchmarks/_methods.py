@@ -1,0 +1,103 @@
+"""The methods that accuracy is measured of: ``f(simulation, resolution, model) -> Errors``.
+
+All but the blind one are given the exact, noise-free response. What has no resolution of its own is
+smoothed to the one asked for, as the signal methods do. A result that is not finite is infinitely
+wrong.
+"""
+
+import numpy as np
+
+from exspy_deepdeconv import classical, evaluate, models
+from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.physics import smooth
+
+MEASURES = ("loss", "sqrt", "near")
+INTERVAL = 0.9
+SIGMAS = 2 * 1.6449  # standard deviations across an interval of 90 %
+
+
+def exspy_richardson_lucy(counts, psf, iterations=15):
+    """What exspy's own method makes of a spectrum."""
+    from exspy.signals import EELSSpectrum  # logs when imported, unless told not to before
+
+    start = (psf.size - counts.shape[-1]) // 2
+    response = EELSSpectrum(psf[start : start + counts.shape[-1]])
+    signal = EELSSpectrum(np.asarray(counts, float))
+    return signal.richardson_lucy_deconvolution(response, iterations, show_progressbar=False).data
+
+
+def estimate(simulation, resolution, model, given=False):
+    """The network's estimate, blind or with the response given, and its 90 % interval."""
+    psf = simulation.psf if given else None
+    found, _, lower, upper = deconvolve_block(
+        simulation.counts,
+        model=models.load(model),
+        resolution=resolution,
+        psf=psf,
+        interval=INTERVAL,
+    )
+    return found, lower, upper
+
+
+def _raw(simulation, resolution, model):
+    return evaluate.raw_errors(simulation, resolution)
+
+
+def _exspy(simulation, resolution, model):
+    found = exspy_richardson_lucy(simulation.counts, simulation.psf)
+    if not np.isfinite(found).all():
+        return evaluate.Errors(np.inf, np.inf, np.inf)
+    return evaluate.errors(smooth(found, resolution), simulation, resolution)
+
+
+def _automatic(simulation, resolution, model):
+    found = classical.richardson_lucy(simulation.counts, simulation.psf, "auto")
+    return evaluate.errors(smooth(found, resolution), simulation, resolution)
+
+
+def _oracle_rl(simulation, resolution, model):
+    return evaluate.oracle_richardson_lucy(simulation, resolution)
+
+
+def _oracle_fourier(simulation, resolution, model):
+    return evaluate.oracle_fourier(simulation, resolution)
+
+
+def _oracle_tgv(simulation, resolution, model):
+    return evaluate.oracle_total_generalised_variation(simulation, resolution)
+
+
+def _blind(simulation, resolution, model):
+    return evaluate.errors(estimate(simulation, resolution, model)[0], simulation, resolution)
+
+
+def _given(simulation, resolution, model):
+    found = estimate(simulation, resolution, model, given=True)[0]
+    return evaluate.errors(found, simulation, resolution)
+
+
+METHODS = {
+    "raw": _raw,
+    "exspy RL-15": _exspy,
+    "automatic RL": _automatic,
+    "oracle RL": _oracle_rl,
+    "oracle Fourier": _oracle_fourier,
+    "oracle TGV": _oracle_tgv,
+    "ours, blind": _blind,
+    "ours, given": _given,
+}
+OURS = ("ours, blind", "ours, given")
+RIVALS = tuple(name for name in METHODS if name not in OURS)
+
+
+def all_errors(simulation, resolution, model, names=tuple(METHODS)):
+    """Errors of each method, keyed by its name."""
+    return {name: METHODS[name](simulation, resolution, model) for name in names}
+
+
+def ratio(cases, name, unit, measure="loss"):
+    """Ratio of two methods' median errors, and in brackets the median of the cases' ratios."""
+    ours, theirs = (
+        np.array([getattr(case[each], measure) for case in cases]) for each in (name, unit)
+    )
+    return f"{np.median(ours) / np.median(theirs):.2f} ({np.median(ours / theirs):.2f})"

@@ -45,9 +45,9 @@ def generator(pairs):
     return lambda: len(pairs.batch(next(numbers))["counts"])
 
 
-def step(device, batches, bf16):
+def step(device, batches):
     """A function that trains on one of the batches and returns its number of spectra."""
-    plan = Plan(bf16=bf16)
+    plan = Plan()
     state = _State(DeconvolutionNet(Config()).to(device), plan, False, None)
     batches = [tensors(batch) for batch in batches]
     numbers = iter(range(10**6))
@@ -107,10 +107,9 @@ def main():
     named = sources()
     batches = [named["simulated pairs"].batch(number) for number in range(options.batches)]
     functions = {name: generator(pairs) for name, pairs in named.items()}
-    functions[f"step, cpu, {threads} threads"] = step("cpu", batches, bf16=True)
-    functions[f"step, cpu, {threads} threads, float32"] = step("cpu", batches, bf16=False)
+    functions[f"step, cpu, {threads} threads"] = step("cpu", batches)
     if torch.cuda.is_available():
-        functions[f"step, {torch.cuda.get_device_name()}"] = step("cuda", batches, bf16=True)
+        functions[f"step, {torch.cuda.get_device_name()}"] = step("cuda", batches)
     found = rates(functions, options.batches, options.rounds)
     table = PrettyTable(["", "spectra/s", "in units of the simulated pairs' rate"], align="r")
     for name, rate in found.items():

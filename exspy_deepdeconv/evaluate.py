@@ -163,27 +163,48 @@ def coverage(estimate, lower, upper, simulation, resolution):
     >>> bool(found.loss[0] == found.loss[1] > 0)
     True
     """
-    truth, start, stop = simulation.truth(resolution), *_loss_region(simulation)
+    start, stop = _loss_region(simulation)
+    truth, visible = visible_losses(estimate, simulation, resolution)
+    inside = (lower <= truth) & (truth <= upper)
     channel = np.arange(truth.size)
-    shift = _nearest_shift(np.asarray(estimate, float), truth, start)
-    # The truth, not the interval: it has no kinks, and a spline rings at no end of the window.
-    moved = spline_shift(truth, -shift, mode="nearest") if shift else truth
-    inside = (lower <= moved) & (moved <= upper)
-    gain = simulation.detector.gain
-    electrons = np.maximum(simulation.expected - simulation.dark, 0) / gain
-    inelastic = (simulation.inelastic(resolution) - simulation.dark) / gain
-    visible = inelastic > VISIBLE * np.sqrt(electrons)
+    beyond = channel >= start
 
     def count(where):
         return np.array([np.sum(inside & where), np.sum(where)])
 
-    beyond = channel >= start
     return Coverage(
-        count(beyond & visible),
-        count(beyond & visible & (channel < stop)),
+        count(visible),
+        count(visible & (channel < stop)),
         count(beyond & ~visible),
         float(np.sqrt(np.mean((np.asarray(upper) - lower)[beyond] ** 2))),
     )
+
+
+def visible_losses(estimate, simulation, resolution):
+    """The truth, moved to where it suits an estimate best, and where its losses are visible.
+
+    Parameters
+    ----------
+    estimate, simulation, resolution
+        As for `coverage`.
+
+    Returns
+    -------
+    truth : numpy.ndarray
+        ``(channels,)``.
+    visible : numpy.ndarray of bool
+        True one zero-loss width past the peak and on, where the inelastic truth exceeds 0.3 times
+        the Poisson noise of the data.
+    """
+    truth, start = simulation.truth(resolution), _loss_region(simulation)[0]
+    shift = _nearest_shift(np.asarray(estimate, float), truth, start)
+    # The truth, not the interval: it has no kinks, and a spline rings at no end of the window.
+    moved = spline_shift(truth, -shift, mode="nearest") if shift else truth
+    gain = simulation.detector.gain
+    electrons = np.maximum(simulation.expected - simulation.dark, 0) / gain
+    inelastic = (simulation.inelastic(resolution) - simulation.dark) / gain
+    visible = inelastic > VISIBLE * np.sqrt(electrons)
+    return moved, visible & (np.arange(truth.size) >= start)
 
 
 def false_peaks(estimate, sigma, simulation, resolution):

@@ -96,8 +96,33 @@ def batch_of(seen, good, psf, device):
 
 def answers(answer, seen, good, spectra, wanted, model):
     """What is wanted of the answer, in the units of the data, ``(arrays, batch, channels)``."""
+    inelastic, peak, unit = parts(answer, seen, good, spectra, wanted.resolution)
+    peak = peak if wanted.zero_loss else 0.0
+    estimate = inelastic + peak
+    arrays = [estimate, *_certainty(answer, spectra, estimate, peak, wanted, model)]
+    arrays = np.stack(arrays) * unit[:, None]
+    # A flat offset stays in the answer, unless it is negative: the answer never is.
+    level = np.maximum(seen.level[good], 0)[:, None]
+    for number in range(wanted.arrays):
+        if number == 1 and wanted.variance:
+            arrays[number] *= unit[:, None]
+        else:
+            arrays[number] += level
+    return arrays
+
+
+def parts(answer, seen, good, spectra, resolution):
+    """Losses and elastic peak at a resolution, without the flat offset.
+
+    Returns
+    -------
+    inelastic, peak : numpy.ndarray
+        In units of the peak height, ``(batch, channels)``.
+    unit : numpy.ndarray
+        What brings both into the units of the data and conserves the counts, ``(batch,)``.
+    """
     frame, height = answer.frame, seen.zero_loss.height[good]
-    width = torch.full_like(spectra.fwhm, float(wanted.resolution))
+    width = torch.full_like(spectra.fwhm, float(resolution))
     missing = (width**2 - finest_resolution(spectra.fwhm) ** 2).clamp(min=0)
     inelastic = frame.smooth(answer.inelastic, missing.sqrt()).clamp(min=0)
     peak = answer.elastic_counts[:, None] * frame.zero_loss(width)
@@ -105,26 +130,20 @@ def answers(answer, seen, good, spectra, wanted, model):
     complete = seen.zero_loss.position[good] >= 3 * seen.zero_loss.fwhm[good]
     measured = seen.counts[good].sum(-1) / height
     factor = _conserving_factor(measured, inelastic.sum(-1) + peak.sum(-1), complete)
-    peak = peak if wanted.zero_loss else 0.0
-    estimate = inelastic + peak
-    arrays = [estimate, *_certainty(answer, spectra, estimate, peak, wanted, model)]
-    arrays = np.stack(arrays) * (factor * height)[:, None]
-    # A flat offset stays in the answer, unless it is negative: the answer never is.
-    level = np.maximum(seen.level[good], 0)[:, None]
-    for number in range(wanted.arrays):
-        if number == 1 and wanted.variance:
-            arrays[number] *= (factor * height)[:, None]
-        else:
-            arrays[number] += level
-    return arrays
+    return inelastic, peak, factor * height
+
+
+def error_sizes(answer, resolution):
+    """What the network tells of its errors above and below, in units of the peak height."""
+    spread = answer.spread_at(resolution).unbind(1)
+    return tuple(answer.frame.take(x).double().cpu().numpy() for x in spread)
 
 
 def _certainty(answer, spectra, estimate, peak, wanted, model):
     """Variance and bounds, as far as they are wanted, in units of the peak height."""
     if wanted.arrays == 1:
         return []
-    spread = answer.spread_at(wanted.resolution)
-    above, below = (answer.frame.take(x).double().cpu().numpy() for x in spread.unbind(1))
+    above, below = error_sizes(answer, wanted.resolution)
     ratio = spectra.fwhm.double().cpu().numpy() / wanted.resolution
     common = model.calibration, ratio, spectra.psf is not None
     arrays = []

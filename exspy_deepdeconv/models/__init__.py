@@ -93,6 +93,7 @@ def load(name=None):
 @lru_cache(maxsize=8)
 def _load_file(path, name, expected_hash, _version=0):
     import safetensors.torch
+    import torch
 
     from ..network import Config, DeconvolutionNet
 
@@ -107,7 +108,8 @@ def _load_file(path, name, expected_hash, _version=0):
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         about = json.loads(header["__metadata__"]["exspy_deepdeconv"])
-        network = DeconvolutionNet(Config.from_dict(about["config"]))
+        with torch.random.fork_rng(devices=[]):  # first weights are drawn: not from the user's
+            network = DeconvolutionNet(Config.from_dict(about["config"]))
         network.load_state_dict({key: value.float() for key, value in tensors.items()})
     except Exception as error:
         raise ValueError(f"model={str(path)!r} is not a usable weights file: {error}") from error

@@ -14,6 +14,7 @@ __all__ = [
     "SimulatedPairs",
     "fine_tune",
     "measured_pairs",
+    "plot_scree",
     "train",
 ]
 
@@ -23,6 +24,7 @@ _PLACES = {
     "Plan": "loop",
     "fine_tune": "adapt",
     "measured_pairs": "pca",
+    "plot_scree": "pca",
     "train": "loop",
 }
 

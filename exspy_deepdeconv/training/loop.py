@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Plan:
     warmup : int
         Steps until it is reached.
     weight_decay, clip, ema : float
-        AdamW's weight decay, largest gradient norm, decay of the averaged weights.
+        AdamW's weight decay (Muon has its own), largest gradient norm, decay of the averaged weights.
     muon : bool
         Let Muon move the convolution kernels: see `optimiser`.
     bf16 : bool
@@ -73,7 +73,7 @@ class Plan:
 
     steps: int = 20_000
     seed: int = 2021
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     warmup: int = 500
     weight_decay: float = 1e-3
     clip: float = 1.0
@@ -240,7 +240,8 @@ def train(
 def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar, echo):
     """All steps that are left; returns the last scores, and the first of a warm start."""
     log = Log(folder, state.step)
-    bar = _bar(loader(pairs, state.step, plan.steps, plan.workers), plan, state, show_progressbar)
+    batches = loader(pairs, state.step, plan.steps, plan.workers)
+    bar = _bar(plan, state, show_progressbar)
     before, began = state.seconds, time.monotonic()
     scores = {}
     if state.warm and state.step == 0 and plan.steps >= plan.evaluate_every:
@@ -249,10 +250,11 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
         scores["before"] = state.first
     sums, spectra = {}, 0
     saved = shown = time.monotonic()
-    with _stop_signals() as told:
-        for batch in bar:
+    with _stop_signals() as told, bar:
+        for batch in batches:
             spent = state.seconds / (60 * minutes) if minutes else 0.0
             parts = _step(state, plan, batch, device, spent)
+            bar.update()
             for key, value in parts.items():
                 sums.setdefault(key, []).append(value)
             spectra += len(batch["counts"])
@@ -381,13 +383,13 @@ def _loaded(init):
     return models.load(init)
 
 
-def _bar(batches, plan, state, show):
+def _bar(plan, state, show):
     try:
         from tqdm.auto import tqdm
     except ImportError:  # a bare node
-        return batches
+        return _NoBar()
+    # Not wrapped around the batches: tqdm.auto would start the worker processes twice.
     return tqdm(
-        batches,
         total=plan.steps,
         initial=state.step,
         desc="training",
@@ -395,10 +397,19 @@ def _bar(batches, plan, state, show):
     )
 
 
+class _NoBar(nullcontext):
+    """In the place of tqdm's bar."""
+
+    def update(self):
+        """One step more."""
+
+    def set_postfix(self, **_):
+        """What is shown beside it."""
+
+
 def _record(log, row, bar, echo):
     log.add(row)
-    if hasattr(bar, "set_postfix"):
-        bar.set_postfix(loss=row["loss"])
+    bar.set_postfix(loss=row["loss"])
     if echo:
         echo(json.dumps({key: float(f"{value:.4g}") for key, value in row.items()}))
 

@@ -1,0 +1,144 @@
+"""Make the intervals of a trained network honest: conformal factors from simulations.
+
+    python -m exspy_deepdeconv.training.calibrate runs/v2/lowloss-v2.safetensors --output FILE
+
+The spectra are of the scenes that accuracy is measured on, with a seed that is used for nothing else.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from .. import intervals, models, physics
+from ..evaluate import visible_losses
+from ..forward import batch_of, error_sizes, parts, quick_and_quiet
+from ..intervals import Calibration
+from ..physics import MIN_RESOLUTION_CHANNELS
+from ..simulate import simulate
+from .pairs import _noisy_response
+
+SEED = 20_240_229  # of no other set
+SCENES = ("vibrational", "plasmonic", "gap", "doublet", "bulk")
+LENGTHS = (512, 1024, 2048, 4096)
+
+
+def calibrate(model, cases=64, seed=SEED, device=None):
+    """Find the factors under which intervals hold the wanted share of the truth.
+
+    For each channel with visible losses (`exspy_deepdeconv.evaluate.visible_losses`), the factor
+    that would just bring the truth into the interval is noted; the factor of a confidence is the
+    quantile of these, all scenes counting alike.
+
+    Parameters
+    ----------
+    model : Model
+        What is calibrated.
+    cases : int
+        Simulated spectra of each scene.
+    seed : int
+        Their seed.
+    device : str, optional
+        A torch device.
+
+    Returns
+    -------
+    Calibration
+
+    References
+    ----------
+    Y. Romano, E. Patterson, E. Candès, "Conformalized quantile regression", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import models
+    >>> from exspy_deepdeconv.training.calibrate import calibrate
+    >>> found = calibrate(models.load(), cases=1)
+    >>> bool(found.factor(0.9, 4.0, given=False) > 0)
+    True
+    """
+    plain = Calibration()
+    found = {(given, ratio): [] for given in (False, True) for ratio in plain.ratios}
+    elastic = []
+    for simulation, rng in _simulations(cases, seed):
+        for given in (False, True):
+            seen = physics.inspect(simulation.counts[None])
+            if not seen.usable[0]:
+                continue
+            psf = _noisy_response(simulation.psf, rng)[None] if given else None
+            with quick_and_quiet(device, model) as where:
+                spectra, _ = batch_of(seen, seen.usable, psf, where)
+                answer = model.network(spectra)
+                for ratio in plain.ratios:
+                    needed, error = _needed(answer, seen, spectra, simulation, ratio)
+                    found[given, ratio].append((simulation.family, needed))
+            elastic.append(error)
+    tables = {
+        given: tuple(_quantiles(found[given, ratio], plain.confidences) for ratio in plain.ratios)
+        for given in (False, True)
+    }
+    shares = tuple(float(q) for q in np.quantile(elastic, plain.confidences))
+    return Calibration(blind=tables[False], given=tables[True], elastic=shares)
+
+
+def _simulations(cases, seed):
+    for number, scene in enumerate(SCENES):
+        rng = np.random.default_rng([seed, number, 1])
+        for _ in range(cases):
+            yield simulate(scene, rng, int(rng.choice(LENGTHS))), rng
+
+
+def _needed(answer, seen, spectra, simulation, ratio):
+    """Factors that single channels need, ``(confidences, channels)``, and the error of I0."""
+    resolution = max(float(seen.zero_loss.fwhm[0]) / ratio, MIN_RESOLUTION_CHANNELS)
+    inelastic, peak, unit = parts(answer, seen, seen.usable, spectra, resolution)
+    above, below = (size[0] * unit[0] for size in error_sizes(answer, resolution))
+    estimate = (inelastic + peak)[0] * unit[0] + max(seen.level[0], 0)
+    truth, where = visible_losses(estimate, simulation, resolution)
+    missed = (truth - estimate)[where]
+    needed = []
+    for confidence in Calibration().confidences:
+        down, up = intervals.reaches(above[where], below[where], confidence)
+        reach = np.where(missed < 0, down, up)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            needed.append(np.where(missed == 0, 0.0, np.abs(missed) / reach))
+    counts = float(answer.elastic_counts[0]) * unit[0]
+    return np.array(needed), abs(counts / simulation.elastic_counts - 1)
+
+
+def _quantiles(found, confidences):
+    """Quantile of each confidence, all scenes of the same weight."""
+    needed = [(scene, values) for scene, values in found if values.shape[1]]
+    number = {scene: sum(v.shape[1] for s, v in needed if s == scene) for scene, _ in needed}
+    weights = np.concatenate([np.full(v.shape[1], 1 / number[s]) for s, v in needed])
+    values = np.concatenate([v for _, v in needed], axis=1)
+    factors = []
+    for row, confidence in zip(values, confidences, strict=True):
+        order = np.argsort(row)
+        share = np.cumsum(weights[order]) / weights.sum()
+        at = min(np.searchsorted(share, confidence), row.size - 1)
+        finite = row[order][: at + 1]
+        factors.append(float(finite[np.isfinite(finite)][-1]))
+    return tuple(factors)
+
+
+def main(arguments=None):
+    """Command line: write the weights again with their calibration."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="weights file")
+    parser.add_argument("--output", type=Path, required=True, help="weights file to write")
+    parser.add_argument("--cases", type=int, default=64)
+    parser.add_argument("--device")
+    options = parser.parse_args(arguments)
+    model = models.load(options.model)
+    found = calibrate(model, options.cases, device=options.device)
+    provenance = model.provenance | {"calibration": {"cases": options.cases, "seed": SEED}}
+    models.save_model(
+        model.network, options.output, name=options.output.stem, provenance=provenance,
+        calibration=found,
+    )  # fmt: skip
+    print(models.load(options.output).sha256, options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Fine-tuning on one's own instrument, from Python and on the command line."""
+
+import warnings
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import exspy_deepdeconv
+from exspy_deepdeconv import cli, data, models
+from exspy_deepdeconv.evaluate import errors
+from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.network import Config, DeconvolutionNet
+from exspy_deepdeconv.simulate import Detector, compose, grid_for
+from exspy_deepdeconv.specimens import EnergyAxis, bell, lorentzian
+from exspy_deepdeconv.training import Plan, SimulatedPairs, fine_tune, measured_pairs, train
+
+CHANNELS, FWHM, DISPERSION, ZERO = 512, 10.0, 0.01, 110.0
+TINY = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A network that runs quickly and knows nothing."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return models.load(
+        models.save_model(DeconvolutionNet(TINY), folder / "t.safetensors", name="t")
+    )
+
+
+@pytest.fixture(scope="module")
+def nanorod():
+    signal = data.plasmonic_map(shape=(8, 8), channels=512)
+    return signal, data.vacuum_spectrum(signal)
+
+
+def quick(model, signal, psf=None, **options):
+    options = {"minutes": None, "steps": 2, "workers": 0, "show_progressbar": False} | options
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "fine_tune: on simulations")
+        return fine_tune(model, signal, psf, **options)
+
+
+def test_model_of_ones_own_instrument(tiny, nanorod, tmp_path):
+    signal, vacuum = nanorod
+    before = signal.data.copy()
+    model = quick(tiny, signal, vacuum, folder=tmp_path, name="mine")
+    np.testing.assert_array_equal(signal.data, before)
+    assert model.provenance["recipe"] == "fine_tune" and model.provenance["steps"] == 2
+    assert len(model.provenance["signal_sha256"]) == len(model.provenance["psf_sha256"]) == 64
+    for chosen in (model, tmp_path / "mine.safetensors"):
+        result = signal.inav[:2, 0].deep_deconvolve(model=chosen, show_progressbar=False)
+        assert result.metadata.Signal.deep_deconvolution.weights_sha256 == model.sha256
+    assert (tmp_path / "mine.md").exists() and (tmp_path / "log.csv").exists()
+
+
+def test_same_seed_same_weights(tiny, nanorod):
+    pairs = measured_pairs(*nanorod)
+    one, again, other = (quick(tiny, pairs, seed=seed) for seed in (0, 0, 1))
+    assert one.sha256 == again.sha256 != other.sha256
+
+
+# A response unlike all simulated ones: the spectrometer shows each line a second time.
+
+
+def instrument_with_a_ghost():
+    grid = grid_for(CHANNELS, FWHM)
+    index = np.arange(grid.size)
+    distance = np.where(index < grid.loss_side, index, index - grid.size) / grid.oversampling
+    lines = ((0.0, 1.0, 1.0), (3.0 * FWHM, 0.12, 0.8))  # place, height, width in units of F
+    response = sum(
+        h * np.exp(-np.log(16) * ((distance - x) / (w * FWHM)) ** 2) for x, h, w in lines
+    )
+    return grid, response / response.sum()
+
+
+def spectrum(rng, blank=False):
+    """A specimen of two lines and an edge on that instrument."""
+    grid, response = instrument_with_a_ghost()
+    position = ZERO + rng.uniform(-1, 1)
+    step = DISPERSION / grid.oversampling
+    axis = EnergyAxis((grid.fine_channels - position) * DISPERSION, step, FWHM * DISPERSION)
+    specimen = np.zeros(grid.size)
+    if not blank:
+        for _ in range(2):
+            place, width = rng.uniform(0.25, 3.5), rng.uniform(0.02, 0.3)
+            specimen += lorentzian(axis, place, width, rng.uniform(0.005, 0.03))
+        specimen += bell(axis, 3.5, 2.0, rng.uniform(0.02, 0.1))
+    detector, counts = Detector(gain=2.0, readout=3.0), 2e6
+    specimen = specimen * (axis.energy > 0)
+    return compose(grid, response, specimen, position, counts, detector, DISPERSION, rng, "free")
+
+
+def as_signal(spectra, shape=()):
+    exspy_deepdeconv.register()
+    from exspy.signals import EELSSpectrum
+
+    signal = EELSSpectrum(np.stack([s.counts for s in spectra]).reshape((*shape, CHANNELS)))
+    axis = signal.axes_manager.signal_axes[0]
+    axis.scale, axis.units, axis.offset = DISPERSION, "eV", -ZERO * DISPERSION
+    return signal
+
+
+def blind_error(model, spectra):
+    found = [
+        errors(deconvolve_block(s.counts, model=model, resolution=2.5)[0], s, 2.5).loss
+        for s in spectra
+    ]
+    return float(np.median(found))
+
+
+def test_a_measured_map_teaches_what_the_simulator_does_not_know(tmp_path):
+    """The same number of steps on simulations alone is no match for it."""
+    rng = np.random.default_rng(0)
+    line, vacuum = [spectrum(rng) for _ in range(60)], spectrum(rng, blank=True)
+    held_out = [spectrum(np.random.default_rng(1)) for _ in range(1)]
+    held_out += [spectrum(rng) for _ in range(15)]
+    steps, start = 30, models.load()
+    tuned = quick(start, as_signal(line, (60,)), as_signal([vacuum]), steps=steps, seed=1)
+    plan = Plan(steps=steps, learning_rate=3e-4, warmup=20, ema=0.99, workers=0, held_out=0,
+                cases=0)  # fmt: skip
+    simulated = train(plan, tmp_path, pairs=SimulatedPairs(1), init=start)
+    before, alone, with_map = (blind_error(m, held_out) for m in (start, simulated, tuned))
+    assert with_map < 0.7 * min(before, alone)
+
+
+# The command
+
+
+@pytest.fixture
+def run(tmp_path):
+    def call(*arguments, code=0):
+        command = ["train", "--folder", str(tmp_path / "run"), *map(str, arguments)]
+        result = CliRunner().invoke(cli.app, command)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return call
+
+
+def test_command_adapts_a_model_to_a_map(run, tiny, nanorod, tmp_path):
+    signal, vacuum = nanorod
+    signal.save(tmp_path / "map.hspy")
+    vacuum.save(tmp_path / "vacuum.hspy")
+    start = tmp_path / "start.safetensors"
+    models.save_model(tiny.network, start, name="start")
+    printed = run("--map", tmp_path / "map.hspy", "--psf", tmp_path / "vacuum.hspy", "--init",
+                  start, "--steps", 2, "--workers", 0, "--name", "mine")  # fmt: skip
+    path = tmp_path / "run" / "mine.safetensors"
+    assert f"-> {path} (2 steps)" in printed
+    assert models.load(path).provenance["recipe"] == "fine_tune"
+    again = run("--map", tmp_path / "map.hspy", "--steps", 2, code=1)
+    assert "--resume goes on from it" in again
+
+
+def test_command_trains_on_simulations(run, tiny, tmp_path):
+    start = tmp_path / "start.safetensors"
+    models.save_model(tiny.network, start, name="start")
+    assert "(1 steps)" in run("--steps", 1, "--workers", 0, "--init", start)
+    assert models.load(tmp_path / "run" / "model.safetensors").provenance["plan"]["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--psf", "vacuum.hspy"], "--psf needs a --map"),
+        (["--map", "missing.hspy"], "missing.hspy"),
+        (["--init", "nope", "--steps", "1"], "nope"),
+        (["--minutes", "-3", "--steps", "1"], "minutes=-3"),
+    ],
+)
+def test_command_names_what_is_wrong(run, arguments, words):
+    assert words in run(*arguments, code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"minutes": None, "steps": None}, ValueError, "minutes=None"),
+        ({"minutes": -1}, ValueError, "minutes=-1"),
+        ({"resume": True}, ValueError, "resume=True"),
+    ],
+)
+def test_bad_arguments_are_named(tiny, nanorod, arguments, error, words):
+    with pytest.raises(error, match=words):
+        quick(tiny, *nanorod, **arguments)
+
+
+def test_finished_pairs_take_no_response_any_more(tiny, nanorod):
+    pairs = measured_pairs(*nanorod)
+    with pytest.raises(ValueError, match="psf= comes too late"):
+        quick(tiny, pairs, nanorod[1])

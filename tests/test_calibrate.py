@@ -1,0 +1,75 @@
+"""Calibration: intervals of a network whose errors are told wrongly become honest."""
+
+import numpy as np
+import pytest
+
+from exspy_deepdeconv import models
+from exspy_deepdeconv.evaluate import coverage
+from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.models import Model
+from exspy_deepdeconv.simulate import simulate
+from exspy_deepdeconv.training import calibrate as module
+from exspy_deepdeconv.training.calibrate import calibrate
+
+SCENE = "bulk"
+
+
+@pytest.fixture(scope="module")
+def few():
+    """One scene of short spectra instead of five of any length."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SCENES", (SCENE,))
+        patch.setattr(module, "LENGTHS", (512,))
+        model = models.load()
+        yield model, calibrate(model, cases=40)
+
+
+def share_inside(model, calibration, confidence, ratio, given, seed):
+    """Share of the channels inside, spectra of other seeds."""
+    calibrated = Model("mine", "", model.network, {}, calibration)
+    inside = np.zeros(2)
+    rng = np.random.default_rng(seed)
+    for _ in range(40):
+        simulation = simulate(SCENE, rng, 512)
+        resolution = max(simulation.fwhm / ratio, 2.0)
+        estimate, _, lower, upper = deconvolve_block(
+            simulation.counts, model=calibrated, resolution=resolution,
+            psf=simulation.psf if given else None, interval=confidence,
+        )  # fmt: skip
+        inside += coverage(estimate, lower, upper, simulation, resolution).loss
+    return inside[0] / inside[1]
+
+
+@pytest.mark.parametrize("confidence", [0.6827, 0.9])
+@pytest.mark.parametrize("given", [False, True])
+def test_calibrated_intervals_hold_their_share(few, confidence, given):
+    model, calibration = few
+    found = share_inside(model, calibration, confidence, 4.0, given, seed=11)
+    assert found == pytest.approx(confidence, abs=0.12)  # 40 spectra, errors shared by channels
+
+
+def test_factors_rise_with_confidence_and_elastic_errors_too(few):
+    _, calibration = few
+    assert (np.diff(calibration.elastic) >= 0).all() and calibration.elastic[-1] < 0.5
+    reach = [calibration.factor(c, 4.0, False) * np.log(1 / (1 - c)) for c in (0.5, 0.9, 0.99)]
+    assert (np.diff(reach) > 0).all()
+
+
+def test_calibration_is_repeatable(monkeypatch):
+    monkeypatch.setattr(module, "SCENES", ("gap",))
+    monkeypatch.setattr(module, "LENGTHS", (512,))
+    one, again, other = (calibrate(models.load(), 2, seed) for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_command_writes_the_weights_again(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(module, "SCENES", ("gap",))
+    monkeypatch.setattr(module, "LENGTHS", (512,))
+    path = tmp_path / "mine.safetensors"
+    module.main([models.available()[-1], "--output", str(path), "--cases", "2"])
+    made = models.load(path)
+    assert made.sha256 in capsys.readouterr().out
+    assert made.calibration == calibrate(models.load(), 2)
+    assert made.provenance["calibration"] == {"cases": 2, "seed": module.SEED}
+    for key, value in models.load().network.state_dict().items():
+        assert (made.network.state_dict()[key] == value).all()

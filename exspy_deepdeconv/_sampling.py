@@ -13,17 +13,29 @@ from . import physics
 from ._checks import usable_responses
 
 MAX_SAMPLED = 256
+NARROWEST, WIDEST = 1.8, 64.0  # channels; 3 to 60 are trained on, and a sampled peak seems wider
+LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
+MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
+REMARKS = {
+    "undersampled": "",  # said in the metadata only: the peak keeps its width
+    "narrow": "the zero-loss peak is only {0.fwhm:.2g} channels wide",
+    "wide": "the zero-loss peak is {0.fwhm:.3g} channels wide, more than anything trained on",
+    "no_gain_side": "the gain side of the zero-loss peak, from which the response is told, is cut",
+    "uneven": "zero-loss widths differ by a factor of {0.spread:.2g} over the signal",
+}
 
 
 @dataclass(frozen=True)
 class TypicalZeroLoss:
     """The zero-loss peak of a signal: medians over the spectra that have one, in channels.
 
+    ``spread`` is how many times wider a wide peak is than a narrow one (95th over 5th percentile).
     NaN for a signal without spectra.
     """
 
     position: float
     fwhm: float
+    spread: float = 1.0
 
 
 def typical_zero_loss(data, mask, reverse=False):
@@ -80,6 +92,38 @@ def zero_loss_width(data, mask, reverse=False):
     return typical_zero_loss(data, mask, reverse).fwhm
 
 
+def out_of_range(found, given):
+    """What of a signal's zero-loss peak is outside of what the networks are trained on.
+
+    Parameters
+    ----------
+    found : TypicalZeroLoss
+        The peak.
+    given : bool
+        Whether a measured response is given: then the gain side does not matter.
+
+    Returns
+    -------
+    dict of str to bool
+        ``undersampled`` (F under 3 channels: there is nothing to sharpen), ``narrow``, ``wide``,
+        ``no_gain_side`` and ``uneven`` (as in `REMARKS`).
+    """
+    return {
+        "undersampled": found.fwhm < physics.UNDERSAMPLED_FWHM_CHANNELS,
+        "narrow": found.fwhm < NARROWEST,
+        "wide": found.fwhm > WIDEST,
+        "no_gain_side": not given and found.position < LEAST_GAIN_SIDE * found.fwhm,
+        "uneven": found.spread > MOST_SPREAD,
+    }
+
+
+def remark(found, given):
+    """One sentence on all that is out of range, or nothing."""
+    odd = [REMARKS[name] for name, true in out_of_range(found, given).items() if true]
+    odd = [words.format(found) for words in odd if words]
+    return f"{'; '.join(odd)}: the result is doubtful." if odd else ""
+
+
 def spread_over(positions, number=None):
     """At most ``number`` (256 by default) of the rows of an array, evenly spread."""
     number = MAX_SAMPLED if number is None else number
@@ -100,7 +144,9 @@ def _medians(spectra, reverse):
     if not seen.usable.any():
         return None, seen.flags
     peaks = (seen.zero_loss.position[seen.usable], seen.zero_loss.fwhm[seen.usable])
-    return TypicalZeroLoss(*(float(np.median(values)) for values in peaks)), seen.flags
+    low, high = np.quantile(peaks[1], [0.05, 0.95])
+    medians = (float(np.median(values)) for values in peaks)
+    return TypicalZeroLoss(*medians, float(high / low)), seen.flags
 
 
 def response_width(psf):

@@ -112,7 +112,9 @@ def deep_deconvolve(
         zero-loss peak (zeros are returned), ones that are not finite or whose own `psf` is
         unusable (NaN), ones with a saturated zero-loss peak or a spike, and ones that the result,
         blurred again, does not explain (see ``deconvolution_residual``). For a lazy result it
-        comes when all of it has been computed, and the counts are not in its metadata.
+        comes when all of it has been computed, and the counts are not in its metadata. Another
+        one if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut
+        off and no `psf` given, or if its width differs much between the spectra.
 
     See Also
     --------
@@ -172,9 +174,10 @@ def deep_deconvolve(
         gui = tool.gui(display=display, toolkit=toolkit)
         return tool if display else gui
 
+    import warnings
     from functools import partial
 
-    from . import _blocks, _checks, _results, _sampling, models, physics
+    from . import _blocks, _checks, _results, _sampling, models
 
     _checks.check_numbers(resolution, confidence, batch_size)
     axis = _checks.check_energy_axis(self)
@@ -189,7 +192,8 @@ def deep_deconvolve(
 
     check_device(device)
     data = _checks.plain_array(self)
-    width = _sampling.zero_loss_width(data, mask, axis.reversed)
+    zero_loss_peak = _sampling.typical_zero_loss(data, mask, axis.reversed)
+    width = zero_loss_peak.fwhm
     channels = _checks.check_resolution(resolution, width, axis.dispersion)
     lazy_output = self._lazy if lazy_output is None else bool(lazy_output)
     tally = _blocks.FlagTally(mask, warn=lazy_output)
@@ -232,7 +236,8 @@ def deep_deconvolve(
         predicted.metadata.General.title = f"predicted variance of {self.metadata.General.title}"
         result.set_noise_variance(predicted)
     counts = {"counted": False} if lazy_output else tally.counts()
-    undersampled = bool(width < physics.UNDERSAMPLED_FWHM_CHANNELS)
+    if odd := _sampling.remark(zero_loss_peak, psf is not None):
+        warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=2)
     names = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
     for signal, words in zip((result, *others), names, strict=False):
         _results.annotate(
@@ -246,7 +251,7 @@ def deep_deconvolve(
             zero_loss_fwhm=width * axis.dispersion,
             psf=_results.psf_source(psf),
             zero_loss=bool(zero_loss),
-            flags=counts | {"undersampled": undersampled},
+            flags=counts | _sampling.out_of_range(zero_loss_peak, psf is not None),
             **({"confidence": wanted.confidence} if others else {}),
         )
     return [result, *others] if others else result

@@ -122,6 +122,15 @@ STAND_IN = {
           LazyEELSSpectrum:
             <<: *eels
             lazy: True
+        # Else the widgets of hyperspy_gui_ipywidgets, where it is installed, have no tools.
+        GUI:
+          toolkeys:
+            - exspy.Preferences
+            - exspy.EELSCLEdge_Component
+            - exspy.microscope_parameters_EELS
+            - exspy.microscope_parameters_EDS_TEM
+            - exspy.microscope_parameters_EDS_SEM
+            - exspy.EELSSpectrum.print_edges_table
         """,
     "__init__.py": "from . import signals",
     "signals/__init__.py": """

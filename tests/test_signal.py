@@ -153,7 +153,9 @@ def test_metadata_survives_a_file(make_signal, tmp_path, extension, lazy):
         "resolution": pytest.approx(0.05),
         "psf": "estimated",
         "zero_loss": False,
-        "flags": {"counted": not lazy, "undersampled": False} | ({} if lazy else kinds),
+        "flags": {"counted": not lazy}
+        | dict.fromkeys(("undersampled", "narrow", "wide", "no_gain_side", "uneven"), False)
+        | ({} if lazy else kinds),
     }
 
 
@@ -365,7 +367,8 @@ def test_noise_variance_of_the_user_is_used():
     per_channel.set_noise_variance(s._deepcopy_with_new_data(noise.variance(s.data)))
     same = per_channel.deep_deconvolve(show_progressbar=False)
     assert np.abs(same.data - plain).max() < 0.02 * plain.max()
-    assert same.get_noise_variance() is None
+    predicted = same.get_noise_variance().data  # the result's own, not the data's
+    assert not np.allclose(predicted, noise.variance(s.data), rtol=0.1)
 
 
 @pytest.mark.parametrize("bad", [-1.0, 0.0, np.nan])
@@ -374,3 +377,42 @@ def test_noise_variance_out_of_range(bad):
     s.metadata.set_item("Signal.Noise_properties.variance", bad)
     with pytest.raises(ValueError, match="Noise_properties.variance"):
         s.deep_deconvolve(show_progressbar=False)
+
+
+# Outside of what the network knows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag", "words"),
+    [
+        ({"fwhm": 0.7}, "narrow", "channels wide"),
+        ({"fwhm": 80.0, "channels": 1024, "position": 300.0}, "wide", "more than anything"),
+        ({"position": 11.0}, "no_gain_side", "gain side"),
+    ],
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_is_out_of_range_is_told_once(make_signal, arguments, flag, words, lazy):
+    s = make_signal(3, **arguments)
+    s = s.as_lazy() if lazy else s
+    with pytest.warns(UserWarning) as heard:
+        result = deconvolve(s)
+    told = [str(w.message) for w in heard if words in str(w.message)]
+    assert len(told) == 1
+    assert result.metadata.Signal.deep_deconvolution.flags.as_dictionary()[flag]
+
+
+def test_widths_that_differ_are_told(make_signal):
+    s = make_signal(8, fwhm=8.0)
+    s.data[:4] = make_signal(4, fwhm=18.0).data
+    with pytest.warns(UserWarning, match="zero-loss widths differ by a factor of 2"):
+        result = deconvolve(s)
+    assert result.metadata.Signal.deep_deconvolution.flags.uneven
+
+
+def test_with_a_response_the_gain_side_does_not_matter(make_signal):
+    s, psf = make_signal(position=11.0), make_signal()
+    psf.data[95:] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        result = deconvolve(s, psf=psf)
+    assert not result.metadata.Signal.deep_deconvolution.flags.no_gain_side

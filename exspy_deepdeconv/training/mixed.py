@@ -26,7 +26,7 @@ class MixedPairs:
     >>> from exspy_deepdeconv.training import MixedPairs, SimulatedPairs
     >>> pairs = MixedPairs((SimulatedPairs(seed=0), 0.7), (SimulatedPairs(seed=1), 0.3), seed=5)
     >>> [pairs.source(number) for number in range(8)]
-    [0, 1, 0, 1, 0, 0, 1, 0]
+    [1, 1, 0, 1, 0, 0, 1, 0]
     """
 
     def __init__(self, *sources, seed=0):

@@ -93,6 +93,8 @@ def deconvolve(
     if not (isinstance(confidence, numbers.Real) and 0 < confidence < 1):
         raise ValueError(f"confidence={confidence!r} must be a number between 0 and 1.")
     model = load(model)
+    if return_interval:
+        model.warn_if_not_calibrated()
     fwhm = _median_width(spectra.reshape(-1, spectra.shape[-1]))
     finest, coarsest = physics.resolution_range(fwhm)
     wanted = physics.default_resolution(fwhm) if resolution is None else resolution / dispersion

@@ -39,7 +39,7 @@ class Config:
     Attributes
     ----------
     response_width, estimate_width : tuple of int
-        Channels of the levels of the two U-Nets; multiples of 16, for which CPUs are fastest.
+        Channels of the levels of the two U-Nets, the finest first.
     fold : int
         Neighbouring samples that enter a U-Net side by side, as channels: its finest level works
         on a grid coarser by this factor, at no loss of detail.
@@ -51,10 +51,10 @@ class Config:
         Regularisation of the Wiener estimates (the response's transfer function is 1 at 0).
     """
 
-    response_width: tuple = (32, 48, 64, 96, 128)
-    estimate_width: tuple = (32, 48, 64, 96, 128)
-    fold: int = 4
-    kernel: int = 3
+    response_width: tuple = (24, 32, 48, 64, 96, 128)
+    estimate_width: tuple = (24, 32, 48, 64, 96, 128)
+    fold: int = 2
+    kernel: int = 5
     iterates: tuple = (2, 5, 10, 24)
     damping: tuple = (3e-2, 1e-3)
 

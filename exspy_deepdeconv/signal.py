@@ -114,7 +114,8 @@ def deep_deconvolve(
         blurred again, does not explain (see ``deconvolution_residual``). For a lazy result it
         comes when all of it has been computed, and the counts are not in its metadata. Another
         one if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut
-        off and no `psf` given, or if its width differs much between the spectra.
+        off and no `psf` given, or if its width differs much between the spectra; and one if an
+        interval is wanted of a model that was not calibrated.
 
     See Also
     --------
@@ -191,6 +192,8 @@ def deep_deconvolve(
     from .inference import Wanted, check_device, stacked_block
 
     check_device(device)
+    if return_interval:
+        model.warn_if_not_calibrated()
     data = _checks.plain_array(self)
     zero_loss_peak = _sampling.typical_zero_loss(data, mask, axis.reversed)
     width = zero_loss_peak.fwhm

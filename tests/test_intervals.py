@@ -128,3 +128,11 @@ def test_confidence_out_of_range(make_signal, network, spectrum, confidence):
         make_signal().deep_deconvolve(confidence=confidence)
     with pytest.raises(ValueError, match="confidence"):
         deconvolve(spectrum.counts, spectrum.dispersion, confidence=confidence)
+
+
+def test_intervals_that_are_not_calibrated_are_told(tmp_path):
+    counts = simulate("gap", np.random.default_rng(0), 256).counts
+    path = models.save_model(models.load().network, tmp_path / "m.safetensors", name="m")
+    with pytest.warns(UserWarning, match="model='m': its intervals"):
+        deconvolve(counts, 0.01, model=path, return_interval=True)
+    deconvolve(counts, 0.01, model=path)  # no interval, no warning

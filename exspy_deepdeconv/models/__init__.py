@@ -6,6 +6,7 @@ is downloaded, and a bundled file is refused unless its sha256 is the registered
 
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +41,16 @@ class Model:
     network: object
     provenance: dict
     calibration: Calibration = Calibration()
+
+    def warn_if_not_calibrated(self, stacklevel=2):
+        """Say that intervals of this model are not to be trusted, where that is so."""
+        if self.calibration == Calibration():
+            warnings.warn(
+                f"model={self.name!r}: its intervals and variances are not calibrated "
+                "(python -m exspy_deepdeconv.training.calibrate does it).",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
 
 
 def available():

@@ -201,6 +201,7 @@ def fine_tune(
         steps=ENDLESS if steps is None else steps,
         seed=seed,
         learning_rate=learning_rate,
+        muon=False,  # small steps on what is known already
         warmup=20,
         ema=0.99,
         workers=int(forks) if workers is None else workers,

@@ -1,0 +1,111 @@
+"""What fine-tuning on a map gains on that instrument, and what it costs on all others.
+
+    python benchmarks/fine_tuning.py [--minutes 10] [--maps nanorod ws2 lsmo bn] [--cases 32]
+
+Each network is trained on for the given time on one map: the bundled simulated nanorod, and the
+measured maps in ``../shared/data`` where that folder is there. Median blind loss errors at R = F/4
+before and after: on simulated specimens seen through that map's response with its noise (seeds that no
+training uses), and on the five scenes of the accuracy benchmark with seeds of their own.
+"""
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+
+import hyperspy.api as hs
+import numpy as np
+from _held_out import SCENES
+from prettytable import PrettyTable
+
+from exspy_deepdeconv import data, models, physics
+from exspy_deepdeconv.evaluate import errors
+from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.simulate import FAMILIES, simulate
+from exspy_deepdeconv.training import fine_tune, measured_pairs
+from exspy_deepdeconv.training.adapt import InstrumentPairs
+
+SEED = 20_231_117
+DATA = Path(__file__).parents[2] / "shared" / "data"
+FILES = {
+    "ws2": ("ws2_mono_specimen.hspy", "ws2_mono_vacuum.hspy"),
+    "lsmo": ("lsmo_line.hspy", None),
+    "bn": ("boron_nitride_100_frames.dm3", None),
+}
+
+
+def load(name):
+    """A map and its vacuum spectra (or None)."""
+    if name == "nanorod":
+        signal = data.plasmonic_map(shape=(12, 12))
+        return signal, data.vacuum_spectrum(signal)
+    signals = []
+    for file in FILES[name]:
+        signal = None if file is None else hs.load(DATA / file)
+        signal = signal[0] if isinstance(signal, list) else signal
+        if signal is not None:
+            signal.set_signal_type("EELS")
+        signals.append(signal)
+    return signals
+
+
+def median_error(model, simulations):
+    """Median blind loss error at a quarter of the zero-loss width."""
+    found = []
+    for simulation in simulations:
+        width = float(physics.prepare(simulation.counts)[1].fwhm)
+        if np.isfinite(width):
+            resolution = physics.default_resolution(width)
+            estimate = deconvolve_block(simulation.counts, model=model, resolution=resolution)[0]
+            found.append(errors(estimate, simulation, resolution).loss)
+    return float(np.median(found))
+
+
+def scene(name, cases):
+    """Simulations of a scene."""
+    rng = np.random.default_rng([SEED, FAMILIES.index(name)])
+    return [simulate(name, rng, 1024) for _ in range(cases)]
+
+
+def main():
+    """Print one row a map."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--cases", type=int, default=32)
+    parser.add_argument("--model")
+    known = ("nanorod", *(FILES if DATA.is_dir() else ()))
+    parser.add_argument("--maps", nargs="*", choices=known, default=known)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    start = models.load(options.model)
+    general = {name: scene(name, options.cases) for name in SCENES}
+    before = {name: median_error(start, cases) for name, cases in general.items()}
+    table = PrettyTable(
+        ["map", "minutes", "steps", "its instrument", *SCENES, "all scenes (geometric mean)"],
+        align="r",
+    )
+    print(f"{start.name}: errors after / before, {options.cases} cases each")
+    for name in options.maps:
+        began = time.monotonic()
+        signal, vacuum = load(name)
+        pairs = measured_pairs(signal, vacuum)
+        instrument = InstrumentPairs.of(pairs, SEED)
+        rng = np.random.default_rng([SEED, 100])
+        own = [instrument.simulation(rng) for _ in range(options.cases)]
+        own_before = median_error(start, own)
+        left = options.minutes - (time.monotonic() - began) / 60
+        tuned = fine_tune(start, pairs, minutes=left, show_progressbar=False)
+        took = (time.monotonic() - began) / 60
+        ratios = [median_error(tuned, general[scene]) / before[scene] for scene in SCENES]
+        own_after = median_error(tuned, own)
+        table.add_row(
+            [name, f"{took:.1f}", tuned.provenance["steps"],
+             f"{own_before:.3f} -> {own_after:.3f} ({own_after / own_before:.2f})",
+             *(f"{ratio:.2f}" for ratio in ratios), f"{np.exp(np.mean(np.log(ratios))):.3f}"]
+        )  # fmt: skip
+        print(table, flush=True)
+
+
+if __name__ == "__main__":
+    hs.set_log_level("ERROR")
+    main()

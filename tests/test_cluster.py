@@ -1,0 +1,55 @@
+"""Lazy results on a cluster of separate processes."""
+
+import os
+import signal as signals
+
+import numpy as np
+import pytest
+
+distributed = pytest.importorskip("distributed")
+
+pytestmark = pytest.mark.filterwarnings("ignore:Sending large graph")
+
+
+@pytest.fixture(scope="module")
+def client():
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
+    with (
+        distributed.LocalCluster(dashboard_address=None, **options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def run(signal, **arguments):
+    return signal.deep_deconvolve(resolution=0.05, show_progressbar=False, **arguments)
+
+
+def test_a_cluster_gives_the_same_as_one_process(client, make_signal):
+    s = make_signal(4, 6)
+    here = run(s)
+    lazy = run(s.as_lazy(chunks=(2, 2, 100)))
+    there = client.compute(lazy.data).result()
+    np.testing.assert_allclose(there, here.data, atol=1e-6 * here.data.max())
+
+
+def test_weights_are_read_once_by_each_worker(client, make_signal):
+    lazy = run(make_signal(4, 6).as_lazy(chunks=(1, 2, 256)))
+    client.compute(lazy.data).result()
+
+    def loads():
+        from exspy_deepdeconv import models
+
+        return models._load_file.cache_info().misses
+
+    assert all(misses <= 1 for misses in client.run(loads).values())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills like a POSIX system")
+def test_a_killed_worker_is_made_up_for(client, make_signal):
+    s = make_signal(8, 8)
+    future = client.compute(run(s.as_lazy(chunks=(1, 1, 256))).data)
+    victim = next(iter(client.run(os.getpid).values()))
+    os.kill(victim, signals.SIGKILL)
+    want = run(s).data
+    np.testing.assert_allclose(future.result(timeout=120), want, atol=1e-6 * want.max())

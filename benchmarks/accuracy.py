@@ -1,7 +1,7 @@
 """Accuracy on held-out simulations, beside rivals that are told everything.
 
     python benchmarks/accuracy.py [--cases 32] [--model NAME_OR_PATH] [--workers 2]
-        [--part table|doublets|false-peaks|coverage|recipe|dose|width|all]
+        [--part table|doublets|false-peaks|coverage|response|recipe|dose|width|all]
         [--rivals "oracle RL" ...] [--channels N] [--output FOLDER]
 
 The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
@@ -25,6 +25,7 @@ import hyperspy.api as hs
 import intervals
 import numpy as np
 import recipe
+import response
 from _held_out import LENGTHS, SCENES, SEED, held_out, workers
 from _methods import MEASURES, METHODS, OURS, RIVALS, all_errors, ratio
 from prettytable import PrettyTable
@@ -33,7 +34,7 @@ from exspy_deepdeconv import models
 from exspy_deepdeconv.physics import default_resolution
 
 UNITS = ("oracle RL", "oracle TGV")
-PARTS = ("table", "doublets", "false-peaks", "coverage", "recipe", "dose", "width")
+PARTS = ("table", "doublets", "false-peaks", "coverage", "response", "recipe", "dose", "width")
 
 
 def one_case(simulation, width, model, names):
@@ -108,6 +109,7 @@ def main(arguments=None):
         "doublets": doublets.report,
         "false-peaks": false_peaks.report,
         "coverage": intervals.report,
+        "response": response.report,
         "recipe": recipe.report,
     }
     with workers(options.workers) as run:

@@ -16,7 +16,7 @@ from ..forward import batch_of, error_sizes, parts, quick_and_quiet
 from ..intervals import Calibration
 from ..physics import MIN_RESOLUTION_CHANNELS
 from ..simulate import simulate
-from .pairs import _noisy_response
+from .pairs import noisy_response
 
 SEED = 20_240_229  # of no other set
 SCENES = ("vibrational", "plasmonic", "gap", "doublet", "bulk")
@@ -65,7 +65,7 @@ def calibrate(model, cases=64, seed=SEED, device=None):
             seen = physics.inspect(simulation.counts[None])
             if not seen.usable[0]:
                 continue
-            psf = _noisy_response(simulation.psf, rng)[None] if given else None
+            psf = noisy_response(simulation.psf, rng)[None] if given else None
             with quick_and_quiet(device, model) as where:
                 spectra, _ = batch_of(seen, seen.usable, psf, where)
                 answer = model.network(spectra)

@@ -13,9 +13,9 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from ..instruments import _tapered, _wrapped_distance
-from ..physics import ZeroLoss, estimate_noise, prepare
+from ..physics import estimate_noise
 from ..simulate import Detector, compose, grid_for
-from .pairs import _noisy_response, training_row
+from .pairs import training_rows
 
 WIDTH_SCATTER, SKEW_SCATTER = 0.15, 0.06  # of the response, relative (standard deviations)
 WANDER = 0.3  # of the loadings: radians of rotation, standard deviations of perturbation
@@ -139,7 +139,7 @@ class MeasuredPairs:
         for _ in range(ROUNDS):
             missing = size - len(rows)
             drawn = [self._simulation(specimens, response, rng) for _ in range(missing)]
-            rows += self._rows(drawn, rng) if missing else []
+            rows += training_rows(drawn, self.psf_share, rng) if missing else []
         if len(rows) < size:
             raise RuntimeError(
                 f"of {ROUNDS * size} spectra made of this map only {len(rows)} show their "
@@ -255,20 +255,6 @@ class MeasuredPairs:
         noise = np.roll(weights @ rows, int(rng.integers(self.channels)))
         counts = np.maximum(simulation.expected - simulation.dark, 0)
         return np.sqrt((self.gain * counts + self.floor) * self.excess) * noise
-
-    def _rows(self, drawn, rng):
-        """What training asks for of those spectra whose zero-loss peak is found."""
-        counts, found, level = prepare(np.stack([spectrum.counts for spectrum in drawn]))
-        rows = []
-        for index, spectrum in enumerate(drawn):
-            peak = ZeroLoss(found.position[index], found.fwhm[index], found.height[index])
-            if not abs(peak.position - spectrum.position) <= spectrum.fwhm:
-                continue  # as `deep_deconvolve` would refuse it
-            has_psf = rng.random() < self.psf_share
-            psf = _noisy_response(spectrum.psf, rng)
-            row = training_row(spectrum, counts[index], peak, float(level[index]), psf, has_psf)
-            rows.append(row)
-        return rows
 
 
 class _Specimens:

@@ -75,16 +75,35 @@ class SimulatedPairs:
         spectra = []
         while len(spectra) < number:
             spectra += self._scene(rng, channels)
-        spectra = spectra[:number]
-        counts, found, level = prepare(np.stack([spectrum.counts for spectrum in spectra]))
-        rows = []
-        for row, spectrum in enumerate(spectra):
-            one = ZeroLoss(found.position[row], found.fwhm[row], found.height[row])
-            if abs(one.position - spectrum.position) <= spectrum.fwhm:  # NaN where none was found
-                has_psf = rng.random() < self.psf_share
-                psf = _noisy_response(spectrum.psf, rng)
-                rows.append(training_row(spectrum, counts[row], one, level[row], psf, has_psf))
-        return rows
+        return training_rows(spectra[:number], self.psf_share, rng)
+
+
+def training_rows(spectra, psf_share, rng):
+    """A row of each spectrum whose zero-loss peak is found; others `deep_deconvolve` would refuse.
+
+    Parameters
+    ----------
+    spectra : list of Simulation
+        Of the same length.
+    psf_share : float
+        Share of the spectra whose response is handed to the network.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    list of dict
+        As from `training_row`.
+    """
+    counts, found, level = prepare(np.stack([spectrum.counts for spectrum in spectra]))
+    rows = []
+    for row, spectrum in enumerate(spectra):
+        peak = ZeroLoss(found.position[row], found.fwhm[row], found.height[row])
+        if abs(peak.position - spectrum.position) <= spectrum.fwhm:  # NaN where none was found
+            has_psf = rng.random() < psf_share
+            psf = noisy_response(spectrum.psf, rng)
+            rows.append(training_row(spectrum, counts[row], peak, level[row], psf, has_psf))
+    return rows
 
 
 def training_row(spectrum, counts, found, level, psf, has_psf):
@@ -117,7 +136,7 @@ def _widened(scene, rng):
     return scene
 
 
-def _noisy_response(psf, rng):
+def noisy_response(psf, rng):
     """A response as a vacuum measurement would give it."""
     counts = 10.0 ** rng.uniform(5, 9)
     measured = rng.poisson(psf * counts).astype(float)

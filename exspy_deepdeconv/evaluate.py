@@ -191,12 +191,13 @@ def visible_losses(estimate, simulation, resolution):
     Returns
     -------
     truth : numpy.ndarray
-        ``(channels,)``.
+        Without a negative flat offset, ``(channels,)``.
     visible : numpy.ndarray of bool
         True one zero-loss width past the peak and on, where the inelastic truth exceeds 0.3 times
         the Poisson noise of the data.
     """
     truth, start = simulation.truth(resolution), _loss_region(simulation)[0]
+    truth = truth - min(simulation.dark, 0.0)  # a negative offset is taken off: no result has one
     shift = _nearest_shift(np.asarray(estimate, float), truth, start)
     # The truth, not the interval: it has no kinks, and a spline rings at no end of the window.
     moved = spline_shift(truth, -shift, mode="nearest") if shift else truth

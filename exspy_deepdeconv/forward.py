@@ -99,7 +99,7 @@ def answers(answer, seen, good, spectra, wanted, model):
     inelastic, peak, unit = parts(answer, seen, good, spectra, wanted.resolution)
     peak = peak if wanted.zero_loss else 0.0
     estimate = inelastic + peak
-    arrays = [estimate, *_certainty(answer, spectra, estimate, peak, wanted, model)]
+    arrays = [estimate, *_certainty(answer, spectra, inelastic, peak, wanted, model)]
     arrays = np.stack(arrays) * unit[:, None]
     # A flat offset stays in the answer, unless it is negative: the answer never is.
     level = np.maximum(seen.level[good], 0)[:, None]
@@ -139,17 +139,23 @@ def error_sizes(answer, resolution):
     return tuple(answer.frame.take(x).double().cpu().numpy() for x in spread)
 
 
-def _certainty(answer, spectra, estimate, peak, wanted, model):
+def dominance(answer, inelastic):
+    """`intervals.dominance` of the elastic peak that the network found, ``(batch, channels)``."""
+    elastic = answer.frame.take(answer.elastic).double().cpu().numpy()
+    return intervals.dominance(elastic, inelastic)
+
+
+def _certainty(answer, spectra, inelastic, peak, wanted, model):
     """Variance and bounds, as far as they are wanted, in units of the peak height."""
     if wanted.arrays == 1:
         return []
     above, below = error_sizes(answer, wanted.resolution)
-    ratio = spectra.fwhm.double().cpu().numpy() / wanted.resolution
-    common = model.calibration, ratio, spectra.psf is not None
+    common = model.calibration, dominance(answer, inelastic), spectra.psf is not None
     arrays = []
     if wanted.variance:
         arrays.append(intervals.variance(peak, above, below, *common))
     if wanted.confidence is not None:
+        estimate = inelastic + peak
         arrays += intervals.bounds(estimate, peak, above, below, wanted.confidence, *common)
     return arrays
 

@@ -4,7 +4,8 @@ The network tells, for every channel, the mean size of its error where it is too
 is too low. Read as a two-sided exponential distribution around the answer this gives quantiles;
 a factor found on simulations that were used for nothing else (conformal calibration: the factor
 under which the wanted share of the truth lies inside) makes them honest. It is stored with the
-weights.
+weights. One factor does not do: where the tail of the response is far above the losses, errors
+are larger than told. So it depends on the `dominance` of the elastic peak in a channel.
 """
 
 from dataclasses import asdict, dataclass
@@ -23,25 +24,26 @@ class Calibration:
     ----------
     confidences : tuple of float
         Shares of the truth that the intervals are to cover.
-    ratios : tuple of float
-        Sharpenings F/R, rising.
+    dominances : tuple of float
+        Values of `dominance` at which factors are known, rising.
     blind, given : tuple of tuple of float
-        Factors for each ratio (first index) and confidence, without and with a measured response.
+        Factors for each dominance (first index) and confidence, without and with a measured
+        response.
     elastic : tuple of float
         For each confidence, the relative error of the elastic counts that is not exceeded.
     """
 
     confidences: tuple = (0.5, 0.6827, 0.8, 0.9, 0.95, 0.99)
-    ratios: tuple = (1.0, 2.0, 4.0, 8.0, 16.0)
+    dominances: tuple = (0.5, 1.2, 1.75, 2.25, 3.0)
     blind: tuple = ((1.0,) * 6,) * 5
     given: tuple = ((1.0,) * 6,) * 5
     elastic: tuple = (0.0,) * 6
 
-    def factor(self, confidence, ratio, given):
-        """Factor at a confidence and a sharpening F/R (number or array), interpolated."""
+    def factor(self, confidence, dominance, given):
+        """Factor at a confidence and a dominance (number or array), interpolated."""
         table = np.array(self.given if given else self.blind)
         column = np.array([np.interp(confidence, self.confidences, row) for row in table])
-        return np.interp(np.log(ratio), np.log(self.ratios), column)
+        return np.interp(dominance, self.dominances, column)
 
     def elastic_error(self, confidence):
         """Relative error of the elastic counts at a confidence."""
@@ -92,7 +94,31 @@ def reaches(above, below, confidence):
     return reach(above, share), reach(below, 1 - share)
 
 
-def bounds(estimate, peak, above, below, confidence, calibration, ratio, given):
+def dominance(elastic, inelastic):
+    """How far the elastic peak stands above the losses: log10 of their sum over the losses.
+
+    Parameters
+    ----------
+    elastic, inelastic : numpy.ndarray
+        Elastic peak as measured, and losses, of one shape and not negative.
+
+    Returns
+    -------
+    numpy.ndarray
+        0 where there is no elastic part, 1 where it is nine tenths of all; at most 6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.intervals import dominance
+    >>> [round(float(x), 2) for x in dominance(np.array([0.0, 9.0, 99.0]), np.ones(3))]
+    [0.0, 1.0, 2.0]
+    """
+    total = elastic + inelastic
+    return np.log10(np.maximum(total, 1e-300) / np.maximum(inelastic, 1e-6 * total + 1e-300))
+
+
+def bounds(estimate, peak, above, below, confidence, calibration, dominance, given):
     """Calibrated interval around an answer.
 
     Parameters
@@ -107,8 +133,8 @@ def bounds(estimate, peak, above, below, confidence, calibration, ratio, given):
         Share of the truth that is to lie inside.
     calibration : Calibration
         From the model.
-    ratio : numpy.ndarray
-        Sharpening F/R of each spectrum, ``(batch,)``.
+    dominance : numpy.ndarray
+        As from `dominance`, ``(batch, channels)``.
     given : bool
         Whether a measured response was used.
 
@@ -117,18 +143,18 @@ def bounds(estimate, peak, above, below, confidence, calibration, ratio, given):
     lower, upper : numpy.ndarray
         ``(batch, channels)``, lower bounds not below zero.
     """
-    factor = calibration.factor(confidence, ratio, given)[:, None]
+    factor = calibration.factor(confidence, dominance, given)
     elastic = calibration.elastic_error(confidence) * peak
     down, up = (np.hypot(factor * reach, elastic) for reach in reaches(above, below, confidence))
     return np.maximum(estimate - down, 0.0), estimate + up
 
 
-def variance(peak, above, below, calibration, ratio, given):
+def variance(peak, above, below, calibration, dominance, given):
     """Predicted variance: the square of half the interval that covers 68.27 %.
 
     Parameters are those of `bounds`.
     """
-    factor = calibration.factor(STANDARD_CONFIDENCE, ratio, given)[:, None]
+    factor = calibration.factor(STANDARD_CONFIDENCE, dominance, given)
     elastic = calibration.elastic_error(STANDARD_CONFIDENCE) * peak
     down, up = reaches(above, below, STANDARD_CONFIDENCE)
     return (0.5 * factor * (down + up)) ** 2 + elastic**2

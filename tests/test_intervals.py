@@ -9,7 +9,7 @@ from exspy_deepdeconv.intervals import Calibration
 from exspy_deepdeconv.simulate import simulate
 
 PLAIN = Calibration()
-RATIO = np.array([4.0])
+DOMINANCE = np.array([[0.5]])
 
 
 def two_sided(rng, above, below, size):
@@ -37,17 +37,19 @@ def test_a_side_with_hardly_any_share_reaches_nowhere():
 def test_variance_is_that_of_a_normal_distribution_of_the_same_interval():
     size = np.full((1, 1), 3.0)
     down, up = intervals.reaches(size, size, 0.6827)
-    got = intervals.variance(0.0, size, size, PLAIN, RATIO, False)
+    got = intervals.variance(0.0, size, size, PLAIN, DOMINANCE, False)
     np.testing.assert_allclose(got, ((down + up) / 2) ** 2)
 
 
-def test_factors_are_interpolated_between_resolutions_and_confidences():
-    rows = tuple((0.5 * n,) * 6 for n in range(1, 6))
+def test_factors_are_interpolated_between_dominances_and_confidences():
+    rows = tuple((0.5 * n,) * 5 + (n,) for n in range(1, 6))
     calibration = Calibration(blind=rows)
-    assert calibration.factor(0.9, 4.0, given=False) == pytest.approx(1.5)
-    assert calibration.factor(0.9, np.sqrt(32), given=False) == pytest.approx(1.75)
-    assert calibration.factor(0.9, 64.0, given=False) == pytest.approx(2.5)
-    assert calibration.factor(0.9, 4.0, given=True) == pytest.approx(1.0)
+    assert calibration.factor(0.9, 1.75, given=False) == pytest.approx(1.5)
+    assert calibration.factor(0.9, 2.0, given=False) == pytest.approx(1.75)
+    assert calibration.factor(0.9, 5.0, given=False) == pytest.approx(2.5)
+    assert calibration.factor(0.9, 0.0, given=False) == pytest.approx(0.5)
+    assert calibration.factor(0.97, 0.0, given=False) == pytest.approx(0.75)
+    assert calibration.factor(0.9, 1.75, given=True) == pytest.approx(1.0)
 
 
 def test_calibration_travels_through_json():

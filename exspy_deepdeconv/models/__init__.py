@@ -15,7 +15,10 @@ from ..intervals import Calibration
 
 FOLDER = Path(__file__).parent
 # The newest last: it is the default.
-REGISTRY = {"lowloss-v1": "222e7f1b52d42d932ee272c3fbc015baec4bf66d3115640136a16f74e2dab0e3"}
+REGISTRY = {
+    "lowloss-v1": "222e7f1b52d42d932ee272c3fbc015baec4bf66d3115640136a16f74e2dab0e3",
+    "lowloss-v2": "088467f97717048ee73155d886dd023a9973158d298c8849b7381d792bd30191",
+}
 
 
 @dataclass(frozen=True, eq=False)

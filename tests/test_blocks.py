@@ -184,3 +184,28 @@ def test_few_spectra_in_a_large_empty_map(make_signal, monkeypatch):
     assert result.data[1, 3].any()
     with pytest.raises(ValueError, match="navigation_mask"):
         deconvolve(s.as_lazy())
+
+
+def test_thread_count_is_left_as_it_was(make_signal, monkeypatch):
+    """Also what a new thread would start with, after several blocks at a time."""
+    import threading
+
+    import torch
+
+    def in_a_new_thread():
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        return seen[0]
+
+    monkeypatch.setattr(_blocks, "SPECTRA_PER_BLOCK", 2)
+    kept = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        before = torch.get_num_threads(), in_a_new_thread()
+        for workers in (1, 4):
+            deconvolve(make_signal(6, 4), num_workers=workers)
+            assert (torch.get_num_threads(), in_a_new_thread()) == before
+    finally:
+        torch.set_num_threads(kept)

@@ -37,6 +37,13 @@ def smooth(spectra, fwhm):
     """Blur with a unit-area Gaussian of ``fwhm`` channels; the end values are continued.
 
     A width under a twentieth of a channel leaves the data as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import smooth
+    >>> smooth(np.eye(1, 7, 3), 2.0).round(2)
+    array([[0.  , 0.03, 0.23, 0.47, 0.23, 0.03, 0.  ]])
     """
     if fwhm < 0.05:
         return np.array(spectra)
@@ -75,7 +82,16 @@ def smooth_each(spectra, fwhm):
 
 
 def shift_channels(spectra, shift):
-    """Move spectra by a fraction of a channel (Fourier shift on an axis padded with its ends)."""
+    """Move spectra by a fraction of a channel (Fourier shift on an axis padded with its ends).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import gaussian, shift_channels
+    >>> moved = shift_channels(gaussian(64, 30.0, 6.0), 2.5)
+    >>> bool(np.allclose(moved, gaussian(64, 32.5, 6.0), atol=1e-6))
+    True
+    """
     size = spectra.shape[-1]
     pad = 16
     padding = [(0, 0)] * (spectra.ndim - 1) + [(pad, pad)]

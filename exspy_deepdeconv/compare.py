@@ -30,6 +30,14 @@ class Comparison:
         Of the data and of every method.
     psf, truth : EELSSpectrum or None
         The response that the results are blurred with, and the truth, if given.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data
+    >>> s = data.exciton_spectrum()
+    >>> comparison = s.compare_deconvolution(("deep",), show_progressbar=False)
+    >>> comparison.table().field_names[:3]
+    ['method', 'time (s)', 'resolution (eV)']
     """
 
     signals: dict = field(repr=False)

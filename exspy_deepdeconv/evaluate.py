@@ -61,6 +61,15 @@ def errors(estimate, simulation, resolution, shift=True):
     Returns
     -------
     Errors
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.evaluate import errors
+    >>> from exspy_deepdeconv.simulate import simulate
+    >>> spectrum = simulate("bulk", np.random.default_rng(0), channels=512)
+    >>> bool(errors(spectrum.truth(4.0), spectrum, 4.0).loss < 1e-6)
+    True
     """
     truth = simulation.truth(resolution)
     inelastic = simulation.inelastic(resolution) - simulation.dark
@@ -304,6 +313,15 @@ def oracle_richardson_lucy(simulation, resolution):
     -------
     Errors
         Each error at its own best iteration count and smoothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.evaluate import oracle_richardson_lucy, raw_errors
+    >>> from exspy_deepdeconv.simulate import simulate
+    >>> spectrum = simulate("bulk", np.random.default_rng(0), channels=512)
+    >>> bool(oracle_richardson_lucy(spectrum, 4.0).loss < raw_errors(spectrum, 4.0).loss)
+    True
     """
     counts = simulation.counts - simulation.dark
     return best_errors(

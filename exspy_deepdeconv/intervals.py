@@ -31,6 +31,12 @@ class Calibration:
         response.
     elastic : tuple of float
         For each confidence, the relative error of the elastic counts that is not exceeded.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.intervals import Calibration
+    >>> float(Calibration().factor(0.9, 1.0, given=False))
+    1.0
     """
 
     confidences: tuple = (0.5, 0.6827, 0.8, 0.9, 0.95, 0.99)

@@ -60,7 +60,14 @@ MAX_SHARPENING = 16.0  # largest F/R for which anything is promised
 
 
 def resolution_range(fwhm_channels):
-    """Smallest and largest resolution in channels for a zero-loss peak of this width."""
+    """Smallest and largest resolution in channels for a zero-loss peak of this width.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.physics import resolution_range
+    >>> resolution_range(48.0)
+    (3.0, 48.0)
+    """
     coarsest = max(float(fwhm_channels), MIN_RESOLUTION_CHANNELS)
     finest = min(max(MIN_RESOLUTION_CHANNELS, fwhm_channels / MAX_SHARPENING), coarsest)
     return finest, coarsest
@@ -70,6 +77,12 @@ def default_resolution(fwhm_channels):
     """A quarter of the zero-loss width, never under 2 channels (in channels).
 
     An undersampled zero-loss peak (under 3 channels) leaves nothing to gain: its own width is kept.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.physics import default_resolution
+    >>> [default_resolution(fwhm) for fwhm in (20.0, 5.0, 2.5)]
+    [5.0, 2.0, 2.5]
     """
     if fwhm_channels < UNDERSAMPLED_FWHM_CHANNELS:
         return max(float(fwhm_channels), MIN_RESOLUTION_CHANNELS)
@@ -92,6 +105,15 @@ def prepare(spectra):
         The peaks of ``counts``.
     level : numpy.ndarray
         The offsets, navigation shape; see `flat_level`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import gaussian, prepare
+    >>> noise = np.random.default_rng(0).normal(0, 1, 512)
+    >>> counts, peak, level = prepare(1e5 * gaussian(512, 300.25, 8.0) + 50 + noise)
+    >>> round(float(peak.position), 1), round(float(level))
+    (300.2, 50)
     """
     spectra = np.asarray(spectra, np.float64)
     found = find_zero_loss(spectra)
@@ -173,6 +195,14 @@ def centred_response(psf, channels):
     ------
     ValueError
         If a response has no positive counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import centred_response, gaussian
+    >>> response = centred_response(7e4 * gaussian(200, 80.0, 6.0), 50)
+    >>> response.shape, int(response.argmax()), round(float(response.sum()), 6)
+    ((100,), 50, 1.0)
     """
     psf = np.asarray(psf, np.float64)
     flat = psf.reshape(-1, psf.shape[-1])

@@ -480,6 +480,12 @@ def energy_window(signal, low, high):
     -------
     BaseSignal
         Of the navigation shape.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data, plotting
+    >>> plotting.energy_window(data.plasmonic_map(shape=(2, 3), channels=512), 0.4, 0.6)
+    <Signal2D, title: simulated nanorod, dimensions: (|3, 2)>
     """
     part = signal.isig[float(low) : float(high)]
     return part.sum(part.axes_manager.signal_axes).T
@@ -502,6 +508,13 @@ def plot_map_comparison(signals, window, *, place, title=""):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data, plotting
+    >>> s = data.plasmonic_map(shape=(3, 4), channels=512)
+    >>> shown = {"measured": s, "truth": data.truth(s, 0.03)}
+    >>> figure = plotting.plot_map_comparison(shown, (0.42, 0.54), place=(1, 2))
     """
     low, high = window
     fig = plt.figure(figsize=(3.3 * max(len(signals), 3), 6.4), layout="constrained")

@@ -78,6 +78,13 @@ class Detector:
         Relative standard deviation of the channels' uncorrected gain.
     dark : float
         Flat offset left in the data, in electrons.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.simulate import Detector
+    >>> Detector(gain=2.0).record(np.full(4, 1e6), np.random.default_rng(0)).shape
+    (4,)
     """
 
     spread_channels: float = 0.0

@@ -85,6 +85,13 @@ def load(name=None):
     ------
     ValueError
         If the name is unknown, or the file damaged, of another kind or not the registered one.
+
+    Examples
+    --------
+    >>> import exspy_deepdeconv
+    >>> model = exspy_deepdeconv.models.load()
+    >>> model.name == exspy_deepdeconv.models.available()[-1]
+    True
     """
     if isinstance(name, Model):
         return name
@@ -133,7 +140,17 @@ def _load_file(path, name, expected_hash, _version=0):
 
 
 def save_model(network, path, *, name, provenance=None, calibration=None):
-    """Write a network, its configuration and calibration as a safetensors file; returns the path."""
+    """Write a network, its configuration and calibration as a safetensors file; returns the path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from exspy_deepdeconv import models
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = models.save_model(models.load().network, f"{folder}/mine.safetensors", name="mine")
+    ...     models.load(path).name
+    'mine'
+    """
     import safetensors.torch
 
     tensors = {

@@ -69,6 +69,12 @@ class Plan:
     patience : int
         Scores in a row that may bring no lower held-out loss before the training ends; the weights
         with the lowest are kept. 0: it never ends early, and the last weights are kept.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.training import Plan
+    >>> Plan(steps=500).learning_rate
+    0.001
     """
 
     steps: int = 20_000
@@ -106,7 +112,16 @@ class Plan:
 
 
 def learning_rate(plan, step, spent=0.0):
-    """Linear warm-up, then half a cosine down to a fiftieth; ``spent`` is the share of the time."""
+    """Linear warm-up, then half a cosine down to a fiftieth; ``spent`` is the share of the time.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.training import Plan
+    >>> from exspy_deepdeconv.training.loop import learning_rate
+    >>> plan = Plan(steps=100, warmup=10, learning_rate=1e-3)
+    >>> [round(learning_rate(plan, step), 6) for step in (0, 9, 99)]
+    [0.0001, 0.001, 2e-05]
+    """
     if step < plan.warmup:
         return plan.learning_rate * (step + 1) / plan.warmup
     progress = (step - plan.warmup) / max(plan.steps - plan.warmup, 1)

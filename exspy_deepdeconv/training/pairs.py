@@ -38,6 +38,13 @@ class SimulatedPairs:
         Measured zero-loss peaks to draw responses from.
     psf_share : float
         Share of the spectra whose response is handed to the network.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.training import SimulatedPairs
+    >>> batch = SimulatedPairs(seed=1, channels_per_batch=4096).batch(0)
+    >>> batch["counts"].shape == batch["inelastic"].shape
+    True
     """
 
     seed: int = 0

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ._command import fail, prepare, run
+
 
 def train(
     folder: Annotated[
@@ -81,17 +83,15 @@ def train(
     A run that was stopped or killed goes on with the same command and --resume. The result is
     used by "exspy-deepdeconv deconvolve --model FOLDER/NAME.safetensors".
     """
-    from .cli import _fail, _prepare, _run
-
     if map_file is None and (psf is not None or signal is not None):
-        _fail(f"{'--psf' if psf is not None else '--signal'} needs a --map to go with")
+        fail(f"{'--psf' if psf is not None else '--signal'} needs a --map to go with")
     if not resume and (folder / "checkpoint.pt").exists():
-        _fail(f"{folder} holds a checkpoint: --resume goes on from it, or name another folder")
-    _prepare(folder)
+        fail(f"{folder} holds a checkpoint: --resume goes on from it, or name another folder")
+    prepare(folder)
     options = {"folder": folder, "resume": resume, "device": device, "minutes": minutes}
     if map_file is None:
         plan = {"steps": steps, "seed": seed, "learning_rate": learning_rate, "workers": workers}
-        model = _run(_from_simulations, _given(plan), _given(options), init, name or "model")
+        model = run(_from_simulations, _given(plan), _given(options), init, name or "model")
     else:
         options |= {"steps": steps, "seed": seed, "learning_rate": learning_rate}
         options |= {"workers": workers, "name": name}
@@ -99,7 +99,7 @@ def train(
             options = _given(options) | {"minutes": None}  # steps alone say when to end
         else:
             options = _given(options)
-        model = _run(_on_map, init, map_file, psf, signal, options)
+        model = run(_on_map, init, map_file, psf, signal, options)
     typer.echo(f"-> {folder / model.name}.safetensors ({model.provenance['steps']} steps)")
     for moment, scores in model.provenance["scores"].items():
         told = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())

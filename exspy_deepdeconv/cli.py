@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ._command import prepare, run
 from ._training_cli import train
 
 app = typer.Typer(
@@ -34,10 +35,10 @@ def demo(
     Writes the simulated data and the result (.hspy), a figure (.png) and the table of errors
     (.csv and .txt).
     """
-    _prepare(output)
+    prepare(output)
     from ._demo import run_demo
 
-    _run(run_demo, output, model)
+    run(run_demo, output, model)
 
 
 @app.command()
@@ -109,11 +110,11 @@ def deconvolve(
     has its final name. A file that fails is reported and does not stop the others; only a full
     disk ends the run. The exit code is 0 if nothing failed, 1 otherwise.
     """
-    _prepare(output)
+    prepare(output)
     from ._files import deconvolve_files
 
     options = {"model": model, "resolution": resolution, "zero_loss": zero_loss, "device": device}
-    failed = _run(
+    failed = run(
         deconvolve_files,
         inputs,
         output,
@@ -169,10 +170,10 @@ def compare(
     Writes the table (<name>_comparison.txt and .csv), the figure (.png) and the result of each
     method (<name>_<method>.hspy). The exit code is 1 if a method failed.
     """
-    _prepare(output)
+    prepare(output)
     from ._compare_files import compare_file
 
-    failed = _run(
+    failed = run(
         compare_file,
         input,
         output,
@@ -187,39 +188,6 @@ def compare(
 
 
 app.command()(train)
-
-
-def _prepare(folder):
-    """Make the folder and see that it can be written, before any work; import HyperSpy quietly."""
-    import tempfile
-    import warnings
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = "it is not a folder" if folder.is_file() else error.strerror or error
-        _fail(f"cannot write to {folder}: {reason}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # HyperSpy's and exspy's words to each other
-        import hyperspy.api as hs
-
-        hs.set_log_level("ERROR")  # nor a word on optional packages that are not needed here
-        import exspy.signals  # noqa: F401
-
-
-def _run(function, *args, **kwargs):
-    """Call it; an error that a user can cause ends in one line."""
-    try:
-        return function(*args, **kwargs)
-    except (OSError, ValueError) as error:
-        _fail(error)
-
-
-def _fail(message):
-    typer.echo(f"Error: {message}", err=True)
-    raise typer.Exit(1)
 
 
 def main():

@@ -73,11 +73,13 @@ def main():
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--cases", type=int, default=32)
     parser.add_argument("--model")
+    parser.add_argument("--learning-rate", type=float, help="fine_tune's own by default")
     known = ("nanorod", *(FILES if DATA.is_dir() else ()))
     parser.add_argument("--maps", nargs="*", choices=known, default=known)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     start = models.load(options.model)
+    rate = {"learning_rate": options.learning_rate} if options.learning_rate else {}
     general = {name: scene(name, options.cases) for name in SCENES}
     before = {name: median_error(start, cases) for name, cases in general.items()}
     table = PrettyTable(
@@ -94,7 +96,7 @@ def main():
         own = [instrument.simulation(rng) for _ in range(options.cases)]
         own_before = median_error(start, own)
         left = options.minutes - (time.monotonic() - began) / 60
-        tuned = fine_tune(start, pairs, minutes=left, show_progressbar=False)
+        tuned = fine_tune(start, pairs, minutes=left, show_progressbar=False, **rate)
         took = (time.monotonic() - began) / 60
         ratios = [median_error(tuned, general[scene]) / before[scene] for scene in SCENES]
         own_after = median_error(tuned, own)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _blocks, _classical_methods, physics
+from exspy_deepdeconv import _blocks, _classical_methods, models, physics
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -313,7 +313,7 @@ def test_fixed_settings_are_noted(make_signal, response):
     assert "chosen" not in note
     assert note_of(run(s, "tgv", response, 2.5), "tgv").weight == 2.5
     estimated = note_of(run(s, "rl"), "rl")
-    assert (estimated.psf, estimated.model) == ("estimated", "lowloss-v1")
+    assert (estimated.psf, estimated.model) == ("estimated", models.available()[-1])
     chosen = note_of(run(s, "rl", response, "auto"), "rl").chosen.as_dictionary()
     assert "map" not in chosen
     assert chosen["median"] == chosen["highest"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _blocks, data, physics
+from exspy_deepdeconv import _blocks, data, models, physics
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -148,7 +148,7 @@ def test_metadata_survives_a_file(make_signal, tmp_path, extension, lazy):
     assert note.pop("zero_loss_fwhm") == pytest.approx(0.1, rel=0.03)
     assert len(note.pop("weights_sha256")) == 64
     assert note == {
-        "model": "lowloss-v1",
+        "model": models.available()[-1],
         "package_version": exspy_deepdeconv.__version__,
         "resolution": pytest.approx(0.05),
         "psf": "estimated",

@@ -2,10 +2,11 @@
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
+from functools import lru_cache
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 
 from . import intervals, physics
 from .frame import BLOCK, PAD
@@ -55,36 +56,17 @@ def quick_and_quiet(device, model):
     flushed = flushes_denormals()
     torch.set_flush_denormal(True)
     try:
-        with _one_thread(), torch.inference_mode():
+        with _openmp().limit(limits=1), torch.inference_mode():
             model.network.to(device)
             yield device
     finally:
         torch.set_flush_denormal(flushed)
 
 
-class _Threads:
-    """How many threads the user wants, kept while some block is at work."""
-
-    lock, at_work, wanted = Lock(), 0, 1
-
-
-@contextmanager
-def _one_thread():
-    """One thread for torch, in this thread of Python.
-
-    A thread that starts while another one is at work would take the 1 for the user's own number.
-    """
-    with _Threads.lock:
-        if not _Threads.at_work:
-            _Threads.wanted = torch.get_num_threads()
-        _Threads.at_work += 1
-    try:
-        torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(_Threads.wanted)
-        with _Threads.lock:
-            _Threads.at_work -= 1
+@lru_cache(maxsize=1)
+def _openmp():
+    """What sets the number of threads of a single thread of Python: torch's own call is global."""
+    return ThreadpoolController().select(user_api="openmp")
 
 
 def flushes_denormals():

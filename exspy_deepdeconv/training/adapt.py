@@ -95,7 +95,7 @@ def fine_tune(
     components=None,
     frames=None,
     steps=None,
-    learning_rate=3e-4,
+    learning_rate=1e-4,
     seed=0,
     folder=None,
     name="fine-tuned",
@@ -128,7 +128,7 @@ def fine_tune(
         End after this many batches, if it is earlier. With ``minutes=None`` the same seed gives
         the same weights on the same processor.
     learning_rate : float
-        The highest; a few percent of that of a training from scratch.
+        The highest. More gains more on this instrument and forgets more of the others.
     seed : int
         Seed of everything that is drawn.
     folder : str or pathlib.Path, optional

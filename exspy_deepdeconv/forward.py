@@ -53,14 +53,20 @@ def quick_and_quiet(device, model):
     several batches at a time, as dask does, than to share a batch between threads.
     """
     device = torch.device("cpu" if device is None else device)
-    flushed = flushes_denormals()
+    with denormals_flushed(), _openmp().limit(limits=1), torch.inference_mode():
+        model.network.to(device)
+        yield device
+
+
+@contextmanager
+def denormals_flushed():
+    """A network on a CPU is several times slower with denormals; the user's state is put back."""
+    before = flushes_denormals()
     torch.set_flush_denormal(True)
     try:
-        with _openmp().limit(limits=1), torch.inference_mode():
-            model.network.to(device)
-            yield device
+        yield
     finally:
-        torch.set_flush_denormal(flushed)
+        torch.set_flush_denormal(before)
 
 
 @lru_cache(maxsize=1)

@@ -15,17 +15,17 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no measured spectra at ../shared/data")
 
 
+def read(name):
+    signal = hs.load(DATA / name)
+    signal = signal[0] if isinstance(signal, list) else signal
+    if signal.metadata.Signal.signal_type != "EELS":
+        signal.set_signal_type("EELS")
+    return signal
+
+
 @pytest.fixture
 def load():
     exspy_deepdeconv.register()
-
-    def read(name):
-        signal = hs.load(DATA / name)
-        signal = signal[0] if isinstance(signal, list) else signal
-        if signal.metadata.Signal.signal_type != "EELS":
-            signal.set_signal_type("EELS")
-        return signal
-
     return read
 
 
@@ -104,9 +104,11 @@ def reblurred(signal, result, psf):
     return signal.data - residual.data
 
 
-def test_one_frame_of_boron_nitride_predicts_the_others(load):
-    """Deconvolved and blurred again, it is nearer to the mean of the other frames than it was."""
-    frames = load("boron_nitride_100_frames.dm3")
+@pytest.fixture(scope="module")
+def predictions():
+    """Mean squares beside the mean of the other frames: raw, ours and theirs, blurred again."""
+    exspy_deepdeconv.register()
+    frames = read("boron_nitride_100_frames.dm3")
     data = frames.data.astype(float)
     places = find_zero_loss(data).position  # the beam drifts by a quarter of a channel
     raw, ours, theirs = [], [], []
@@ -122,19 +124,36 @@ def test_one_frame_of_boron_nitride_predicts_the_others(load):
         for errors, spectrum in zip((raw, ours, theirs), (frame.data, *predicted), strict=True):
             errors.append(np.mean((spectrum - others)[start:] ** 2))
     raw, ours, theirs = (float(np.median(x)) for x in (raw, ours, theirs))
-    print(
-        f"mean square beside the mean of 99 frames: raw {raw:.4g}, ours {ours / raw:.3f} of it, "
-        f"automatic Richardson-Lucy {theirs / raw:.3f}"
-    )
-    assert ours < 0.65 * raw
-    assert ours < theirs
+    print(f"raw {raw:.4g}, ours {ours / raw:.3f} of it, automatic RL {theirs / raw:.3f}")
+    return raw, ours, theirs
 
 
-def test_intervals_of_tungsten_disulfide_blind_and_given_overlap(load):
-    """Above 1.5 eV, where the tail of the response is no matter."""
+def test_one_frame_of_boron_nitride_predicts_the_others(predictions):
+    """Deconvolved and blurred again, it is nearer to the mean of the other frames than it was."""
+    raw, ours, theirs = predictions
+    assert ours < 0.65 * raw and ours < theirs
+
+
+@pytest.mark.xfail(strict=True, reason="0.57 of the raw mean square with lowloss-v2")
+def test_one_frame_of_boron_nitride_predicts_the_others_three_times_better(predictions):
+    raw, ours, _ = predictions
+    assert ours < raw / 3
+
+
+@pytest.fixture
+def overlap(load):
+    """Where the blind interval of WS2 above 1.5 eV and the one with the vacuum response overlap."""
     specimen, vacuum = load("ws2_mono_specimen.hspy"), load("ws2_mono_vacuum.hspy").mean()
     bounds = [quiet(specimen, psf=psf, return_interval=True)[1:] for psf in (None, vacuum)]
     (low, high), (low_given, high_given) = ([s.isig[1.5:].data for s in pair] for pair in bounds)
-    overlap = (low <= high_given) & (low_given <= high)
-    print(f"intervals overlap in {overlap.mean():.4f} of the channels")
+    return (low <= high_given) & (low_given <= high)
+
+
+def test_intervals_of_tungsten_disulfide_blind_and_given_overlap(overlap):
+    """Above 1.5 eV, where the tail of the response is no matter."""
     assert overlap.mean() > 0.9
+
+
+@pytest.mark.xfail(strict=True, reason="in 92 % of the channels with lowloss-v2")
+def test_intervals_of_tungsten_disulfide_overlap_nearly_everywhere(overlap):
+    assert overlap.mean() > 0.95

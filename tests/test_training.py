@@ -288,6 +288,9 @@ def test_model_card_and_provenance(tmp_path):
     assert about["data_sha256"] == data_hash(PAIRS) != data_hash(SimulatedPairs(4, 2048))
     card = (tmp_path / "mine.md").read_text()
     assert card.startswith("# mine") and about["data_sha256"] in card and "| seed | 3 |" in card
+    assert "Intervals are not calibrated" in card
+    train(PLAN, tmp_path / "on", pairs=PAIRS, init=model, name="on")  # nor was what it started from
+    assert "Intervals are not calibrated" in (tmp_path / "on" / "on.md").read_text()
 
 
 @pytest.mark.parametrize(

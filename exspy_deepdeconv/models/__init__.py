@@ -45,6 +45,12 @@ class Model:
     provenance: dict
     calibration: Calibration = Calibration()
 
+    def __reduce__(self):
+        """To another process a bundled model goes by its name: each reads the weights once."""
+        if REGISTRY.get(self.name) == self.sha256:
+            return load, (self.name,)
+        return super().__reduce__()
+
     def warn_if_not_calibrated(self, stacklevel=2):
         """Say that intervals of this model are not to be trusted, where that is so."""
         if self.calibration == Calibration():

@@ -16,10 +16,10 @@ from ..forward import batch_of, dominance, error_sizes, parts, quick_and_quiet
 from ..intervals import Calibration
 from ..physics import MIN_RESOLUTION_CHANNELS
 from ..simulate import simulate
+from .monitor import SCENES
 from .pairs import noisy_response
 
 SEED = 20_240_229  # of no other set
-SCENES = ("vibrational", "plasmonic", "gap", "doublet", "bulk")
 LENGTHS = (512, 1024, 2048, 4096)
 SHARPENINGS = (2.0, 4.0, 8.0, 16.0)
 # Up to this confidence no factor is larger than this: more is asked by a few spectra, mostly such

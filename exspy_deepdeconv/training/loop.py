@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from .. import models
-from ..forward import flushes_denormals
+from ..forward import denormals_flushed
 from ..instruments import read_response
+from ..intervals import Calibration
 from ..network import DeconvolutionNet
 from .batches import loader, to_spectra
 from .card import data_hash, versions, write_card
@@ -220,7 +221,7 @@ def train(
     pairs = SimulatedPairs(plan.seed) if pairs is None else pairs
     init = None if init is None else _loaded(init)
     about = {"start": init and f"{init.name} ({init.sha256[:12]})"} | (about or {})
-    with torch.random.fork_rng(), _denormals_flushed():
+    with torch.random.fork_rng(), denormals_flushed():
         torch.manual_seed(plan.seed)
         network = DeconvolutionNet(config) if init is None else copy.deepcopy(init.network)
         state = _State(network.to(device), plan, init is not None, folder / "checkpoint.pt")
@@ -241,14 +242,14 @@ def train(
         "scores": scores,
     }
     # Intervals are told by the weights that were started from, and so is what they are scaled by.
-    calibration = init and init.calibration
+    calibration = None if init is None else init.calibration
     path = folder / f"{name}.safetensors"
     part = path.with_suffix(".part")
     models.save_model(
         state.average, part, name=name, provenance=provenance, calibration=calibration
     )
     os.replace(part, path)
-    write_card(path, provenance, calibrated=bool(calibration))
+    write_card(path, provenance, calibrated=calibration not in (None, Calibration()))
     return models.load(path)
 
 
@@ -427,17 +428,6 @@ def _record(log, row, bar, echo):
     bar.set_postfix(loss=row["loss"])
     if echo:
         echo(json.dumps({key: float(f"{value:.4g}") for key, value in row.items()}))
-
-
-@contextmanager
-def _denormals_flushed():
-    """A network on a CPU is several times slower with denormals; the user's state is put back."""
-    before = flushes_denormals()
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
 
 
 @contextmanager

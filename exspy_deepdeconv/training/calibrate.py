@@ -22,8 +22,8 @@ from .pairs import noisy_response
 SEED = 20_240_229  # of no other set
 LENGTHS = (512, 1024, 2048, 4096)
 SHARPENINGS = (2.0, 4.0, 8.0, 16.0)
-# Up to this confidence no factor is larger than this: more is asked by a few spectra, mostly such
-# whose dark level could not be told, and would make the intervals of all others useless.
+# Up to this confidence no factor is larger than this: more is asked by a few spectra
+# and would make the intervals of all others useless. (Chosen on other seeds than the benchmark's.)
 USUAL, LARGEST = 0.9, 4.0
 
 

@@ -17,10 +17,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sending large graph")
 @pytest.fixture(scope="module")
 def client():
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
+    before = dict(os.environ)
     with (
         distributed.LocalCluster(dashboard_address=None, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
+        # The cluster leaves OMP_NUM_THREADS=1 behind: processes that later tests start would
+        # compute with another number of threads than this one, hence with other last bits.
+        os.environ.clear()
+        os.environ.update(before)
         yield client
 
 

@@ -2,7 +2,7 @@
 
 Runs where only torch, numpy, scipy and safetensors are installed. Batch ``n`` depends on the seed
 and ``n`` alone, checkpoints are written atomically, and a resumed run goes on where it stopped:
-on the same device it ends with the weights of an unbroken one.
+on the same device, with the same number of threads, it ends with the weights of an unbroken one.
 """
 
 import argparse

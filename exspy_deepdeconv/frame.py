@@ -5,7 +5,7 @@ import math
 import torch
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
-BLOCK = 64  # the U-Nets halve the axis six times
+BLOCK = 64  # channels: the coarsest grid of the U-Nets
 EDGE_FADE = 24.0  # channels over which what is mirrored fades out at the ends of the data
 PAD = 32  # shortest distance between the two ends of a spectrum on the circle
 

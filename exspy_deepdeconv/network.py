@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .frame import Frame
+from .frame import BLOCK, Frame
 from .steps import (
     BASE,
     N_ESTIMATE_FEATURES,
@@ -51,12 +51,22 @@ class Config:
         Regularisation of the Wiener estimates (the response's transfer function is 1 at 0).
     """
 
-    response_width: tuple = (24, 32, 48, 64, 96, 128)
-    estimate_width: tuple = (24, 32, 48, 64, 96, 128)
-    fold: int = 2
-    kernel: int = 5
+    response_width: tuple = (40, 56, 80, 112)
+    estimate_width: tuple = (40, 56, 80, 112)
+    fold: int = 8
+    kernel: int = 3
     iterates: tuple = (2, 5, 10, 24)
     damping: tuple = (3e-2, 1e-3)
+
+    def __post_init__(self):
+        """Refuse a network whose coarsest grid does not fit the frame."""
+        for name in ("response_width", "estimate_width"):
+            coarsest = self.fold * 2 ** (len(getattr(self, name)) - 1)
+            if BLOCK % coarsest:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} with fold={self.fold!r} leads to a grid of "
+                    f"every {coarsest}th channel; their number must divide {BLOCK}."
+                )
 
     def to_dict(self):
         """A dictionary of lists and numbers (JSON)."""

@@ -16,7 +16,7 @@ from exspy_deepdeconv.specimens import EnergyAxis, bell, lorentzian
 from exspy_deepdeconv.training import Plan, SimulatedPairs, fine_tune, measured_pairs, train
 
 CHANNELS, FWHM, DISPERSION, ZERO = 512, 10.0, 0.01, 110.0
-TINY = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
+TINY = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 
 
 @pytest.fixture(scope="module")

@@ -51,8 +51,13 @@ def test_folding_keeps_samples_in_their_place():
 
 
 def test_config_round_trip():
-    config = Config(estimate_width=(8, 8, 8, 8, 8, 8), damping=(0.1, 0.2))
+    config = Config(estimate_width=(8, 8, 8), damping=(0.1, 0.2))
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_network_that_does_not_fit_the_frame():
+    with pytest.raises(ValueError, match=r"response_width=\(8, 8, 8, 8, 8\) with fold=8"):
+        Config(response_width=(8,) * 5)
 
 
 def test_saved_model_loads(weights):

@@ -7,7 +7,7 @@ from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.training import Plan
 from exspy_deepdeconv.training.optimiser import Muon, optimisers, orthogonalised
 
-TINY = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
+TINY = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 8), (2, 8, 5), (1, 4, 4)])

@@ -271,7 +271,7 @@ def test_training_history_of_a_real_run(tmp_path):
     from exspy_deepdeconv.training.loop import Plan, train
     from exspy_deepdeconv.training.pairs import SimulatedPairs
 
-    tiny = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
+    tiny = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
     plan = Plan(steps=2, workers=0, log_every=1, warmup=1, bf16=False)
     train(plan, tmp_path, pairs=SimulatedPairs(3, channels_per_batch=2048), config=tiny)
     ax = plotting.plot_training_history(tmp_path)

@@ -31,7 +31,7 @@ from exspy_deepdeconv.training.loop import Plan, learning_rate, to_spectra, trai
 from exspy_deepdeconv.training.loss import training_loss
 from exspy_deepdeconv.training.monitor import HELD_OUT, Monitor
 
-TINY = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
+TINY = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 PAIRS = SimulatedPairs(seed=3, channels_per_batch=2048)
 PLAN = Plan(steps=6, seed=3, warmup=2, workers=0, bf16=False, checkpoint_minutes=1e6)
 
@@ -146,7 +146,7 @@ class Slow(SimulatedPairs):
         time.sleep(0.1)
         return super().batch(number)
 
-config = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
+config = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 plan = Plan(steps=24, seed=3, warmup=2, workers=1, checkpoint_minutes=0.0, log_every=1,
             evaluate_every=4, held_out=1, cases=0, patience=5)
 train(plan, sys.argv[1], pairs=Slow(3, 2048), config=config)
@@ -351,7 +351,7 @@ from exspy_deepdeconv.network import Config
 from exspy_deepdeconv.training import Plan, SimulatedPairs, train
 from exspy_deepdeconv.training.loop import main
 
-config = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
+config = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 plan = Plan(steps=2, workers=1, log_every=1, evaluate_every=2, held_out=1, cases=1)
 model = train(plan, sys.argv[1], pairs=SimulatedPairs(0, 2048), config=config, name="bare")
 assert model.provenance["scores"]["after"]["bulk"] > 0

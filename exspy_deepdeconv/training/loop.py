@@ -202,7 +202,7 @@ def train(
     >>> import tempfile
     >>> from exspy_deepdeconv.network import Config
     >>> from exspy_deepdeconv.training import Plan, SimulatedPairs, train
-    >>> tiny = Config(response_width=(4,) * 5, estimate_width=(4,) * 5, iterates=(1, 2, 3, 4))
+    >>> tiny = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
     >>> plan = Plan(steps=2, workers=0)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     model = train(plan, folder, pairs=SimulatedPairs(0, 2048), config=tiny, name="tiny")

@@ -1,4 +1,4 @@
-"""Read the noise and the flat level of a spectrum from the spectrum itself (NumPy only)."""
+"""Read the noise of a spectrum from the spectrum itself (NumPy only)."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,6 @@ DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # a blurred spectrum hardly feels four
 WIDE_STRIDE = 4  # channels; farther apart, neighbours' noise is taken to be independent
 CORRELATED = 1.5  # a smaller excess of the variance at the wide stride is scatter
 INFLATED, DEFLATED = 4.0, 12.0  # largest cost of one segment above and below the line
-SHORTEST_LEVEL = 24  # channels from which an offset can be read
 DOUBTFUL = 2.0  # more than half of the segments this far above their line: no straight line
 
 
@@ -158,9 +157,9 @@ class _Segments:
         return self.length / (5.3 + rare) * (ratio - 1 - np.log(ratio))
 
     def candidates(self):
-        """The same with an axis for candidate lines before the last."""
+        """The same with an axis for candidate lines before the last; float32 will do for these."""
         variance, counts, kurtosis = (
-            x[:, None, :] for x in (self.variance, self.counts, self.kurtosis)
+            x[:, None, :].astype(np.float32) for x in (self.variance, self.counts, self.kurtosis)
         )
         return _Segments(variance, counts, self.length, kurtosis)
 
@@ -175,11 +174,12 @@ def _straight_line(segments):
     number = floors.shape[1]
     gains, floors = np.repeat(gains, number, axis=1), np.tile(floors, (1, gains.shape[1]))
     many = segments.candidates()
+    gains, floors = gains.astype(np.float32), floors.astype(np.float32)
     cost = many.cost(gains, floors)
     inflated = many.variance > many.line(gains, floors)
     cost = np.minimum(cost, np.where(inflated, INFLATED, DEFLATED)).sum(axis=-1)
     best = np.arange(len(cost)), np.argmin(cost, axis=1)
-    gain, floor = gains[best], floors[best]
+    gain, floor = (x[best].astype(np.float64) for x in (gains, floors))
     for _ in range(6):
         gain, floor = _least_squares(segments, gain, floor)
     return gain, floor
@@ -250,64 +250,3 @@ def noise_of_variance(variance, counts):
     floor = (variance - gain[..., None] * counts).mean(axis=-1)
     least = np.maximum(1e-9 * variance.mean(axis=-1), np.finfo(float).tiny)
     return Noise(np.maximum(gain, least), np.maximum(floor, least), np.zeros_like(gain))
-
-
-def flat_level(spectra, zero_loss):
-    """The flat offset under each spectrum, where there is no doubt about it.
-
-    It is read from the outer half of the gain side, beyond five zero-loss widths, and believed if
-    that is level, far above (or below) its noise, and nowhere undercut by the rest of the spectrum:
-    the tail of a response is none of these. Elsewhere the level is taken for zero.
-
-    Parameters
-    ----------
-    spectra : numpy.ndarray
-        Counts, shape ``(..., channels)``.
-    zero_loss : ZeroLoss
-        As found by `find_zero_loss`.
-
-    Returns
-    -------
-    numpy.ndarray
-        In the units of the data, navigation shape.
-    """
-    data = np.asarray(spectra, np.float64)
-    flat = data.reshape(-1, data.shape[-1])
-    ends = (zero_loss.position.reshape(-1) - 5 * zero_loss.fwhm.reshape(-1)) / 2
-    ends = np.where(np.isfinite(ends), ends, 0).astype(int)
-    level = np.zeros(len(flat))
-    for row in np.flatnonzero(_offset_likely(flat, ends)):
-        level[row] = _level_of_one(flat[row], ends[row])
-    return level.reshape(data.shape[:-1])
-
-
-def _offset_likely(spectra, ends):
-    """Where the mean of the first ``end`` channels is above six times its error."""
-    longest = int(ends.max(initial=0))
-    if longest < SHORTEST_LEVEL:
-        return np.zeros(len(spectra), bool)
-    number = np.maximum(ends, 1)
-    inside = np.arange(longest) < ends[:, None]
-    first = np.where(inside, spectra[:, :longest], 0.0)
-    mean = first.sum(axis=-1) / number
-    deviation = np.where(inside, first - mean[:, None], 0.0)
-    error = _error_of_mean(np.sqrt((deviation**2).sum(axis=-1) / number), number)
-    # A shade more than `_level_of_one` lets through: it has the last word.
-    return (ends >= SHORTEST_LEVEL) & (np.abs(mean) > 5.99 * error)
-
-
-def _error_of_mean(scatter, number):
-    """Twice that of white noise: neighbours may share theirs."""
-    return 2 * scatter / np.sqrt(number)
-
-
-def _level_of_one(spectrum, end):
-    outer, inner = spectrum[: end // 2], spectrum[end // 2 : end]
-    level = float(spectrum[:end].mean())
-    error = _error_of_mean(float(spectrum[:end].std()), end)
-    if abs(level) < 6 * error or abs(outer.mean() - inner.mean()) > 0.1 * abs(level) + error:
-        return 0.0
-    size = max(end // 2, 16)
-    blocks = spectrum[: spectrum.size // size * size].reshape(-1, size).mean(axis=1)
-    undercut = blocks.min() < level - 0.1 * abs(level) - 2 * error
-    return 0.0 if undercut else level

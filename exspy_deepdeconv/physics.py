@@ -21,7 +21,8 @@ from .flags import (
     UNEXPLAINED,
     spectrum_flags,
 )
-from .noise import Noise, estimate_noise, flat_level, noise_of_variance
+from .level import flat_level
+from .noise import Noise, estimate_noise, noise_of_variance
 from .zero_loss import ZeroLoss, find_zero_loss, half_height_width, parabola_vertex
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
 
 MIN_CHANNELS = 64
 MIN_RESOLUTION_CHANNELS = 2.0  # a narrower Gaussian is not representable on the axis
+HIGHEST_VALUE = 1e18  # float32 holds no variance of higher ones
 MAX_SHARPENING = 16.0  # largest F/R for which anything is promised
 
 
@@ -140,7 +142,8 @@ class Inspected:
     Attributes
     ----------
     counts : numpy.ndarray
-        float64 counts without their flat offset; zeros where a spectrum is not finite.
+        float64 counts without their flat offset; zeros where a spectrum is not finite
+        (as which values beyond `HIGHEST_VALUE` count).
     zero_loss : ZeroLoss
         Their zero-loss peaks.
     level : numpy.ndarray
@@ -166,7 +169,7 @@ class Inspected:
 def inspect(spectra):
     """Look at a stack of spectra of any real type, shape ``(..., channels)``; see `Inspected`."""
     spectra = np.asarray(spectra, np.float64)
-    finite = np.isfinite(spectra).all(axis=-1)
+    finite = (np.abs(spectra) <= HIGHEST_VALUE).all(axis=-1)
     counts, found, level = prepare(np.where(finite[..., None], spectra, 0.0))
     noise = estimate_noise(counts, found.position)
     flags = spectrum_flags(counts, found, noise)

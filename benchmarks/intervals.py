@@ -52,9 +52,16 @@ def one_case(simulation, width, model, with_oracle):
 
 
 def share(held):
-    """Channels inside over all channels, summed over cases."""
-    inside, number = np.sum(held, axis=0)
-    return f"{inside / number:.3f}" if number else "-"
+    """Channels inside over all channels, summed over cases, and its standard error.
+
+    The channels of a case fall in or out together: the cases are what is independent.
+    """
+    inside, number = np.array(held).T
+    if not number.sum():
+        return "-"
+    covered = inside.sum() / number.sum()
+    error = np.sqrt(np.sum((inside - covered * number) ** 2)) / number.sum()
+    return f"{covered:.3f} ± {error:.3f}"
 
 
 def table_of(results):

@@ -200,7 +200,7 @@ def visible_losses(estimate, simulation, resolution):
     Returns
     -------
     truth : numpy.ndarray
-        Without a negative flat offset, ``(channels,)``.
+        Without a negative flat offset, not negative, ``(channels,)``.
     visible : numpy.ndarray of bool
         True one zero-loss width past the peak and on, where the inelastic truth exceeds 0.3 times
         the Poisson noise of the data.
@@ -210,6 +210,7 @@ def visible_losses(estimate, simulation, resolution):
     shift = _nearest_shift(np.asarray(estimate, float), truth, start)
     # The truth, not the interval: it has no kinks, and a spline rings at no end of the window.
     moved = spline_shift(truth, -shift, mode="nearest") if shift else truth
+    moved = np.maximum(moved, 0)  # less is rounding: the truth is made by Fourier transforms
     gain = simulation.detector.gain
     electrons = np.maximum(simulation.expected - simulation.dark, 0) / gain
     inelastic = (simulation.inelastic(resolution) - simulation.dark) / gain

@@ -10,6 +10,7 @@ from threadpoolctl import ThreadpoolController
 
 from . import intervals, physics
 from .frame import BLOCK, PAD
+from .level import flat_level_error
 from .network import Spectra, finest_resolution
 from .physics import NOT_FINITE
 from .residual import Response
@@ -115,7 +116,11 @@ def answers(answer, seen, good, spectra, wanted, model):
     inelastic, peak, unit = parts(answer, seen, good, spectra, wanted.resolution)
     peak = peak if wanted.zero_loss else 0.0
     estimate = inelastic + peak
-    arrays = [estimate, *_certainty(answer, spectra, inelastic, peak, wanted, model)]
+    level_error = 0.0
+    if wanted.arrays > 1:
+        found = seen.counts[good], seen.zero_loss.select(good), seen.level[good]
+        level_error = (flat_level_error(*found) / unit)[:, None]
+    arrays = [estimate, *_certainty(answer, spectra, inelastic, peak, level_error, wanted, model)]
     arrays = np.stack(arrays) * unit[:, None]
     # A flat offset stays in the answer, unless it is negative: the answer never is.
     level = np.maximum(seen.level[good], 0)[:, None]
@@ -123,7 +128,7 @@ def answers(answer, seen, good, spectra, wanted, model):
         if number == 1 and wanted.variance:
             arrays[number] *= unit[:, None]
         else:
-            arrays[number] += level
+            arrays[number] = np.maximum(arrays[number] + level, 0)
     return arrays
 
 
@@ -161,7 +166,7 @@ def dominance(answer, inelastic):
     return intervals.dominance(elastic, inelastic)
 
 
-def _certainty(answer, spectra, inelastic, peak, wanted, model):
+def _certainty(answer, spectra, inelastic, peak, level_error, wanted, model):
     """Variance and bounds, as far as they are wanted, in units of the peak height."""
     if wanted.arrays == 1:
         return []
@@ -169,10 +174,11 @@ def _certainty(answer, spectra, inelastic, peak, wanted, model):
     common = model.calibration, dominance(answer, inelastic), spectra.psf is not None
     arrays = []
     if wanted.variance:
-        arrays.append(intervals.variance(peak, above, below, *common))
+        arrays.append(intervals.variance(peak, above, below, *common, level_error))
     if wanted.confidence is not None:
         estimate = inelastic + peak
-        arrays += intervals.bounds(estimate, peak, above, below, wanted.confidence, *common)
+        sizes = peak, above, below, wanted.confidence
+        arrays += intervals.bounds(estimate, *sizes, *common, level_error)
     return arrays
 
 

@@ -9,6 +9,7 @@ are larger than told. So it depends on the `dominance` of the elastic peak in a 
 """
 
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -124,7 +125,20 @@ def dominance(elastic, inelastic):
     return np.log10(np.maximum(total, 1e-300) / np.maximum(inelastic, 1e-6 * total + 1e-300))
 
 
-def bounds(estimate, peak, above, below, confidence, calibration, dominance, given):
+def normal_reach(confidence):
+    """Standard errors to either side of a normal distribution that hold this share of it.
+
+    Examples
+    --------
+    >>> round(normal_reach(0.9), 3)
+    1.645
+    """
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def bounds(
+    estimate, peak, above, below, confidence, calibration, dominance, given, level_error=0.0
+):
     """Calibrated interval around an answer.
 
     Parameters
@@ -143,19 +157,24 @@ def bounds(estimate, peak, above, below, confidence, calibration, dominance, giv
         As from `dominance`, ``(batch, channels)``.
     given : bool
         Whether a measured response was used.
+    level_error : numpy.ndarray or float
+        Standard error of the flat offset in the estimate, ``(batch, 1)``.
 
     Returns
     -------
     lower, upper : numpy.ndarray
-        ``(batch, channels)``, lower bounds not below zero.
+        ``(batch, channels)``; lower bounds are not below zero but for the error of the offset.
     """
     factor = calibration.factor(confidence, dominance, given)
     elastic = calibration.elastic_error(confidence) * peak
-    down, up = (np.hypot(factor * reach, elastic) for reach in reaches(above, below, confidence))
-    return np.maximum(estimate - down, 0.0), estimate + up
+    offset = normal_reach(confidence) * np.asarray(level_error)
+    common = np.hypot(elastic, offset)
+    down, up = (np.hypot(factor * reach, common) for reach in reaches(above, below, confidence))
+    # No spectrum is negative, but its offset may be smaller than the one that is added to it.
+    return np.maximum(estimate - down, -offset), estimate + up
 
 
-def variance(peak, above, below, calibration, dominance, given):
+def variance(peak, above, below, calibration, dominance, given, level_error=0.0):
     """Predicted variance: the square of half the interval that covers 68.27 %.
 
     Parameters are those of `bounds`.
@@ -163,4 +182,4 @@ def variance(peak, above, below, calibration, dominance, given):
     factor = calibration.factor(STANDARD_CONFIDENCE, dominance, given)
     elastic = calibration.elastic_error(STANDARD_CONFIDENCE) * peak
     down, up = reaches(above, below, STANDARD_CONFIDENCE)
-    return (0.5 * factor * (down + up)) ** 2 + elastic**2
+    return (0.5 * factor * (down + up)) ** 2 + elastic**2 + level_error**2

@@ -110,7 +110,8 @@ def _without_tail(first, position):
     slope = max(float(centred @ first) / spread, 0.0)
     level = float(first.mean() - slope * tail.mean())
     scatter = float((first - level - slope * tail).std())
-    # A slope of zero was not measured, but known: a tail takes nothing off.
-    lever = tail.mean() * np.sqrt(number / spread) if slope else 0.0
+    lever = tail.mean() * np.sqrt(number / spread)
+    if not slope:  # a tail adds counts: half of the values that the noise allows are ruled out
+        lever = 0.5 * lever
     error = _error_of_mean(scatter, number) * np.hypot(1.0, lever)
     return level, float(np.hypot(error, DOUBT * slope * tail.mean()))

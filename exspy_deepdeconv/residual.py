@@ -16,7 +16,6 @@ from .physics import (
     NOT_FINITE,
     Inspected,
     Noise,
-    ZeroLoss,
     centred_response,
     gaussian,
     inspect,
@@ -373,7 +372,7 @@ def select(seen, rows):
     """These rows of inspected spectra."""
     return Inspected(
         seen.counts[rows],
-        ZeroLoss(*(getattr(seen.zero_loss, name)[rows] for name in ("position", "fwhm", "height"))),
+        seen.zero_loss.select(rows),
         seen.level[rows],
         Noise(**{k: v[rows] if np.ndim(v) else v for k, v in vars(seen.noise).items()}),
         seen.flags[rows],

@@ -29,6 +29,10 @@ class ZeroLoss:
     fwhm: np.ndarray
     height: np.ndarray
 
+    def select(self, rows):
+        """The peaks of these spectra."""
+        return ZeroLoss(self.position[rows], self.fwhm[rows], self.height[rows])
+
 
 def parabola_vertex(spectra, index):
     """Sub-channel maximum: vertex of the parabola through ``index`` and its neighbours.

@@ -138,3 +138,17 @@ def test_intervals_that_are_not_calibrated_are_told(tmp_path):
     with pytest.warns(UserWarning, match="model='m': its intervals"):
         deconvolve(counts, 0.01, model=path, return_interval=True)
     deconvolve(counts, 0.01, model=path)  # no interval, no warning
+
+
+def test_interval_knows_the_error_of_an_offset():
+    """A flat offset is read from the spectrum, and it is not exact."""
+    distance = np.arange(512) - 200.0
+    mean = 1e6 * (np.exp(-0.5 * (distance / 4) ** 2) + 0.003 / (1 + (distance / 8) ** 2))
+    mean += 2e4 * np.exp(-0.5 * ((distance - 100) / 15) ** 2)
+    rng = np.random.default_rng(0)
+    offset = 300.0
+    spectra = rng.poisson(mean, (24, 512)) + rng.normal(offset, 20, (24, 512))
+    _, lower, upper = deconvolve(spectra, 0.01, return_interval=True)
+    empty = np.abs(distance - 100) > 150
+    inside = (lower <= offset) & (offset <= upper)
+    assert inside[:, empty & (distance < -100)].mean() > 0.87

@@ -14,6 +14,7 @@ from .. import intervals, models, physics
 from ..evaluate import visible_losses
 from ..forward import batch_of, dominance, error_sizes, parts, quick_and_quiet
 from ..intervals import Calibration
+from ..level import flat_level_error
 from ..physics import MIN_RESOLUTION_CHANNELS
 from ..simulate import simulate
 from .monitor import SCENES
@@ -97,12 +98,16 @@ def _needed(answer, seen, spectra, simulation, ratio):
     estimate = (inelastic + peak)[0] * unit[0] + max(seen.level[0], 0)
     truth, where = visible_losses(estimate, simulation, resolution)
     missed = (truth - estimate)[where]
+    level_error = float(flat_level_error(seen.counts, seen.zero_loss, seen.level)[0])
     needed = []
     for confidence in Calibration().confidences:
         down, up = intervals.reaches(above[where], below[where], confidence)
         reach = np.where(missed < 0, down, up)
+        # The error of a flat offset is known beside what the network tells.
+        beyond = missed**2 - (intervals.normal_reach(confidence) * level_error) ** 2
+        beyond = np.sqrt(np.maximum(beyond, 0))
         with np.errstate(divide="ignore", invalid="ignore"):
-            needed.append(np.where(missed == 0, 0.0, np.abs(missed) / reach))
+            needed.append(np.where(beyond == 0, 0.0, beyond / reach))
     counts = float(answer.elastic_counts[0]) * unit[0]
     at = dominance(answer, inelastic)[0][where]
     return np.array(needed), at, abs(counts / simulation.elastic_counts - 1)

@@ -167,7 +167,10 @@ def response_width(psf):
 def _why_unusable(flags, total):
     if total == 1:
         if flags[0] & physics.NOT_FINITE:
-            return "The spectrum holds NaN or infinite values."
+            return (
+                "The spectrum holds NaN or infinite values, or values above "
+                f"{physics.HIGHEST_VALUE:.0e}: results are float32."
+            )
         if flags[0] & physics.EMPTY:
             return "The spectrum holds nothing but zeros."
         return "No zero-loss peak was found in the spectrum: low-loss data are needed."

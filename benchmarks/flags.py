@@ -1,0 +1,193 @@
+"""How often the warnings of `deep_deconvolve` are false, and how often they come when they should.
+
+    python benchmarks/flags.py [--cases 40] [--model NAME_OR_PATH]
+
+Each simulated spectrum goes through the signal method; what is counted are the flags in the metadata
+of the result (`metadata.Signal.deep_deconvolution.flags`) and the warnings. The first table has
+spectra of the five scenes as they are drawn (a few of which lack their gain side: they are counted
+as such, not as false alarms). In the second table one thing is wrong with all of them.
+"""
+
+import argparse
+import warnings
+from collections import Counter
+from dataclasses import replace
+
+import hyperspy.api as hs
+import numpy as np
+from exspy.signals import EELSSpectrum
+from prettytable import PrettyTable
+
+from exspy_deepdeconv.physics import smooth
+from exspy_deepdeconv.simulate import SCENES, simulate
+
+SEED = 20_251_107
+FAMILIES = ("vibrational", "plasmonic", "gap", "doublet", "bulk")
+FLAGS = ("narrow", "wide", "no_gain_side", "uneven", "saturated", "spike", "unexplained")
+
+
+def signal_of(counts, dispersion):
+    """Counts, one spectrum or several, as a signal."""
+    signal = EELSSpectrum(counts)
+    signal.axes_manager[-1].scale, signal.axes_manager[-1].units = dispersion, "eV"
+    return signal
+
+
+def flags_of(signal, model, psf=None):
+    """Names of the flags that are set, and the number of warnings; an error has its own name."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            result = signal.deep_deconvolve(model=model, psf=psf, show_progressbar=False)
+        except ValueError:
+            return {"error"}, 0
+    flags = result.metadata.Signal.deep_deconvolution.flags.as_dictionary()
+    set_ones = {name for name in FLAGS if flags[name]}
+    return set_ones, sum("deep_deconvolve" in str(w.message) for w in heard)
+
+
+def with_width(family, channels_wide, rng):
+    """A spectrum whose zero-loss peak is this many channels wide."""
+    scene = SCENES[family]
+    fwhm = float(np.exp(rng.uniform(*np.log(scene.fwhm_ev))))
+    odd = replace(
+        scene,
+        fwhm_ev=(fwhm, fwhm),
+        dispersion_ev=(fwhm / channels_wide,) * 2,
+        fwhm_channels=(channels_wide, channels_wide),
+    )
+    return simulate(odd, rng, 2048)
+
+
+def narrow(simulation, rng):
+    """A zero-loss peak of one to one and a half channels."""
+    odd = with_width(simulation.family, float(rng.uniform(1.0, 1.5)), rng)
+    return signal_of(odd.counts, odd.dispersion), {}
+
+
+def wide(simulation, rng):
+    """A zero-loss peak of 80 to 120 channels."""
+    odd = with_width(simulation.family, float(rng.uniform(80, 120)), rng)
+    return signal_of(odd.counts, odd.dispersion), {}
+
+
+def no_gain_side(simulation, rng):
+    """The axis begins half a width before the peak."""
+    first = int(max(simulation.position - 0.5 * simulation.fwhm, 0))
+    return signal_of(simulation.counts[first:], simulation.dispersion), {}
+
+
+def uneven(simulation, rng):
+    """A line of spectra whose energy width doubles from one end to the other."""
+    widths = simulation.fwhm * np.sqrt(np.linspace(1, 2.2, 12) ** 2 - 1)
+    line = np.stack([rng.poisson(np.maximum(smooth(simulation.expected, w), 0)) for w in widths])
+    return signal_of(line.astype(float), simulation.dispersion), {}
+
+
+def saturated(simulation, rng):
+    """The detector is full at seven tenths of the peak."""
+    full = 0.7 * simulation.counts.max()
+    return signal_of(np.minimum(simulation.counts, full), simulation.dispersion), {}
+
+
+def spike(simulation, rng):
+    """A cosmic ray in one channel of the losses."""
+    counts = simulation.counts.copy()
+    place = int(rng.uniform(simulation.position + 5 * simulation.fwhm, counts.size - 2))
+    scatter = np.abs(np.diff(counts)).std() + simulation.detector.gain
+    counts[place] += 5 * max(counts[place - 1 : place + 2].max(), 0) + 30 * scatter
+    return signal_of(counts, simulation.dispersion), {}
+
+
+def wrong_response(simulation, rng):
+    """The response that is handed over is 1.6 times too wide."""
+    psf = smooth(simulation.psf, 1.25 * simulation.fwhm)
+    signal = signal_of(simulation.counts, simulation.dispersion)
+    return signal, {"psf": signal_of(psf * 1e7, simulation.dispersion)}
+
+
+def core_loss(simulation, rng):
+    """A core-loss spectrum: an edge on a falling background."""
+    energy = np.linspace(rng.uniform(80, 400), rng.uniform(600, 1200), 1024)
+    mean = 10 ** rng.uniform(3, 6) * (energy[0] / energy) ** rng.uniform(2.5, 5)
+    edge = rng.uniform(energy[100], energy[-200])
+    mean += rng.uniform(0.05, 2) * mean[np.searchsorted(energy, edge)] * (energy > edge)
+    return signal_of(rng.poisson(mean).astype(float), energy[1] - energy[0]), {}
+
+
+def without_peak(simulation, rng):
+    """Low losses only: the axis begins behind the zero-loss peak (a plasmon may pass for one)."""
+    first = int(simulation.position + 6 * simulation.fwhm)
+    return signal_of(simulation.counts[first:], simulation.dispersion), {}
+
+
+FAULTS = {
+    narrow: ("narrow",),
+    wide: ("wide",),
+    no_gain_side: ("no_gain_side",),
+    uneven: ("uneven",),
+    saturated: ("saturated",),
+    spike: ("spike",),
+    wrong_response: ("unexplained",),
+    core_loss: ("error",),
+    without_peak: ("error",),
+}
+
+
+def cases_of(number, seed):
+    """Simulated spectra of every scene with their random generators."""
+    for index, family in enumerate(FAMILIES):
+        rng = np.random.default_rng([SEED, index, seed])
+        for _ in range(number):
+            yield simulate(family, rng, int(rng.choice((512, 1024, 2048)))), rng
+
+
+def false_alarms(cases, model):
+    """One row: the share of ordinary spectra with each flag."""
+    heard, total, cut, warned = Counter(), 0, 0, 0
+    for simulation, _ in cases_of(cases, 0):
+        found, number = flags_of(signal_of(simulation.counts, simulation.dispersion), model)
+        if simulation.position < 1.5 * simulation.fwhm:
+            cut += "no_gain_side" in found
+            found = found - {"no_gain_side"}
+        total, warned = total + 1, warned + bool(found)
+        heard.update(found)
+    shares = [f"{heard[name] / total:.3f}" for name in FLAGS]
+    table = PrettyTable(["spectra", "gain side cut", *FLAGS, "any false alarm"], align="r")
+    table.add_row([total, cut, *shares, f"{warned / total:.3f}"])
+    return table
+
+
+def hits(cases, model):
+    """One row for each fault: how often it is told, and how often anything is."""
+    table = PrettyTable(["what is wrong", "asked", "hits", "any warning or error"], align="r")
+    for fault, asked in FAULTS.items():
+        hit = told = total = 0
+        for simulation, rng in cases_of(cases, 1):
+            signal, arguments = fault(simulation, rng)
+            if signal.axes_manager[-1].size < 64:
+                continue
+            found, number = flags_of(signal, model, **arguments)
+            total += 1
+            hit += bool(found & {*asked, "error"})
+            told += "error" in found or number > 0
+        what = fault.__doc__.splitlines()[0].rstrip(".")
+        table.add_row([what, asked[0], f"{hit / total:.2f}", f"{told / total:.2f}"])
+    return table
+
+
+def main():
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=40, help="of each scene (hits: a quarter)")
+    parser.add_argument("--model")
+    options = parser.parse_args()
+    hs.set_log_level("ERROR")
+    print(f"{options.cases} spectra of each of {', '.join(FAMILIES)}: share with each flag")
+    print(false_alarms(options.cases, options.model))
+    print("spectra with a fault: share with the flag (or an error)")
+    print(hits(max(options.cases // 4, 1), options.model))
+
+
+if __name__ == "__main__":
+    main()

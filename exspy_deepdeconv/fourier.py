@@ -4,6 +4,7 @@ import numpy as np
 import scipy.fft as fft
 from scipy.ndimage import uniform_filter1d
 
+from .blur import smooth_each
 from .convolution import as_rows, response_convolution
 from .elastic import noise_of, split
 from .physics import FWHM_PER_SIGMA, NOT_FINITE, gaussian
@@ -13,6 +14,9 @@ POWER_WIDTH = 5  # frequencies over which a power spectrum is averaged
 AHEAD = 24  # frequencies looked ahead for what stands above the noise
 ROUNDING = 1e-8  # share of the counts below which responses are known no more
 VISIBLE = 2.5  # in units of the noise power
+LEAST_PASSED = np.finfo(float).eps ** 2  # power below which a response is but rounding
+SPREADINGS = 15  # of what lies below zero over its surroundings
+FALLBACK_WIDTH = 8.0
 
 
 def fourier_ratio(spectra, psf, resolution, *, noise=None):
@@ -36,8 +40,9 @@ def fourier_ratio(spectra, psf, resolution, *, noise=None):
     Returns
     -------
     numpy.ndarray
-        Non-negative, of the shape of ``spectra``. Cutting it off at zero adds no counts: all
-        channels are lowered by the same small amount instead.
+        Non-negative, of the shape of ``spectra``. Cutting it off at zero adds no counts: what lay
+        below is taken from its surroundings instead, over a zero-loss width and farther only where
+        that is not enough.
 
     Raises
     ------
@@ -85,7 +90,8 @@ def _ratio_of_rows(rows, blur, resolution, damping, noise):
     rounding = (ROUNDING * np.abs(seen.counts).sum(axis=-1)) ** 2
     loss = _filtered(left, blur, damping * variance.sum(axis=-1) + rounding, resolution)
     peak = gaussian(rows.shape[-1], elastic.position, np.full(len(rows), float(resolution)))
-    estimate = _lowered(loss + elastic.counts[:, None] * peak)
+    width = np.nan_to_num(seen.zero_loss.fwhm, nan=FALLBACK_WIDTH)
+    estimate = _cut_off(loss + elastic.counts[:, None] * peak, width)
     estimate = estimate + np.maximum(seen.level, 0)[:, None]
     return np.where((seen.flags & NOT_FINITE > 0)[:, None], np.nan, estimate)
 
@@ -126,15 +132,30 @@ def _signal_power(power, passed, noise_power):
     seen = ahead > VISIBLE * noise_power
     seen[:, 0], seen[:, -1] = True, False
     cutoff = np.argmin(seen, axis=-1)[:, None]
-    measured = np.maximum(power - noise_power, 0) / np.maximum(passed, 1e-300)
+    measured = np.maximum(power - noise_power, 0) / np.maximum(passed, LEAST_PASSED)
     last = np.take_along_axis(measured, cutoff - 1, axis=-1)
     index = np.arange(power.shape[-1])
     return np.where(index < cutoff, measured, last * (cutoff / np.maximum(index, 1)) ** 4)
 
 
-def _lowered(spectra):
-    """The nearest non-negative spectra with the same sums."""
+def _cut_off(spectra, width):
+    """Non-negative spectra with the same sums, and nearly the same once they are blurred.
+
+    What lies below zero is spread over ``width`` channels and taken off there, again and again. A
+    constant taken off all channels would be a misfit of all of them: only what is left at the end
+    is made up for in that way.
+    """
     total = np.maximum(spectra.sum(axis=-1, keepdims=True), 0)
+    for _ in range(SPREADINGS):
+        below = np.minimum(spectra, 0)
+        if not below.any():
+            return spectra
+        spectra = np.maximum(spectra, 0) + smooth_each(below, width)
+    return _lowered(spectra, total)
+
+
+def _lowered(spectra, total):
+    """The nearest non-negative spectra with these sums."""
     falling = -np.sort(-spectra, axis=-1)
     number = np.arange(1, spectra.shape[-1] + 1)
     excess = (np.cumsum(falling, axis=-1) - total) / number

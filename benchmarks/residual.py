@@ -1,25 +1,38 @@
 """How well results, and the truth itself, explain simulated data when they are blurred again.
 
-    python benchmarks/residual.py [--cases 60] [--channels 1024]
+    python benchmarks/residual.py [--cases 60] [--channels 1024] [--part deep|classical|both]
 
 For every scene: the share of spectra whose reduced chi-square in the loss region lies between 0.7
 and 1.4, for the truth blurred with the exact response and for the blind result of the network; how
 often a forged peak (12 local sigmas high, two zero-loss widths wide, twelve widths past the peak)
 raises it more than 1.5 times; and the share flagged as unexplained: blind, forged, and with a
 response 1.6 times too wide. Detectors are drawn at random, faults included.
+
+The second table has the share of results of the classical methods that are flagged, with the exact
+response and with the one that is too wide; and of the truth, which they cannot do better than.
 """
 
 import argparse
+from functools import partial
 
 import numpy as np
 from prettytable import PrettyTable
 
-from exspy_deepdeconv import models, residual
+from exspy_deepdeconv import classical, models, residual
+from exspy_deepdeconv._classical_methods import METHODS, Check
 from exspy_deepdeconv.inference import deconvolve_block, estimate_response
 from exspy_deepdeconv.physics import UNEXPLAINED, default_resolution, inspect, smooth
 from exspy_deepdeconv.simulate import FAMILIES, simulate
 
 SEED = 20_231_105
+AUTOMATIC = {
+    "RL": ("rl", "auto"),
+    "RL 15": ("rl", 15),
+    "ISRA": ("ml", "auto"),
+    "ISRA 15": ("ml", 15),
+    "Fourier": ("fourier", None),
+    "TGV": ("tgv", "auto"),
+}
 
 
 def one_case(simulation, model):
@@ -61,24 +74,59 @@ def forged_peak(seen, width):
     return height * np.exp(-4 * np.log(2) * distance**2)
 
 
-def main():
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=60)
-    parser.add_argument("--channels", type=int, default=1024)
-    options = parser.parse_args()
-    model = models.load()
-    columns = ("truth in range", "blind in range", "truth forged > 1.5", "blind forged > 1.5",
-               "flagged", "forged flagged", "flagged, wide")  # fmt: skip
+def classical_case(simulation):
+    """Which results of the classical methods are flagged, exact response and too wide a one."""
+    counts = simulation.counts[None]
+    seen = inspect(counts)
+    if not seen.usable.all():
+        return None
+    resolution = default_resolution(float(seen.zero_loss.fwhm[0]))
+    truth = simulation.truth(resolution)[None] - seen.level + max(float(seen.level[0]), 0)
+    exact = residual.measured_response(simulation.psf, counts.shape[-1])
+    row = {"truth": residual.explain(truth, seen, exact, resolution, True).misfit[0]}
+    for name, (key, setting) in AUTOMATIC.items():
+        method = METHODS[key]
+        check = Check.of(method, resolution)
+        function = getattr(classical, method.function)
+        setting = resolution if setting is None else setting
+        for words, psf in (
+            ("", simulation.psf),
+            (", wide", smooth(simulation.psf, 1.25 * simulation.fwhm)),
+        ):
+            estimate = function(counts, psf, setting)
+            row[name + words] = check.misfits(counts, psf, estimate)[0]
+    return row
+
+
+def print_table(case, columns, options):
+    """Means of the columns over the cases of each scene."""
     table = PrettyTable(["scene", "cases", *columns], align="r")
     for number, family in enumerate(FAMILIES):
         rng = np.random.default_rng([SEED, number])
         drawn = (simulate(family, rng, options.channels) for _ in range(options.cases))
-        rows = [row for row in (one_case(s, model) for s in drawn) if row is not None]
+        rows = [row for row in map(case, drawn) if row is not None]
         shares = [np.mean([row[c] for row in rows if c in row]) for c in columns]
         table.add_row([family, len(rows), *(f"{share:.3f}" for share in shares)])
-    print(f"model {model.name} ({model.sha256[:12]}), {options.channels} channels")
-    print(table)
+    print(table, flush=True)
+
+
+def main():
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=60)
+    parser.add_argument("--channels", type=int, default=1024)
+    parser.add_argument("--part", choices=("deep", "classical", "both"), default="both")
+    options = parser.parse_args()
+    print(f"{options.channels} channels")
+    if options.part != "classical":
+        model = models.load()
+        print(f"model {model.name} ({model.sha256[:12]})")
+        columns = ("truth in range", "blind in range", "truth forged > 1.5", "blind forged > 1.5",
+                   "flagged", "forged flagged", "flagged, wide")  # fmt: skip
+        print_table(partial(one_case, model=model), columns, options)
+    if options.part != "deep":
+        columns = ("truth", *(name + words for name in AUTOMATIC for words in ("", ", wide")))
+        print_table(classical_case, columns, options)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from . import _blocks, _checks, _results, _sampling, classical, models, physics
+from . import _blocks, _checks, _results, _sampling, classical, models, physics, residual
 
+FIRST_LOOK = 32  # spectra of a block whose results are judged before it is known to be worth it
+ENOUGH = 15  # iterations, exspy's default: who asks for fewer asks for a misfit
 UNUSABLE_KINDS = (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
 UNUSABLE = physics.EMPTY | physics.NO_ZERO_LOSS | physics.NOT_FINITE
 
@@ -33,6 +35,10 @@ class Method:
         none.
     fits_peak : bool
         Whether it fits the elastic peak: then a saturated one spoils the result.
+    misfit : float
+        From which `exspy_deepdeconv.residual.Verdict.worst` on a result counts as one that does
+        not explain the data. It is set higher where a method weighs all channels alike: then it
+        leaves misfits in weak losses by its nature, with the best of responses.
     """
 
     name: str
@@ -41,6 +47,7 @@ class Method:
     setting: str
     resolution: float = 0.0
     fits_peak: bool = False
+    misfit: float = residual.MISFIT
 
     @property
     def node(self):
@@ -52,8 +59,21 @@ METHODS = {
     method.name.removesuffix("_deconvolve"): method
     for method in (
         Method("rl_deconvolve", "richardson_lucy", "Richardson-Lucy", "iterations"),
-        Method("ml_deconvolve", "image_space_reconstruction", "maximum-likelihood", "iterations"),
-        Method("fourier_deconvolve", "fourier_ratio", "Fourier-ratio", "resolution", 0.0, True),
+        Method(
+            "ml_deconvolve",
+            "image_space_reconstruction",
+            "maximum-likelihood",
+            "iterations",
+            misfit=200.0,
+        ),
+        Method(
+            "fourier_deconvolve",
+            "fourier_ratio",
+            "Fourier-ratio",
+            "resolution",
+            fits_peak=True,
+            misfit=100.0,
+        ),
         Method("tgv_deconvolve", "total_generalised_variation", "TGV", "weight", 2.0, True),
     )
 }
@@ -115,6 +135,9 @@ def deconvolve(
         channels = method.resolution
     automatic = isinstance(setting, str)
     options = {method.setting: channels if key == "fourier" else setting}
+    check = None
+    if automatic or method.fits_peak or setting >= ENOUGH:
+        check = Check.of(method, channels, quick=psf is not None and not method.fits_peak)
     fixed = variance is None or isinstance(variance, float)
     block = partial(
         deconvolve_block,
@@ -123,10 +146,13 @@ def deconvolve(
         smoothing=_missing(channels, method),
         automatic=automatic,
         fits_peak=method.fits_peak,
+        check=check,
         dtype=result_dtype(data.dtype),
         **({"variance": variance} if fixed else {}),
     )
     kinds = _blocks.DATA_FLAGS if psf is None or method.fits_peak else UNUSABLE_KINDS
+    if check is not None:
+        kinds = (*kinds, physics.UNEXPLAINED)
     tally = _blocks.FlagTally(mask, lazy_output, method.name, kinds)
     blocks = _blocks.run_blocks(
         block,
@@ -195,6 +221,7 @@ def deconvolve_block(
     automatic,
     dtype,
     fits_peak=False,
+    check=None,
     variance=None,
 ):
     """Run an array function over the spectra of a block that can be deconvolved.
@@ -215,6 +242,8 @@ def deconvolve_block(
         Whether the function chooses its setting and returns it.
     fits_peak : bool
         Whether saturated zero-loss peaks and spikes are to be flagged with a measured response.
+    check : Check, optional
+        How results are judged that may not explain their spectra; not at all by default.
     dtype : numpy.dtype
         Of the result.
     variance : float or numpy.ndarray, optional
@@ -252,4 +281,82 @@ def deconvolve_block(
         else:
             found = function(*given, noise=noise)
         estimate[good] = physics.smooth(found, smoothing)
+        if check is not None:  # before it is smoothed: that is no part of the method
+            flags = np.array(flags)
+            misfits = check.misfits(spectra[good], given[1], found, noise)
+            flags[good] |= np.where(misfits, physics.UNEXPLAINED, 0).astype(np.uint8)
     return estimate, flags, chosen
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether results explain their spectra once they are blurred again.
+
+    Attributes
+    ----------
+    misfit : float
+        As of `Method`.
+    resolution : float or None
+        Channels (FWHM) of the Gaussian through which the results are seen; None for none.
+    first : int or None
+        So many spectra are judged first, spread over all, and the others only if one of these
+        is not explained: a quick method is not to be made slow by its check. None for all.
+    """
+
+    misfit: float
+    resolution: float | None
+    first: int | None = None
+
+    @classmethod
+    def of(cls, method, channels=None, quick=False):
+        """For the results of a method; ``channels`` is the resolution of those that ask for it."""
+        seen = channels if method.setting == "resolution" else method.resolution or None
+        return cls(method.misfit, seen, FIRST_LOOK if quick else None)
+
+    def misfits(self, spectra, psf, estimate, noise=None):
+        """Where a result does not explain its spectrum.
+
+        Parameters
+        ----------
+        spectra, estimate : numpy.ndarray
+            ``(spectra, channels)``.
+        psf : numpy.ndarray
+            One response, ``(length,)``, or one for each.
+        noise : Noise, optional
+            Of the spectra; read from them by default.
+
+        Returns
+        -------
+        numpy.ndarray of bool
+            ``(spectra,)``; False where a spectrum has no zero-loss peak or was not looked at.
+        """
+        found = np.zeros(len(spectra), bool)
+
+        def look(rows):
+            part = psf if psf.ndim == 1 else psf[rows]
+            own = None if noise is None else physics.Noise(noise.gain[rows], noise.floor[rows])
+            found[rows] = self._worst(spectra[rows], part, estimate[rows], own) > self.misfit
+
+        every = np.arange(len(spectra))
+        first = every if self.first is None else _sampling.spread_over(every, self.first)
+        look(first)
+        if found.any() and len(first) < len(every):
+            look(np.setdiff1d(every, first))
+        return found
+
+    def _worst(self, spectra, psf, estimate, noise):
+        """`exspy_deepdeconv.residual.Verdict.worst`; 0 where there is no zero-loss peak."""
+        seen = physics.inspect(spectra)
+        if noise is not None:
+            seen = replace(seen, noise=noise)
+        good, worst = seen.usable, np.zeros(len(spectra))
+        if good.any():
+            response = psf if psf.ndim == 1 else psf[good]
+            worst[good] = residual.explain(
+                estimate[good],
+                residual.select(seen, good),
+                residual.measured_response(response, spectra.shape[-1]),
+                self.resolution,
+                True,
+            ).worst
+        return worst

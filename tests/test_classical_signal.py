@@ -164,9 +164,10 @@ def test_estimated_response_needs_a_zero_loss_peak(make_signal, name):
     assert not result.data[:2].any()
     assert np.isnan(result.data[2]).all()
     flags = note_of(result, name).flags.as_dictionary()
+    judged = {} if name in ("rl", "ml") else {"unexplained": 0}  # they were stopped early
     assert flags == {
         "counted": True, "empty": 1, "no_zero_loss": 1, "not_finite": 1, "saturated": 0,
-        "spike": 0,
+        "spike": 0, **judged,
     }  # fmt: skip
 
 
@@ -322,6 +323,7 @@ def test_fixed_settings_are_noted(make_signal, response):
 # The noise
 
 
+@pytest.mark.filterwarnings("ignore:tgv_deconvolve")  # the data are no result
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_noise_that_the_user_has_set_reaches_the_array_function(
@@ -511,3 +513,107 @@ def test_variance_signal_with_hopeless_values(make_signal, bad):
     s.set_noise_variance(variance)
     with pytest.raises(ValueError, match="Noise_properties.variance"):
         s.tgv_deconvolve(show_progressbar=False)
+
+
+# Results that do not explain the data
+
+JUDGED = {"rl": {}, "ml": {}, "fourier": {}, "tgv": {"weight": 1.0}}
+
+
+def too_wide(make_signal):
+    psf = make_signal(channels=101, position=50.0)
+    psf.data = physics.gaussian(101, 50.0, 25.0)
+    return psf
+
+
+def judged(signal, name, psf, **kwargs):
+    method = getattr(signal, f"{name}_deconvolve")
+    return method(psf, show_progressbar=False, **JUDGED[name] | kwargs)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("rl", ()), *((name, (2,)) for name in METHODS)])
+def test_wrong_response_is_told_of_once(make_signal, response, name, shape):
+    s = make_signal(*shape)
+    number = shape[0] if shape else 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert note_of(judged(s, name, response), name).flags.unexplained == 0
+    with pytest.warns(UserWarning) as caught:
+        result = judged(s, name, too_wide(make_signal))
+    (warning,) = caught
+    wanted = f"{name}_deconvolve: of {number} spectra {number} not explained by the result"
+    assert str(warning.message).startswith(wanted)
+    assert warning.filename == __file__
+    assert note_of(result, name).flags.unexplained == number
+
+
+@pytest.mark.parametrize("name", ["rl", "fourier"])
+def test_wrong_response_is_told_of_when_a_lazy_result_is_complete(make_signal, name):
+    result = judged(make_signal(2, 2).as_lazy(), name, too_wide(make_signal))
+    with pytest.warns(UserWarning, match="of 4 spectra 4 not explained"):
+        np.asarray(result.data)
+
+
+def test_estimated_response_that_is_not_that_of_the_data(make_signal, monkeypatch):
+    def respond(spectra, **_):
+        wide = physics.gaussian(256, np.full(spectra.shape[:-1], 128.0), np.array(25.0))
+        return wide, np.zeros(spectra.shape[:-1], np.uint8)
+
+    monkeypatch.setattr(_classical_methods, "responder", lambda *_: respond)
+    with pytest.warns(UserWarning, match="of 40 spectra 40 not explained"):
+        judged(make_signal(40), "rl", None)
+
+
+@pytest.mark.parametrize("name", ["rl", "ml"])
+def test_fewer_than_fifteen_iterations_are_a_wish_for_a_misfit(make_signal, name):
+    s, psf = make_signal(2), too_wide(make_signal)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        result = judged(s, name, psf, iterations=14)
+    assert not note_of(result, name).flags.has_item("unexplained")
+    with pytest.warns(UserWarning, match="2 not explained"):
+        judged(s, name, psf, iterations=15)
+
+
+@pytest.mark.parametrize("name", ["rl", "ml"])
+def test_only_the_spectrum_with_the_wrong_response_is_flagged(make_signal, name):
+    s, psf = make_signal(3), make_signal(3, channels=101, position=50.0)
+    psf.data = physics.gaussian(101, np.full(3, 50.0), np.array([10.0, 25.0, 10.0]))
+    with pytest.warns(UserWarning, match="of 3 spectra 1 not explained"):
+        judged(s, name, psf)
+
+
+def test_pixels_without_a_peak_are_not_judged(make_signal, response):
+    s = make_signal(3)
+    s.data[1] = 100.0
+    assert note_of(judged(s, "rl", response), "rl").flags.unexplained == 0
+
+
+@pytest.mark.parametrize("name", ["rl", "fourier"])
+def test_misfit_is_judged_by_the_noise_that_the_user_has_set(make_signal, name):
+    s = make_signal(2)
+    s.set_noise_variance(1e12)
+    assert note_of(judged(s, name, too_wide(make_signal)), name).flags.unexplained == 0
+
+
+@pytest.mark.parametrize(
+    ("wide", "name", "blocks"),
+    [(False, "rl", [32]), (True, "rl", [32, 8]), (False, "fourier", [40])],
+)
+def test_quick_methods_look_at_a_few_spectra_first(
+    make_signal, response, monkeypatch, wide, name, blocks
+):
+    seen, explain = [], _classical_methods.residual.explain
+
+    def spy(estimate, *arguments):
+        seen.append(len(estimate))
+        return explain(estimate, *arguments)
+
+    monkeypatch.setattr(_classical_methods.residual, "explain", spy)
+    s = make_signal(40)
+    psf = too_wide(make_signal) if wide else response
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        result = judged(s, name, psf)
+    assert seen == blocks
+    assert note_of(result, name).flags.unexplained == (40 if wide else 0)

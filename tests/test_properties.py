@@ -1,4 +1,4 @@
-"""What holds for every signal: scale, counts, order of bounds, resolutions, ways of computing it."""
+"""What holds for every signal: scale, counts, order of bounds, resolutions, ways to compute it."""
 
 import functools
 import tempfile

@@ -84,7 +84,10 @@ def deconvolve(
     ] = True,
     device: Annotated[
         str | None,
-        typer.Option(help="Where the network runs, e.g. cuda.", show_default="cpu"),
+        typer.Option(
+            help="Where the network runs, e.g. cuda.",
+            show_default="cpu; for large maps cuda, if there is one",
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of pieces worked on at the same time.")

@@ -53,10 +53,17 @@ def quick_and_quiet(device, model):
     Denormals make a network six times slower. The tensors are small: it is quicker to work on
     several batches at a time, as dask does, than to share a batch between threads.
     """
-    device = torch.device("cpu" if device is None else device)
+    device = torch.device("cpu" if device is None else _at_hand(device))
     with denormals_flushed(), _openmp().limit(limits=1), torch.inference_mode():
         model.network.to(device)
         yield device
+
+
+def _at_hand(device):
+    """The device of this process: "auto" is a graphics card where there is one (on a cluster too)."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @contextmanager
@@ -93,7 +100,10 @@ def batch_of(seen, good, psf, device):
     counts, height = seen.counts[good], seen.zero_loss.height[good]
 
     def tensor(array):
-        return torch.as_tensor(np.asarray(array, np.float32), device=device)
+        there = torch.as_tensor(np.asarray(array, np.float32))
+        if device.type == "cuda":  # pinned: the copy goes on beside the host's next work
+            there = there.pin_memory()
+        return there.to(device, non_blocking=True)
 
     spectra = Spectra(
         tensor(counts / height[:, None]),

@@ -22,6 +22,8 @@ from .residual import explain, select
 
 # Spectra times channels in one forward pass: small enough for the processor's caches.
 CHANNELS_PER_BATCH = 32 * 1024
+CHANNELS_PER_BATCH_ON_CARD = 512 * 1024
+MANY_SPECTRA = 4096  # from which a map is worth the way to a graphics card
 MAX_SAMPLED = 256  # spectra that are asked for the zero-loss width
 
 
@@ -300,8 +302,9 @@ def _by_batches(function, spectra, psf, variance, model, batch_size, device, arr
         variance = variance.reshape(flat.shape)
     out = np.zeros((flat.shape[0], arrays * channels), np.float32)
     flags = np.zeros(flat.shape[0], np.uint8)
-    batch_size = batch_size or max(CHANNELS_PER_BATCH // channels, 1)
     with quick_and_quiet(device, model) as device:
+        most = CHANNELS_PER_BATCH if device.type == "cpu" else CHANNELS_PER_BATCH_ON_CARD
+        batch_size = batch_size or max(most // channels, 1)
         for start in range(0, flat.shape[0], batch_size):
             rows = slice(start, start + batch_size)
             chosen = responses if responses is None or len(responses) == 1 else responses[rows]
@@ -368,6 +371,11 @@ def _median_width(spectra):
     raise ValueError(
         "spectra: none of them is finite and has a zero-loss peak; low-loss data are needed."
     )
+
+
+def usual_device(device, spectra):
+    """What is used where none is asked for: a graphics card, if there is one, for many spectra."""
+    return "auto" if device is None and spectra >= MANY_SPECTRA else device
 
 
 def check_device(device):

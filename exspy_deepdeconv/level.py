@@ -102,16 +102,18 @@ def _level_of_one(spectrum, end, position):
 
 
 def _without_tail(first, position):
-    """Offset and its error: a straight line over the inverse square distance to the peak."""
+    """Offset and its error: a straight line over the inverse square distance to the peak.
+
+    The less the slope stands out of its own error, the less of it is believed.
+    """
     number = first.size
     tail = ((position - number + 1) / (position - np.arange(number))) ** 2
     centred = tail - tail.mean()
     spread = float((centred**2).sum())
     slope = max(float(centred @ first) / spread, 0.0)
-    level = float(first.mean() - slope * tail.mean())
-    scatter = float((first - level - slope * tail).std())
-    lever = tail.mean() * np.sqrt(number / spread)
-    if not slope:  # a tail adds counts: half of the values that the noise allows are ruled out
-        lever = 0.5 * lever
-    error = _error_of_mean(scatter, number) * np.hypot(1.0, lever)
-    return level, float(np.hypot(error, DOUBT * slope * tail.mean()))
+    scatter = float((first - first.mean() - slope * centred).std())
+    of_mean, of_slope = (_error_of_mean(scatter, n) for n in (number, spread))
+    share = slope**2 / (slope**2 + of_slope**2) if slope else 0.0
+    level = float(first.mean() - share * slope * tail.mean())
+    in_doubt = DOUBT * max(slope, of_slope) * tail.mean()
+    return level, float(np.hypot(of_mean, in_doubt))

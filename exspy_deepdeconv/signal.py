@@ -69,7 +69,8 @@ def deep_deconvolve(
     batch_size : int, optional
         Number of spectra in one pass of the network. The default suits most computers.
     device : str, optional
-        Where the network runs, for instance ``"cuda"``. The default is the CPU.
+        Where the network runs, for instance ``"cuda"`` or ``"cpu"``. The default is the CPU; for
+        maps of 4096 spectra and more it is a graphics card, if torch finds one.
     interactive : bool, default False
         If True, show a widget with a live preview of the current spectrum, in which the settings
         are found; its Apply runs the whole signal. Needs the extra ``exspy_deepdeconv[gui]``.
@@ -189,9 +190,10 @@ def deep_deconvolve(
     variance = _checks.check_variance(self)
     model = models.load(model)
 
-    from .inference import Wanted, check_device, stacked_block
+    from .inference import Wanted, check_device, stacked_block, usual_device
 
     check_device(device)
+    device = usual_device(device, mask.size)
     if return_interval:
         model.warn_if_not_calibrated()
     data = _checks.plain_array(self)

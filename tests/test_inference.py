@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exspy_deepdeconv import deconvolve, models
+from exspy_deepdeconv import deconvolve, inference, models
 from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.physics import EMPTY, NO_ZERO_LOSS, NOT_FINITE, find_zero_loss, gaussian
 from exspy_deepdeconv.simulate import Detector, simulate
@@ -217,3 +217,22 @@ def test_errors(arguments, message):
     arguments = {"spectra": low_loss(), "dispersion": DISPERSION} | arguments
     with pytest.raises(ValueError, match=message):
         deconvolve(**arguments)
+
+
+def test_a_large_map_goes_to_a_graphics_card(monkeypatch, make_signal):
+    """If there is one; a small map stays, and so does one that is told to."""
+    asked = []
+    monkeypatch.setattr(inference, "MANY_SPECTRA", 6)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: asked.append(True) and False)
+    for shape, device, times in (((5,), None, 0), ((6,), "cpu", 0), ((6,), None, 1)):
+        asked.clear()
+        result = make_signal(*shape).deep_deconvolve(device=device, show_progressbar=False)
+        assert len(asked) >= times and bool(asked) == bool(times)
+        assert np.isfinite(result.data).all()
+
+
+@pytest.mark.gpu
+def test_a_graphics_card_gives_the_same(make_signal):
+    s = make_signal(8, 8)
+    here, there = (s.deep_deconvolve(device=d, show_progressbar=False) for d in ("cpu", "cuda"))
+    np.testing.assert_allclose(there.data, here.data, atol=1e-3 * here.data.max())

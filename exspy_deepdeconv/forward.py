@@ -16,7 +16,7 @@ from .physics import NOT_FINITE
 from .residual import Response
 
 BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
-CONSERVE_WITHIN = 0.05  # larger differences in counts have another cause and are left alone
+CONSERVE_WITHIN = 0.05  # larger differences in counts, unless noise, have another cause
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,15 @@ def parts(answer, seen, good, spectra, resolution):
     inelastic = frame.smooth(answer.inelastic, missing.sqrt()).clamp(min=0)
     peak = answer.elastic_counts[:, None] * frame.zero_loss(width)
     inelastic, peak = (frame.take(x).double().cpu().numpy() for x in (inelastic, peak))
-    complete = seen.zero_loss.position[good] >= 3 * seen.zero_loss.fwhm[good]
-    measured = seen.counts[good].sum(-1) / height
-    factor = _conserving_factor(measured, inelastic.sum(-1) + peak.sum(-1), complete)
-    return inelastic, peak, factor * height
+    conserved, ratio = _conserved(inelastic.sum(-1) + peak.sum(-1), seen, good, height)
+    return inelastic, peak, np.where(conserved, ratio, 1.0) * height
+
+
+def counts_differ(estimate, seen, good):
+    """Where an answer with its elastic peak does not hold the counts of the data, ``(batch,)``."""
+    inside = estimate - np.maximum(seen.level[good], 0)[:, None]
+    conserved, _ = _conserved(inside.sum(-1), seen, good, 1.0)
+    return _complete(seen, good) & ~conserved
 
 
 def error_sizes(answer, resolution):
@@ -239,11 +244,16 @@ def _broadened(responses, fwhm):
     return out
 
 
-def _conserving_factor(measured, estimated, complete):
-    """Brings the sum of an estimate to that of the data, where only little is missing.
+def _complete(seen, good):
+    """Where the gain side is long enough: where it is cut, the data lack counts of the answer."""
+    return seen.zero_loss.position[good] >= 3 * seen.zero_loss.fwhm[good]
 
-    Where the gain side of the zero-loss peak is cut, the data lack counts that the answer has.
-    """
+
+def _conserved(estimated, seen, good, unit):
+    """Whether sums (in these units) are those of the data, nearly or but for noise; their ratio."""
+    measured = seen.counts[good].sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        factor = measured / estimated
-    return np.where(complete & (np.abs(factor - 1) < CONSERVE_WITHIN), factor, 1.0)
+        ratio = measured / (estimated * unit)
+        noise = 3 * np.sqrt(seen.noise.gain[good] / np.maximum(measured, 1e-300))
+    near = np.abs(ratio - 1) < np.maximum(CONSERVE_WITHIN, noise)
+    return _complete(seen, good) & near, ratio

@@ -11,6 +11,7 @@ from .forward import (
     Wanted,
     answers,
     batch_of,
+    counts_differ,
     nothing,
     quick_and_quiet,
     response_of,
@@ -332,7 +333,10 @@ def _run_batch(model, device, spectra, psf, variance, wanted):
         verdict = explain(
             found[0], select(seen, good), measured, wanted.resolution, wanted.zero_loss
         )
-        flags[good] |= np.where(verdict.misfit, UNEXPLAINED, 0).astype(np.uint8)
+        unexplained = verdict.misfit
+        if wanted.zero_loss:
+            unexplained = unexplained | counts_differ(found[0], seen, good)
+        flags[good] |= np.where(unexplained, UNEXPLAINED, 0).astype(np.uint8)
     return out, flags
 
 

@@ -74,7 +74,7 @@ def estimate_noise(spectra, position=None):
     flat = data.reshape(-1, data.shape[-1])
     top = np.maximum(flat.max(axis=-1, initial=0.0), 0)
     usable = top > 1e-100
-    scaled = flat / np.where(usable, top, 1.0)[:, None]
+    scaled = np.where(usable[:, None], flat, 0.0) / np.where(usable, top, 1.0)[:, None]
     start = np.zeros(len(flat)) if position is None else np.reshape(position, -1)
     gain, floor, correlation = _noise_of_scaled(scaled, np.nan_to_num(start).astype(int))
     # Nothing but zeros: any scale will do. Noise-free data still need a positive one.

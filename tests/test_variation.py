@@ -7,9 +7,20 @@ from scipy.optimize import minimize
 from exspy_deepdeconv.admm import Problem, minimise
 from exspy_deepdeconv.classical import richardson_lucy, total_generalised_variation
 from exspy_deepdeconv.convolution import response_convolution
-from exspy_deepdeconv.evaluate import oracle_richardson_lucy, oracle_total_generalised_variation
-from exspy_deepdeconv.physics import Noise, gaussian, smooth
+from exspy_deepdeconv.evaluate import (
+    errors,
+    oracle_richardson_lucy,
+    oracle_total_generalised_variation,
+)
+from exspy_deepdeconv.physics import (
+    MIN_RESOLUTION_CHANNELS,
+    Noise,
+    default_resolution,
+    gaussian,
+    smooth,
+)
 from exspy_deepdeconv.simulate import Detector, simulate
+from exspy_deepdeconv.variation import solve_weights
 
 
 def problem_without_peak(data, precision, psf=(0.0, 1.0, 0.0)):
@@ -117,6 +128,32 @@ def test_automatic_weight_goes_up_where_more_noise_is_reported():
         counts, psf, chosen[1], noise=Noise(np.array(30.0), np.array(30.0))
     )
     np.testing.assert_allclose(estimate[1], given, rtol=1e-6, atol=1e-6 * given.max())
+
+
+def test_automatic_weight_is_heavier_for_a_broad_loss_than_for_a_narrow_one():
+    psf, channel = gaussian(65, 32.0, 8.0), np.arange(512)
+    shapes = [np.exp(-4 * np.log(2) * ((channel - 300) / width) ** 2) for width in (9.0, 120.0)]
+    counts = 1e6 * gaussian(512, 60.0, 8.0) + 2e3 * np.array(shapes)
+    noise = Noise(np.array(1.0), np.array(100.0))
+    _, chosen = total_generalised_variation(counts, psf, noise=noise, return_chosen=True)
+    assert chosen[1] > 3 * chosen[0]
+
+
+def loss_error(estimate, simulation, resolution):
+    own = np.sqrt(resolution**2 - MIN_RESOLUTION_CHANNELS**2)
+    return errors(smooth(estimate, own), simulation, resolution).loss
+
+
+def test_automatic_weight_costs_little_on_bulk_plasmons():
+    cost = []
+    for seed in range(4):
+        simulation = simulate("bulk", np.random.default_rng([9, seed]), 512, Detector())
+        resolution = default_resolution(simulation.fwhm)
+        chosen = total_generalised_variation(simulation.counts, simulation.psf)
+        others = solve_weights(simulation.counts, simulation.psf, [0.1, 0.3, 1.0, 3.0])
+        best = min(loss_error(other, simulation, resolution) for other in others)
+        cost.append(loss_error(chosen, simulation, resolution) / best)
+    assert np.median(cost) < 1.15
 
 
 def test_a_flat_offset_stays_in_the_answer():

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _blocks, _checks, _results, _sampling, classical, models, physics, residual
 
-FIRST_LOOK = 32  # spectra of a block whose results are judged before it is known to be worth it
+FIRST_LOOK = 16  # spectra of a block whose results are judged before it is known to be worth it
 ENOUGH = 15  # iterations, exspy's default: who asks for fewer asks for a misfit
 UNUSABLE_KINDS = (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
 UNUSABLE = physics.EMPTY | physics.NO_ZERO_LOSS | physics.NOT_FINITE
@@ -259,13 +259,15 @@ def deconvolve_block(
     chosen : numpy.ndarray
         Navigation shape; what the function chose.
     """
+    seen = None
     if respond is not None:
         psf, flags = respond(spectra)
     else:
         finite, empty = np.isfinite(spectra).all(axis=-1), (spectra == 0).all(axis=-1)
         flags = (physics.EMPTY * empty + physics.NOT_FINITE * ~finite).astype(np.uint8)
         if fits_peak:
-            flags |= physics.inspect(spectra).flags & (physics.SATURATED | physics.SPIKE)
+            seen = physics.inspect(spectra.reshape(-1, spectra.shape[-1]))
+            flags |= seen.flags.reshape(flags.shape) & (physics.SATURATED | physics.SPIKE)
     good = flags & UNUSABLE == 0
     estimate = np.zeros(spectra.shape, dtype)
     estimate[flags & physics.NOT_FINITE > 0] = np.nan
@@ -283,7 +285,8 @@ def deconvolve_block(
         estimate[good] = physics.smooth(found, smoothing)
         if check is not None:  # before it is smoothed: that is no part of the method
             flags = np.array(flags)
-            misfits = check.misfits(spectra[good], given[1], found, noise)
+            seen = seen and residual.select(seen, good.ravel())
+            misfits = check.misfits(spectra[good], given[1], found, noise, seen)
             flags[good] |= np.where(misfits, physics.UNEXPLAINED, 0).astype(np.uint8)
     return estimate, flags, chosen
 
@@ -313,7 +316,7 @@ class Check:
         seen = channels if method.setting == "resolution" else method.resolution or None
         return cls(method.misfit, seen, FIRST_LOOK if quick else None)
 
-    def misfits(self, spectra, psf, estimate, noise=None):
+    def misfits(self, spectra, psf, estimate, noise=None, seen=None):
         """Where a result does not explain its spectrum.
 
         Parameters
@@ -324,6 +327,8 @@ class Check:
             One response, ``(length,)``, or one for each.
         noise : Noise, optional
             Of the spectra; read from them by default.
+        seen : Inspected, optional
+            The spectra as they have been inspected already.
 
         Returns
         -------
@@ -334,8 +339,10 @@ class Check:
 
         def look(rows):
             part = psf if psf.ndim == 1 else psf[rows]
-            own = None if noise is None else physics.Noise(noise.gain[rows], noise.floor[rows])
-            found[rows] = self._worst(spectra[rows], part, estimate[rows], own) > self.misfit
+            known = physics.inspect(spectra[rows]) if seen is None else residual.select(seen, rows)
+            if noise is not None:
+                known = replace(known, noise=physics.Noise(noise.gain[rows], noise.floor[rows]))
+            found[rows] = self._worst(known, part, estimate[rows]) > self.misfit
 
         every = np.arange(len(spectra))
         first = every if self.first is None else _sampling.spread_over(every, self.first)
@@ -344,18 +351,15 @@ class Check:
             look(np.setdiff1d(every, first))
         return found
 
-    def _worst(self, spectra, psf, estimate, noise):
+    def _worst(self, seen, psf, estimate):
         """`exspy_deepdeconv.residual.Verdict.worst`; 0 where there is no zero-loss peak."""
-        seen = physics.inspect(spectra)
-        if noise is not None:
-            seen = replace(seen, noise=noise)
-        good, worst = seen.usable, np.zeros(len(spectra))
+        good, worst = seen.usable, np.zeros(len(estimate))
         if good.any():
             response = psf if psf.ndim == 1 else psf[good]
             worst[good] = residual.explain(
                 estimate[good],
                 residual.select(seen, good),
-                residual.measured_response(response, spectra.shape[-1]),
+                residual.measured_response(response, estimate.shape[-1]),
                 self.resolution,
                 True,
             ).worst

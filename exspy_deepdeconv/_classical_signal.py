@@ -82,7 +82,7 @@ def rl_deconvolve(
 
     Results count as unexplained whose misfit, after 15 iterations or more, is 30 times above the
     noise in the mean square over a window of four zero-loss widths, 2 %% of the counts being
-    allowed. With a measured response, 32 spectra of each block of some 500 are looked at, and the
+    allowed. With a measured response, 16 spectra of each block of some 500 are looked at, and the
     others only if one of these is unexplained: to look at all would take twice as long as 15
     iterations. Fewer iterations are a wish for a misfit, which is not told of.
 
@@ -195,9 +195,10 @@ def ml_deconvolve(
 
     Results count as unexplained whose misfit, after 15 iterations or more, is 200 times above the
     noise in the mean square over a window of four zero-loss widths, 2 %% of the counts being
-    allowed. (Weak losses are fitted late, since all channels weigh the same.) With a measured response, 32 spectra of each block of some 500 are looked at, and the
-    others only if one of these is unexplained: to look at all would take twice as long as 15
-    iterations. Fewer iterations are a wish for a misfit, which is not told of.
+    allowed. (Weak losses are fitted late, since all channels weigh the same.) With a measured
+    response, 16 spectra of each block of some 500 are looked at, and the others only if one of
+    these is unexplained: to look at all would take twice as long as 15 iterations. Fewer
+    iterations are a wish for a misfit, which is not told of.
 
     References
     ----------

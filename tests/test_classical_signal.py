@@ -598,7 +598,7 @@ def test_misfit_is_judged_by_the_noise_that_the_user_has_set(make_signal, name):
 
 @pytest.mark.parametrize(
     ("wide", "name", "blocks"),
-    [(False, "rl", [32]), (True, "rl", [32, 8]), (False, "fourier", [40])],
+    [(False, "rl", [16]), (True, "rl", [16, 24]), (False, "fourier", [40])],
 )
 def test_quick_methods_look_at_a_few_spectra_first(
     make_signal, response, monkeypatch, wide, name, blocks

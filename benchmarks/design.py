@@ -20,14 +20,20 @@ from exspy_deepdeconv.frame import Frame
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.training import Plan, train
 
-SIX = (24, 32, 48, 64, 96, 128)
-VARIANTS = {
-    "lowloss-v2": (Config(SIX, SIX, fold=2, kernel=5), True),
-    "fold 4": (Config((32, 48, 64, 96, 128), (32, 48, 64, 96, 128), fold=4), True),
-    "fold 4, AdamW": (Config((32, 48, 64, 96, 128), (32, 48, 64, 96, 128), fold=4), False),
-    "fold 8, small": (Config((32, 48, 64, 96), (32, 48, 64, 96)), True),
-    "fold 8": (Config(), True),
-    "fold 16": (Config((64, 96, 128), (64, 96, 128), fold=16), True),
+
+def shape(*widths, fold):
+    """Both U-Nets alike, with short kernels."""
+    return Config(widths, widths, fold=fold, kernel=3)
+
+
+VARIANTS = {  # and whether Muon moves the kernels
+    "bundled": (Config(), True),
+    "bundled, AdamW": (Config(), False),
+    "fold 4": (shape(32, 48, 64, 96, 128, fold=4), True),
+    "fold 4, AdamW": (shape(32, 48, 64, 96, 128, fold=4), False),
+    "fold 8": (shape(40, 56, 80, 112, fold=8), True),
+    "fold 8, small": (shape(32, 48, 64, 96, fold=8), True),
+    "fold 16": (shape(64, 96, 128, fold=16), True),
 }
 
 

@@ -51,10 +51,10 @@ class Config:
         Regularisation of the Wiener estimates (the response's transfer function is 1 at 0).
     """
 
-    response_width: tuple = (40, 56, 80, 112)
-    estimate_width: tuple = (40, 56, 80, 112)
-    fold: int = 8
-    kernel: int = 3
+    response_width: tuple = (24, 32, 48, 64, 96, 128)
+    estimate_width: tuple = (24, 32, 48, 64, 96, 128)
+    fold: int = 2
+    kernel: int = 5
     iterates: tuple = (2, 5, 10, 24)
     damping: tuple = (3e-2, 1e-3)
 

@@ -57,7 +57,7 @@ def test_config_round_trip():
 
 def test_network_that_does_not_fit_the_frame():
     with pytest.raises(ValueError, match=r"response_width=\(8, 8, 8, 8, 8\) with fold=8"):
-        Config(response_width=(8,) * 5)
+        Config(response_width=(8,) * 5, fold=8)
 
 
 def test_saved_model_loads(weights):

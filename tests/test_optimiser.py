@@ -49,11 +49,11 @@ def test_a_badly_scaled_least_squares_problem_is_solved():
 
 def test_parameters_are_shared_out_once():
     network = DeconvolutionNet(TINY)
-    adamw, muon = optimisers(network, Plan())
+    adamw, muon = optimisers(network, Plan(muon=True))
     groups = [group for each in (adamw, muon) for group in each.param_groups]
     shared = [id(p) for group in groups for p in group["params"]]
     assert sorted(shared) == sorted(id(p) for p in network.parameters())
     names = {id(p): name for name, p in network.named_parameters()}
     kernels = [names[id(p)] for p in muon.param_groups[0]["params"]]
     assert all("weight" in name and ".head." not in name for name in kernels) and kernels
-    assert len(optimisers(network, Plan(muon=False))) == 1
+    assert len(optimisers(network, Plan())) == 1

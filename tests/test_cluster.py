@@ -22,11 +22,11 @@ def client():
         distributed.LocalCluster(dashboard_address=None, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
-        # The cluster leaves OMP_NUM_THREADS=1 behind: processes that later tests start would
-        # compute with another number of threads than this one, hence with other last bits.
-        os.environ.clear()
-        os.environ.update(before)
         yield client
+    # A cluster leaves OMP_NUM_THREADS=1 behind: processes that later tests start would compute
+    # with another number of threads than this one, hence with other last bits.
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def run(signal, **arguments):

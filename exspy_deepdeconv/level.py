@@ -3,7 +3,7 @@
 import numpy as np
 
 SHORTEST = 24  # channels from which an offset can be read
-SIGNIFICANT = 2.0  # an offset smaller than this many times its error is none
+SIGNIFICANT = 1.0  # an offset smaller than this many times its error is none
 DOUBT = 0.5  # share of what was taken off for the tail, whose shape is a guess, that may be wrong
 
 
@@ -91,7 +91,8 @@ def _level_of_one(spectrum, end, position):
     outer, inner = spectrum[: end // 2], spectrum[end // 2 : end]
     level = float(spectrum[:end].mean())
     error = _error_of_mean(float(spectrum[:end].std()), end)
-    if abs(level) < 6 * error or abs(outer.mean() - inner.mean()) > 0.1 * abs(level) + error:
+    uneven = abs(outer.mean() - inner.mean()) > 0.1 * abs(level) + 2 * error
+    if abs(level) < 6 * error or uneven:
         return 0.0
     size = max(end // 2, 16)
     blocks = spectrum[: spectrum.size // size * size].reshape(-1, size).mean(axis=1)

@@ -96,9 +96,11 @@ def rl_deconvolve(
     --------
     A zero-loss peak 0.1 eV wide and a weak one at a loss of 1 eV, and the response:
 
+    >>> import numpy as np
     >>> from exspy.signals import EELSSpectrum
     >>> from exspy_deepdeconv.physics import gaussian
-    >>> s = EELSSpectrum(1e6 * gaussian(512, 100, 10) + 2e4 * gaussian(512, 200, 10))
+    >>> mean = 1e6 * gaussian(512, 100, 10) + 2e4 * gaussian(512, 200, 10)
+    >>> s = EELSSpectrum(np.random.default_rng(0).poisson(mean))
     >>> psf = EELSSpectrum(gaussian(64, 32, 10))
     >>> for x in (s, psf):
     ...     x.axes_manager[-1].scale, x.axes_manager[-1].units = 0.01, "eV"

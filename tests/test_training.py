@@ -135,18 +135,6 @@ def test_interrupted_run_ends_with_the_same_weights(tmp_path):
     same(unbroken, resumed)
 
 
-def test_part_of_what_was_started_from_is_kept(tmp_path):
-    start = train(PLAN, tmp_path / "start", pairs=PAIRS, config=TINY)
-    options = {"pairs": SimulatedPairs(8, 2048), "init": start}
-    tuned, mixed = (
-        train(replace(PLAN, seed=8, keep=keep), tmp_path / str(keep), **options)
-        for keep in (0.0, 0.25)
-    )
-    expected = 0.75 * weights(tuned) + 0.25 * weights(start)
-    assert not torch.allclose(weights(tuned), weights(start), atol=1e-5)
-    torch.testing.assert_close(weights(mixed), expected, rtol=0, atol=1e-6)
-
-
 # Batches that take their time, so that there is time for a kill.
 SLOW_RUN = """
 import sys, time

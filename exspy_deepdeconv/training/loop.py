@@ -68,10 +68,6 @@ class Plan:
         Steps between scores on held-out data.
     held_out, cases : int
         Held-out batches, and simulated spectra of each scene, that are scored.
-    keep : float
-        Share of the weights that a warm start began with in the ones that come out; the rest are
-        the trained ones. What was known is forgotten far more slowly than new things are lost
-        (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
     patience : int
         Scores in a row that may bring no lower held-out loss before the training ends; the weights
         with the lowest are kept. 0: it never ends early, and the last weights are kept.
@@ -98,7 +94,6 @@ class Plan:
     evaluate_every: int = 1000
     held_out: int = 8
     cases: int = 8
-    keep: float = 0.0
     patience: int = 0
 
     def __post_init__(self):
@@ -114,8 +109,6 @@ class Plan:
                 f"learning_rate={self.learning_rate!r} and clip={self.clip!r} must be positive, "
                 f"ema={self.ema!r} at least 0 and below 1."
             )
-        if not 0 <= self.keep < 1:
-            raise ValueError(f"keep={self.keep!r} must be at least 0 and below 1.")
         if self.patience and not self.held_out:
             raise ValueError(f"patience={self.patience!r} needs held-out batches: held_out=0.")
 
@@ -254,7 +247,7 @@ def train(
     path = folder / f"{name}.safetensors"
     part = path.with_suffix(".part")
     models.save_model(
-        state.result(), part, name=name, provenance=provenance, calibration=calibration
+        state.average, part, name=name, provenance=provenance, calibration=calibration
     )
     os.replace(part, path)
     write_card(path, provenance, calibrated=calibration not in (None, Calibration()))
@@ -269,7 +262,7 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
     before, began = state.seconds, time.monotonic()
     scores = {}
     if state.warm and state.step == 0 and plan.steps >= plan.evaluate_every:
-        state.first = monitor.scores(state.result())
+        state.first = monitor.scores(state.average)
     if state.first:
         scores["before"] = state.first
     sums, spectra = {}, 0
@@ -287,7 +280,7 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
             last = state.step == plan.steps or (minutes and state.seconds >= 60 * minutes)
             due = state.step % plan.evaluate_every == 0
             if due or (last and "after" in scores):
-                scores["after"] = monitor.scores(state.result())
+                scores["after"] = monitor.scores(state.average)
                 state.judge(scores["after"])
                 last = last or state.tired(plan)
             if due or state.step % plan.log_every == 0 or last:
@@ -354,17 +347,6 @@ class _State:
         self.network.requires_grad_(True).train()  # a loaded model is frozen
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimisers = optimisers(self.network, self.plan)
-        kept = self.warm and self.plan.keep
-        self.start = copy.deepcopy(self.average) if kept else None
-
-    def result(self):
-        """The network that comes out: averaged weights, and a share of those started from."""
-        if self.start is None:
-            return self.average
-        mixed = copy.deepcopy(self.average)
-        for value, first in zip(mixed.parameters(), self.start.parameters(), strict=True):
-            value.lerp_(first, self.plan.keep)
-        return mixed
 
     def judge(self, scores):
         """Keep the weights with the lowest held-out loss."""

@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent
 REGISTRY = {
     "lowloss-v1": "222e7f1b52d42d932ee272c3fbc015baec4bf66d3115640136a16f74e2dab0e3",
     "lowloss-v2": "088467f97717048ee73155d886dd023a9973158d298c8849b7381d792bd30191",
+    "lowloss-v3": "f413f876997abd978cde2790073f91a58fda21e89090dfc46187714019b17abc",
 }
 
 

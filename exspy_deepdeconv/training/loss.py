@@ -11,6 +11,9 @@ import torch
 from ..network import SHARPENINGS, told_resolutions
 
 LIN_FLOOR = 1e-5  # squared relative error below which nothing is gained any more
+WINDOW = 0.5  # weight of what a window's ends change in the answer
+ENDS = 32  # channels at either end of a window where they may
+ALIKE = 1e-8  # squared change, over the largest loss, below which nothing is gained any more
 FINEST, USUAL = 0, SHARPENINGS.index(4.0)
 
 
@@ -75,6 +78,9 @@ def training_loss(answer, batch, guide=0.0):
     )
     missed = (truth - answer.inelastic).detach()
     missed = torch.stack([frame.smooth(missed, width) for width in extra.T], 1)
+    if batch["same"].any():
+        errors, largest = smooth_answer - smooth_truth, (losses * loss_side).amax(1)
+        loss = loss + WINDOW * _disagreement(errors, largest, loss_side, batch["same"], frame)
     loss = loss + 0.025 * _surprise(missed, answer.spread, frame.valid, variance)
     if guide > 0:
         loss = loss + guide * _log_distance(smooth_answer, smooth_truth, loss_side, variance)
@@ -86,6 +92,25 @@ def training_loss(answer, batch, guide=0.0):
         "tail_error": tail.sqrt().median(),
     }
     return loss.mean(), {key: float(value.detach()) for key, value in parts.items()}
+
+
+def _disagreement(errors, largest, where, same, frame):
+    """How far two windows' answers differ, over the largest loss; 0 for spectra seen through one.
+
+    The errors are compared, so that neither offset nor truth matters; and not near the windows'
+    ends, which show one of them less than the other.
+    """
+    second = torch.nonzero(same > 0)[:, 0]
+    first = second - 1
+    moved = (frame.position[second] - frame.position[first]).round().long()
+    index = torch.arange(frame.size, device=errors.device) + moved[:, None]
+    inner = where & torch.roll(frame.valid, -ENDS, 1) & torch.roll(frame.valid, ENDS, 1)
+    index = index % frame.size
+    both = inner[first] & torch.gather(inner[second], 1, index)
+    difference = (torch.gather(errors[second], 1, index) - errors[first]) * both
+    mean_square = (difference**2).sum(1) / both.sum(1).clamp(min=1)
+    relative = mean_square / largest[first].clamp(min=1e-10) ** 2
+    return torch.zeros_like(largest).index_add(0, second, 0.5 * torch.log(relative + ALIKE))
 
 
 def _log(squared_error):

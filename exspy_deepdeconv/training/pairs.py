@@ -9,19 +9,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..physics import ZeroLoss, estimate_noise, prepare
-from ..simulate import SCENES, random_detector, redraw, simulate
+from ..simulate import SCENES, Simulation, random_detector, redraw, simulate
 
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn.
 FAMILY_SHARE = {
-    "vibrational": 0.28,
+    "vibrational": 0.32,
     "plasmonic": 0.15,
-    "gap": 0.10,
+    "gap": 0.08,
     "doublet": 0.26,
-    "bulk": 0.09,
-    "free": 0.10,
-    "featureless": 0.02,
+    "bulk": 0.08,
+    "free": 0.07,
+    "featureless": 0.04,
 }
+CUT_TWICE = 0.4  # share of the scenes that are seen through two windows
+FARTHEST_CUT = 96  # channels between the two
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,15 @@ class SimulatedPairs:
         return {key: value.astype(np.float32) for key, value in batch.items()}
 
     def _scene(self, rng, channels):
-        """A specimen on an instrument, recorded twice: drawing it costs more than recording it."""
+        """A specimen on an instrument, twice: drawing it costs more than recording or cutting it."""
         family = str(rng.choice(list(FAMILY_SHARE), p=list(FAMILY_SHARE.values())))
         scene = _widened(SCENES[family], rng)
+        if rng.random() < CUT_TWICE:
+            later = int(rng.integers(1, FARTHEST_CUT))
+            longer = simulate(scene, rng, channels + later, measured=self.measured)
+            yield Cut(longer, 0, channels)
+            yield Cut(longer, later, channels)
+            return
         first = simulate(scene, rng, channels, measured=self.measured)
         yield first
         counts = float(np.exp(rng.uniform(*np.log(scene.elastic_counts))))
@@ -83,6 +91,57 @@ class SimulatedPairs:
         while len(spectra) < number:
             spectra += self._scene(rng, channels)
         return training_rows(spectra[:number], self.psf_share, rng)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """``channels`` channels of a longer simulation, as a window that begins at ``first`` sees it.
+
+    A spectrum that is cut elsewhere is the same spectrum: the loss asks for the same answer.
+    """
+
+    longer: Simulation
+    first: int
+    channels: int
+
+    @property
+    def counts(self):
+        """Recorded counts, shape ``(channels,)``."""
+        return self._cut(self.longer.counts)
+
+    @property
+    def elastic(self):
+        """Noise-free zero-loss peak, shape ``(channels,)``."""
+        return self._cut(self.longer.elastic)
+
+    @property
+    def position(self):
+        """Zero-loss position in the window, in channels."""
+        return self.longer.position - self.first
+
+    @property
+    def fwhm(self):
+        """Zero-loss width in channels."""
+        return self.longer.fwhm
+
+    @property
+    def dark(self):
+        """Flat level in data units."""
+        return self.longer.dark
+
+    @property
+    def psf(self):
+        """The response on ``2 * channels`` channels, its energy zero at ``channels``."""
+        beyond = self.longer.counts.size - self.channels
+        inside = self.longer.psf[beyond : beyond + 2 * self.channels]
+        return inside / inside.sum()
+
+    def inelastic(self, resolution):
+        """As `Simulation.inelastic`, in the window."""
+        return self._cut(self.longer.inelastic(resolution))
+
+    def _cut(self, spectrum):
+        return spectrum[self.first : self.first + self.channels]
 
 
 def training_rows(spectra, psf_share, rng):
@@ -103,13 +162,20 @@ def training_rows(spectra, psf_share, rng):
         As from `training_row`.
     """
     counts, found, level = prepare(np.stack([spectrum.counts for spectrum in spectra]))
-    rows = []
+    rows, before, kept = [], None, False
     for row, spectrum in enumerate(spectra):
-        peak = ZeroLoss(found.position[row], found.fwhm[row], found.height[row])
-        if abs(peak.position - spectrum.position) <= spectrum.fwhm:  # NaN where none was found
+        # What is cut from one simulation is handed one response, or none.
+        cut_before, before = before, getattr(spectrum, "longer", None)
+        again = before is not None and before is cut_before
+        if not again:
             has_psf = rng.random() < psf_share
             psf = noisy_response(spectrum.psf, rng)
-            rows.append(training_row(spectrum, counts[row], peak, level[row], psf, has_psf))
+        peak = ZeroLoss(found.position[row], found.fwhm[row], found.height[row])
+        kept_before = kept
+        kept = abs(peak.position - spectrum.position) <= spectrum.fwhm  # NaN where none was found
+        if kept:
+            one = training_row(spectrum, counts[row], peak, level[row], psf, has_psf)
+            rows.append(one | {"same": np.float32(again and kept_before)})
     return rows
 
 
@@ -121,6 +187,7 @@ def training_row(spectrum, counts, found, level, psf, has_psf):
     height = float(found.height)
     finest = max(2.0, float(found.fwhm) / 16.0)
     return {
+        "same": np.float32(False),  # whether it is the row before, seen through another window
         "counts": counts / height,
         "position": found.position,
         "fwhm": found.fwhm,

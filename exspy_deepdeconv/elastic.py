@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft as fft
 
+from .convolution import moving, turning
 from .physics import Noise, inspect, smooth
 
 CORE_WIDTHS = 0.6  # the peak is fitted within this many widths of its maximum
@@ -34,9 +35,9 @@ class ElasticPeak:
 
 def response_at(blur, position):
     """The response moved to ``position`` (channels of the window), and its derivative."""
-    turn = -2j * np.pi * blur.frequency
-    moved = blur.transfer * np.exp(turn * (np.asarray(position)[:, None] + blur.pad))
-    return fft.irfft(moved, blur.size), fft.irfft(moved * turn, blur.size)
+    moved = blur.transfer * moving(blur.frequency, np.asarray(position)[:, None] + blur.pad)
+    slope = moved * turning(blur.frequency)
+    return fft.irfft(moved, blur.size), fft.irfft(slope, blur.size)
 
 
 def fit_elastic(counts, variance, zero_loss, blur):

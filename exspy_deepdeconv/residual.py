@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft as fft
 
+from .convolution import moving, turning
 from .physics import (
     EMPTY,
     FWHM_PER_SIGMA,
@@ -113,8 +114,8 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
     sharp = np.exp(-2 * (np.pi * resolution / FWHM_PER_SIGMA * frequency) ** 2)
     quotient = transfer * sharp / (sharp**2 + DAMPING**2)
     position = np.nan_to_num(found.position)[:, None]
-    placed = transfer * np.exp(-2j * np.pi * frequency * (position + pad))
-    peak, slope = seen(placed), seen(placed * (-2j * np.pi * frequency))
+    placed = transfer * moving(frequency, position + pad)
+    peak, slope = seen(placed), seen(placed * turning(frequency))
     weight = (np.abs(np.arange(channels) - position) < CORE * found.fwhm[:, None]) / variance
 
     def dot(a, b):
@@ -128,7 +129,7 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
         rest = padded - peak_seen
     rest = seen(fft.rfft(rest) * quotient)
     elastic, shift = _fit_peak(counts - rest, peak, slope, dot, elastic if zero_loss else None)
-    moved = placed * np.exp(-2j * np.pi * frequency * shift)
+    moved = placed * moving(frequency, shift)
     return completed(rest + elastic * seen(moved))
 
 

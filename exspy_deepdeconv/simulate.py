@@ -362,10 +362,11 @@ def redraw(simulation, rng, elastic_counts, detector=None):
 def _sampled_response(grid, transform):
     """The response at whole channels from its energy zero, on -channels .. channels - 1."""
     fine = np.maximum(fft.irfft(transform, grid.size), 0)[:: grid.oversampling]
-    half = min(grid.channels, fine.size // 2)
-    out = np.zeros(2 * grid.channels)
-    out[grid.channels : grid.channels + half] = fine[:half]
-    out[grid.channels - half : grid.channels] = fine[fine.size - half :]
+    channels = grid.channels
+    gain_side = min(channels, fine.size - channels - 2 * grid.pad)
+    out = np.zeros(2 * channels)
+    out[channels:] = fine[:channels]
+    out[channels - gain_side : channels] = fine[fine.size - gain_side :]
     return out / out.sum()
 
 

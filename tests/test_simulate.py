@@ -226,6 +226,16 @@ def test_response_of_a_simulation_is_its_elastic_peak(channels, fwhm):
     np.testing.assert_allclose(placed, expected, atol=0.01 * expected.max())
 
 
+def test_response_of_a_simulation_reaches_to_the_end_of_the_loss_side():
+    """Zero-loss peak early in the window: its tail in the last channels is the response's."""
+    s = composed(
+        lambda d: lorentz_density(d, 8.0), lambda axis: 0 * axis.energy, 1024, 8.0, position=60.0
+    )
+    end = slice(850, 1020)
+    tail = s.psf[1024 - 60 :][:1024][end]
+    np.testing.assert_allclose(tail, s.elastic[end] / s.elastic_counts, rtol=0.02)
+
+
 def test_responses_are_read_from_files(tmp_path):
     counts = np.round(1e4 * gaussian(200, 80.0, 9.0), 3)
     np.save(tmp_path / "a.npy", counts)

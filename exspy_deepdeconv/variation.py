@@ -24,9 +24,9 @@ SHARPENING = 300  # Richardson-Lucy iterations before them
 FALLBACK_WIDTH = 8.0
 
 
-# The automatic weight: FACTOR times a power of the strongest structure in units of the noise.
-FACTOR, POWER = 4.5, -0.6
-COARSER = 2.0  # a structure is what a blur of so many zero-loss widths takes away
+# The automatic weight: FACTOR times a power of the structure in units of the noise.
+FACTOR, POWER = 0.55, -0.9
+FINER, COARSER = 0.25, 0.5  # zero-loss widths: structure is what the coarser blur takes away
 LIGHTEST, HEAVIEST = 0.01, 10.0
 
 
@@ -51,8 +51,8 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
         The response, shape ``(length,)`` or ``(..., length)``.
     weight : float or "auto"
         Weight of the prior, in units of the noise: at 0.01 noise is fitted, at 10 only the
-        strongest features are left. ``"auto"`` takes less the further the strongest structure
-        stands above the noise: see Notes.
+        strongest features are left. ``"auto"`` takes less the further the structure of the loss
+        spectrum stands above the noise: see Notes.
     noise : Noise, optional
         Of the spectra; read from them by default.
     return_chosen : bool
@@ -73,10 +73,10 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
     Notes
     -----
     ``weight="auto"`` is an a-priori choice: a power of the signal-to-noise ratio, in the manner
-    of Engl, Hanke and Neubauer, 4.5 S**-0.6. S is the strongest structure of the loss spectrum: the
-    elastic peak taken off, it is the largest difference between the rest smoothed to the width of
-    the zero-loss peak and to twice that width, in units of the noise of a typical channel. Counts
-    alone do not count: a broad plasmon needs little sharpening, however strong it is, and
+    of Engl, Hanke and Neubauer, 0.55 S**-0.9. S is the structure of the loss spectrum: the
+    elastic peak taken off, it is the root mean square difference between the rest smoothed to a
+    quarter of the zero-loss width and to half of it, in units of the noise of a typical channel.
+    Counts alone do not count: a broad plasmon needs little sharpening, however strong it is, and
     stands a heavy prior. Factor and power were set on simulations. The rule asks for no second
     run. The discrepancy principle, cross-validation and whiteness did worse there: all
     of them judge the blurred answer, in which steep features and noise look the same.
@@ -206,18 +206,17 @@ class Prepared:
         return x
 
     def automatic_weight(self):
-        """A power of the strongest structure beyond the zero-loss peak, for each spectrum."""
+        """A power of the structure beyond the zero-loss peak, for each spectrum."""
         blur = self.problem.blur
         fine, coarse = (
             _blurred(self.start, widths * self.width, blur)[:, blur.window]
-            for widths in (1.0, COARSER)
+            for widths in (FINER, COARSER)
         )
         start = np.nan_to_num(self.position) + self.width
         start = np.minimum(start, blur.channels - 16)
         beyond = np.arange(blur.channels) >= start[:, None]
-        structure = np.abs(fine - coarse)
-        strongest = np.maximum(np.max(structure, axis=-1, where=beyond, initial=0), 1e-3)
-        return np.clip(FACTOR * strongest**POWER, LIGHTEST, HEAVIEST)
+        structure = np.sqrt(np.mean((fine - coarse) ** 2, axis=-1, where=beyond))
+        return np.clip(FACTOR * np.maximum(structure, 1e-3) ** POWER, LIGHTEST, HEAVIEST)
 
     def spectra(self, x, factors):
         """Spectra seen with a resolution of two channels, in data units, offset included."""

@@ -7,7 +7,7 @@ wrong.
 
 import numpy as np
 
-from exspy_deepdeconv import classical, evaluate, models
+from exspy_deepdeconv import classical, evaluate, models, oracles
 from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.physics import smooth
 
@@ -40,7 +40,7 @@ def estimate(simulation, resolution, model, given=False):
 
 
 def _raw(simulation, resolution, model):
-    return evaluate.raw_errors(simulation, resolution)
+    return oracles.raw_errors(simulation, resolution)
 
 
 def _exspy(simulation, resolution, model):
@@ -56,15 +56,15 @@ def _automatic(simulation, resolution, model):
 
 
 def _oracle_rl(simulation, resolution, model):
-    return evaluate.oracle_richardson_lucy(simulation, resolution)
+    return oracles.oracle_richardson_lucy(simulation, resolution)
 
 
 def _oracle_fourier(simulation, resolution, model):
-    return evaluate.oracle_fourier(simulation, resolution)
+    return oracles.oracle_fourier(simulation, resolution)
 
 
 def _oracle_tgv(simulation, resolution, model):
-    return evaluate.oracle_total_generalised_variation(simulation, resolution)
+    return oracles.oracle_total_generalised_variation(simulation, resolution)
 
 
 def _blind(simulation, resolution, model):

@@ -29,10 +29,10 @@ from exspy.signals import EELSSpectrum
 from prettytable import PrettyTable
 
 from exspy_deepdeconv import classical
-from exspy_deepdeconv.evaluate import (
+from exspy_deepdeconv.evaluate import errors
+from exspy_deepdeconv.oracles import (
     RL_ITERATIONS,
     TGV_WEIGHTS,
-    errors,
     oracle_fourier,
     oracle_richardson_lucy,
     oracle_total_generalised_variation,

@@ -21,8 +21,9 @@ from prettytable import PrettyTable
 
 from exspy_deepdeconv.classical import richardson_lucy_iterates
 from exspy_deepdeconv.cramer_rao import fit_two_peaks, two_peak_bound
-from exspy_deepdeconv.evaluate import RL_ITERATIONS, best_estimate, resolves
+from exspy_deepdeconv.evaluate import resolves
 from exspy_deepdeconv.instruments import random_response
+from exspy_deepdeconv.oracles import RL_ITERATIONS, best_estimate
 from exspy_deepdeconv.physics import default_resolution
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
 from exspy_deepdeconv.specimens import bell

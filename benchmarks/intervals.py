@@ -15,7 +15,8 @@ from _held_out import SCENES, held_out
 from _methods import OURS, estimate
 from prettytable import PrettyTable
 
-from exspy_deepdeconv.evaluate import TGV_WEIGHTS, best_errors, coverage
+from exspy_deepdeconv.evaluate import coverage
+from exspy_deepdeconv.oracles import TGV_WEIGHTS, best_errors
 from exspy_deepdeconv.physics import MIN_RESOLUTION_CHANNELS
 from exspy_deepdeconv.variation import solve_weights
 

@@ -22,7 +22,8 @@ from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.training import Plan, SimulatedPairs, eelspecnet, measured_pairs
 from exspy_deepdeconv.training.adapt import InstrumentPairs
 from exspy_deepdeconv.training.batches import tensors
-from exspy_deepdeconv.training.loop import _State, _step
+from exspy_deepdeconv.training.loop import _step
+from exspy_deepdeconv.training.state import TrainingState
 
 
 def sources():
@@ -48,7 +49,7 @@ def generator(pairs):
 def step(device, batches):
     """A function that trains on one of the batches and returns its number of spectra."""
     plan = Plan()
-    state = _State(DeconvolutionNet(Config()).to(device), plan, False, None)
+    state = TrainingState(DeconvolutionNet(Config()).to(device), plan, False, None)
     batches = [tensors(batch) for batch in batches]
     numbers = iter(range(10**6))
 

@@ -8,7 +8,8 @@ from prettytable import PrettyTable
 
 from . import data, plotting
 from ._reading import quietly
-from .evaluate import errors, raw_errors
+from .evaluate import errors
+from .oracles import raw_errors
 
 MAPPED = (0.42, 0.54)  # eV: the rod's second mode, four zero-loss widths from the peak
 PLACE = (4, 12)  # a pixel at the end of the rod

@@ -1,4 +1,4 @@
-"""How accuracy is measured: errors against a known truth, and rivals tuned by that truth.
+"""How accuracy is measured: errors against a known truth.
 
 Positions and widths are in channels. Every estimate is scored after its one best rigid shift of
 at most one channel, since the energy zero of a response is a convention.
@@ -11,15 +11,8 @@ from scipy.ndimage import shift as spline_shift
 from scipy.optimize import minimize_scalar
 from scipy.signal import find_peaks, peak_widths
 
-from .classical import richardson_lucy_iterates
-from .fourier import damped_ratio
-from .physics import gaussian, shift_channels, smooth
-from .variation import solve_weights
+from .physics import shift_channels
 
-RL_ITERATIONS = (1, 2, 3, 4, 6, 8, 11, 15, 20, 28, 40, 56, 80, 112, 160, 224, 320, 450, 640)
-TGV_WEIGHTS = tuple(float(weight) for weight in np.geomspace(1e-3, 10**1.5, 10))
-FOURIER_DAMPINGS = tuple(float(damping) for damping in np.geomspace(0.01, 100, 9))
-EXTRA_SMOOTHING = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)
 VISIBLE = 0.3  # in units of the noise of the data: where less is there, 0 is inside any interval
 SIGNIFICANT = 5.0  # predicted standard deviations from which on a peak is claimed
 DIP = 0.05  # of the lower of two peaks: the valley that parts them
@@ -305,114 +298,3 @@ def resolves(estimate, positions):
 def _loss_region(simulation):
     """First channel of the loss region, and the one past five zero-loss widths."""
     return tuple(int(np.ceil(simulation.position + widths * simulation.fwhm)) for widths in (1, 5))
-
-
-def oracle_richardson_lucy(simulation, resolution):
-    """Richardson-Lucy told the exact response, stopped and smoothed where the truth likes it best.
-
-    Returns
-    -------
-    Errors
-        Each error at its own best iteration count and smoothing.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from exspy_deepdeconv.evaluate import oracle_richardson_lucy, raw_errors
-    >>> from exspy_deepdeconv.simulate import simulate
-    >>> spectrum = simulate("bulk", np.random.default_rng(0), channels=512)
-    >>> bool(oracle_richardson_lucy(spectrum, 4.0).loss < raw_errors(spectrum, 4.0).loss)
-    True
-    """
-    counts = simulation.counts - simulation.dark
-    return best_errors(
-        richardson_lucy_iterates(counts, simulation.psf, RL_ITERATIONS), simulation, resolution
-    )
-
-
-def oracle_total_generalised_variation(simulation, resolution):
-    """TGV told the exact response, at the weight and smoothing that the truth likes best.
-
-    Returns
-    -------
-    Errors
-        Each error at its own best weight and smoothing.
-    """
-    counts = simulation.counts - simulation.dark
-    estimates = solve_weights(counts, simulation.psf, TGV_WEIGHTS)
-    return best_errors(estimates, simulation, resolution)
-
-
-def oracle_fourier(simulation, resolution):
-    """Fourier ratio told the exact response, at the best damping and smoothing.
-
-    Returns
-    -------
-    Errors
-        Each error at its own best damping and smoothing.
-    """
-    counts = simulation.counts - simulation.dark
-    estimates = (
-        damped_ratio(counts, simulation.psf, resolution, damping) for damping in FOURIER_DAMPINGS
-    )
-    return best_errors(estimates, simulation, resolution)
-
-
-def best_errors(estimates, simulation, resolution):
-    """The smallest errors among ``estimates`` (without the flat level), each also smoothed more.
-
-    Parameters
-    ----------
-    estimates : iterable of numpy.ndarray
-        In data units, without the flat level.
-    simulation : Simulation
-        Holds the truth.
-    resolution : float
-        In channels.
-
-    Returns
-    -------
-    Errors
-        Each error at its own best estimate and smoothing.
-    """
-    seen = _smoothed(estimates, simulation, resolution)
-    scores = [errors(estimate, simulation, resolution, shift=False) for estimate in seen]
-    # The best shift is costly to find: it is looked for where an error is smallest without it.
-    for name in ("loss", "near", "sqrt"):
-        order = np.argsort([getattr(score, name) for score in scores[: len(seen)]])
-        scores += [errors(seen[number], simulation, resolution) for number in order[:4]]
-    return Errors(*(min(getattr(s, name) for s in scores) for name in ("loss", "near", "sqrt")))
-
-
-def best_estimate(estimates, simulation, resolution):
-    """The estimate of the smallest loss error among ``estimates``, each also smoothed more.
-
-    Parameters
-    ----------
-    estimates, simulation, resolution
-        As in `best_errors`.
-
-    Returns
-    -------
-    numpy.ndarray
-        In data units, the flat level put back; not shifted.
-    """
-    seen = _smoothed(estimates, simulation, resolution)
-    losses = [errors(estimate, simulation, resolution, shift=False).loss for estimate in seen]
-    return seen[int(np.argmin(losses))]
-
-
-def _smoothed(estimates, simulation, resolution):
-    """Each estimate at every extra smoothing, the flat level put back."""
-    return [
-        smooth(estimate, factor * resolution) + simulation.dark
-        for estimate in estimates
-        for factor in EXTRA_SMOOTHING
-    ]
-
-
-def raw_errors(simulation, resolution):
-    """The errors of the data as measured, with the zero-loss peak taken off by the oracle."""
-    removed = simulation.counts - simulation.elastic
-    peak = simulation.elastic_counts * gaussian(removed.size, simulation.position, resolution)
-    return errors(removed + peak, simulation, resolution)

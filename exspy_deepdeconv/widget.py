@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ._interactive import one_line
-from .plotting import COLOURS, _energy_label, _log_limits, _residual_reach
+from .plotting._curves import COLOURS, energy_label, log_limits, residual_reach
 
 try:
     import ipywidgets
@@ -87,7 +87,7 @@ class _Widget:
 
     def __init__(self, tool):
         self.tool = tool
-        self.picture = _Picture(_energy_label(tool.signal))
+        self.picture = _Picture(energy_label(tool.signal))
         self.parts = _parts(tool)
         self.box = _arranged(self.parts)
         self.linked = []
@@ -301,7 +301,7 @@ class _Picture:
         self._scale(np.concatenate(counts), log)
         self.top.set_xlim(*limits)
         if with_residual:
-            reach = _residual_reach(shown["residual"])
+            reach = residual_reach(shown["residual"])
             self.bottom.set_ylim(-reach, reach)
         out = io.BytesIO()
         self.canvas.print_png(out)
@@ -321,7 +321,7 @@ class _Picture:
     def _scale(self, counts, log):
         self.top.set_yscale("log" if log else "linear")
         if log:
-            self.top.set_ylim(*_log_limits([counts]))
+            self.top.set_ylim(*log_limits([counts]))
         elif counts.size:
             self.top.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
             low, high = min(counts.min(), 0), max(counts.max(), 0)

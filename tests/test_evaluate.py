@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import evaluate
+from exspy_deepdeconv import oracles
 from exspy_deepdeconv.evaluate import coverage, errors, false_peaks, resolves
 from exspy_deepdeconv.physics import gaussian
 from exspy_deepdeconv.simulate import Detector, redraw, simulate
@@ -148,9 +148,9 @@ def test_a_single_or_misplaced_peak_resolves_nothing():
 def test_best_estimate_is_the_one_that_best_errors_finds(bulk):
     truth = bulk.truth(RESOLUTION) - bulk.dark
     candidates = [1.2 * truth, 1.01 * truth, 0.9 * truth]
-    best = evaluate.best_estimate(candidates, bulk, RESOLUTION)
+    best = oracles.best_estimate(candidates, bulk, RESOLUTION)
     np.testing.assert_allclose(best, candidates[1] + bulk.dark)
-    found = evaluate.best_errors(candidates, bulk, RESOLUTION).loss
+    found = oracles.best_errors(candidates, bulk, RESOLUTION).loss
     assert errors(best, bulk, RESOLUTION).loss == pytest.approx(found)
 
 

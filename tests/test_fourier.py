@@ -5,8 +5,8 @@ import pytest
 from scipy.special import voigt_profile
 
 from exspy_deepdeconv.classical import fourier_ratio
-from exspy_deepdeconv.evaluate import oracle_fourier, raw_errors
 from exspy_deepdeconv.fourier import damped_ratio
+from exspy_deepdeconv.oracles import oracle_fourier, raw_errors
 from exspy_deepdeconv.physics import FWHM_PER_SIGMA, Noise, gaussian
 from exspy_deepdeconv.simulate import Detector, simulate
 

@@ -88,6 +88,46 @@ def test_the_truth_is_the_best_answer():
     assert perfect < worse < training_loss(answer, batch)[0]
 
 
+def cut_twice():
+    """A batch in which spectra are seen through two windows, and the places of the second ones."""
+    for number in range(20):
+        batch = PAIRS.batch(number)
+        if batch["same"].any():
+            return batch, np.flatnonzero(batch["same"])
+    raise AssertionError("no spectrum is cut twice")
+
+
+def test_spectra_are_cut_twice():
+    """Both windows hold the same counts, truth and response, so many channels apart."""
+    batch, places = cut_twice()
+    for second in places:
+        first = second - 1
+        later = int(np.round(batch["position"][first] - batch["position"][second]))
+        assert 0 < later < 96
+        for key in ("counts", "elastic"):
+            one, other = batch[key][first, later:], batch[key][second, :-later]
+            np.testing.assert_allclose(one, other, atol=1e-3)  # offsets are read from each window
+        assert batch["has_psf"][first] == batch["has_psf"][second]
+        np.testing.assert_array_equal(batch["psf"][first], batch["psf"][second])
+
+
+def test_windows_that_disagree_cost():
+    """Of the same errors, those that both windows share cost less than those of one alone."""
+    batch, places = cut_twice()
+    batch, second = tensors(batch), int(places[0])
+    answer = DeconvolutionNet(TINY)(to_spectra(batch))
+    frame = answer.frame
+    truth, answer.elastic = (frame.put(batch[k]) for k in ("inelastic", "elastic"))
+
+    def loss(*rows):
+        answer.inelastic = truth.clone()
+        answer.inelastic[list(rows)] *= 1.05
+        return training_loss(answer, batch)[0]
+
+    alone = loss(second - 1) + loss(second) - loss()
+    assert loss(second - 1, second) < alone - 0.01
+
+
 def test_learning_rate_schedule():
     plan = Plan(steps=1000, warmup=100, learning_rate=1e-3)
     rates = [learning_rate(plan, step) for step in range(1000)]

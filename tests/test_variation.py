@@ -7,11 +7,8 @@ from scipy.optimize import minimize
 from exspy_deepdeconv.admm import Problem, minimise
 from exspy_deepdeconv.classical import richardson_lucy, total_generalised_variation
 from exspy_deepdeconv.convolution import response_convolution
-from exspy_deepdeconv.evaluate import (
-    errors,
-    oracle_richardson_lucy,
-    oracle_total_generalised_variation,
-)
+from exspy_deepdeconv.evaluate import errors
+from exspy_deepdeconv.oracles import oracle_richardson_lucy, oracle_total_generalised_variation
 from exspy_deepdeconv.physics import (
     MIN_RESOLUTION_CHANNELS,
     Noise,

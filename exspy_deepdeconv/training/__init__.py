@@ -21,7 +21,7 @@ __all__ = [
 _PLACES = {
     "MeasuredPairs": "exported",
     "MixedPairs": "mixed",
-    "Plan": "loop",
+    "Plan": "plan",
     "fine_tune": "adapt",
     "measured_pairs": "pca",
     "plot_scree": "pca",

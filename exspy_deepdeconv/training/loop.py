@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -30,106 +30,11 @@ from .card import data_hash, versions, write_card
 from .loss import training_loss
 from .mixed import MixedPairs
 from .monitor import Log, Monitor
-from .optimiser import optimisers
 from .pairs import SimulatedPairs
+from .plan import Plan, learning_rate
+from .state import TrainingState
 
 __all__ = ["Plan", "learning_rate", "main", "to_spectra", "train"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Settings of a training run (stored with the weights).
-
-    Attributes
-    ----------
-    steps : int
-        Number of batches.
-    seed : int
-        Seed of the weights and of the simulated data.
-    learning_rate : float
-        Highest learning rate of the cosine schedule.
-    warmup : int
-        Steps until it is reached.
-    weight_decay, clip, ema : float
-        AdamW's weight decay (Muon has its own), largest gradient norm, decay of the averaged weights.
-    muon : bool
-        Let Muon move the convolution kernels: see `optimiser`. It learns faster than AdamW for the
-        first thousands of steps; no bundled weights were made with it.
-    bf16 : bool
-        Run the convolutions in bfloat16, on a graphics card. (Few CPUs have it; on the others it
-        is ten times slower.)
-    workers : int
-        Processes that draw batches.
-    checkpoint_minutes : float
-        Time between checkpoints.
-    log_every : int
-        Steps between lines of the log.
-    evaluate_every : int
-        Steps between scores on held-out data.
-    held_out, cases : int
-        Held-out batches, and simulated spectra of each scene, that are scored.
-    patience : int
-        Scores in a row that may bring no lower held-out loss before the training ends; the weights
-        with the lowest are kept. 0: it never ends early, and the last weights are kept.
-
-    Examples
-    --------
-    >>> from exspy_deepdeconv.training import Plan
-    >>> Plan(steps=500).learning_rate
-    0.001
-    """
-
-    steps: int = 20_000
-    seed: int = 2021
-    learning_rate: float = 1e-3
-    warmup: int = 500
-    weight_decay: float = 1e-3
-    clip: float = 1.0
-    ema: float = 0.999
-    muon: bool = False
-    bf16: bool = True
-    workers: int = 1
-    checkpoint_minutes: float = 5.0
-    log_every: int = 100
-    evaluate_every: int = 1000
-    held_out: int = 8
-    cases: int = 8
-    patience: int = 0
-
-    def __post_init__(self):
-        """Refuse what cannot be trained with."""
-        for name in ("steps", "log_every", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a whole number from 1.")
-        for name in ("seed", "warmup", "workers", "held_out", "cases", "patience"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must not be negative.")
-        if not self.learning_rate > 0 or not self.clip > 0 or not 0 <= self.ema < 1:
-            raise ValueError(
-                f"learning_rate={self.learning_rate!r} and clip={self.clip!r} must be positive, "
-                f"ema={self.ema!r} at least 0 and below 1."
-            )
-        if self.patience and not self.held_out:
-            raise ValueError(f"patience={self.patience!r} needs held-out batches: held_out=0.")
-
-
-def learning_rate(plan, step, spent=0.0):
-    """Linear warm-up, then half a cosine down to a fiftieth; ``spent`` is the share of the time.
-
-    Examples
-    --------
-    >>> from exspy_deepdeconv.training import Plan
-    >>> from exspy_deepdeconv.training.loop import learning_rate
-    >>> plan = Plan(steps=100, warmup=10, learning_rate=1e-3)
-    >>> [round(learning_rate(plan, step), 6) for step in (0, 9, 99)]
-    [0.0001, 0.001, 2e-05]
-    """
-    if step < plan.warmup:
-        return plan.learning_rate * (step + 1) / plan.warmup
-    progress = (step - plan.warmup) / max(plan.steps - plan.warmup, 1)
-    progress = min(max(progress, spent), 1)
-    # A plain float: the optimiser keeps it, and a checkpoint is read without unpickling objects.
-    return float(plan.learning_rate * (0.02 + 0.49 * (1 + np.cos(np.pi * progress))))
 
 
 def train(
@@ -225,7 +130,7 @@ def train(
     with torch.random.fork_rng(), denormals_flushed():
         torch.manual_seed(plan.seed)
         network = DeconvolutionNet(config) if init is None else copy.deepcopy(init.network)
-        state = _State(network.to(device), plan, init is not None, folder / "checkpoint.pt")
+        state = TrainingState(network.to(device), plan, init is not None, folder / "checkpoint.pt")
         if resume:
             state.load(device)
         monitor = Monitor(pairs, plan.held_out, plan.cases, device, instrument)
@@ -328,69 +233,6 @@ def _step(state, plan, batch, device, spent):
             mean.lerp_(value, 1 - decay)
     state.step += 1
     return parts | {"loss": float(loss.detach()), "gradient": float(norm)}
-
-
-@dataclass
-class _State:
-    """Everything that changes during a run."""
-
-    network: torch.nn.Module
-    plan: Plan
-    warm: bool
-    path: Path
-    step: int = 0
-    seconds: float = 0.0
-    first: dict = field(default_factory=dict)
-    best: dict = field(default_factory=dict)
-
-    def __post_init__(self):
-        self.network.requires_grad_(True).train()  # a loaded model is frozen
-        self.average = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimisers = optimisers(self.network, self.plan)
-
-    def judge(self, scores):
-        """Keep the weights with the lowest held-out loss."""
-        loss = scores.get("held_out_loss")
-        if self.plan.patience and (not self.best or loss < self.best["loss"]):
-            weights = copy.deepcopy(self.average.state_dict())
-            self.best = {"loss": loss, "step": self.step, "weights": weights}
-
-    def tired(self, plan):
-        """Whether the held-out loss has not fallen for too long."""
-        waited = self.step - self.best["step"] if self.best else 0
-        return bool(plan.patience) and waited >= plan.patience * plan.evaluate_every
-
-    def save(self):
-        part = self.path.with_suffix(".part")
-        saved = {key: getattr(self, key) for key in ("step", "seconds", "warm", "first", "best")}
-        for key in ("network", "average"):
-            saved[key] = getattr(self, key).state_dict()
-        saved["optimisers"] = [optimiser.state_dict() for optimiser in self.optimisers]
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        saved |= {"seed": self.plan.seed, "random": [torch.get_rng_state(), *cuda]}
-        torch.save(saved, part)
-        os.replace(part, self.path)
-
-    def load(self, device):
-        if not self.path.exists():
-            return
-        try:
-            saved = torch.load(self.path, map_location=device, weights_only=True)
-            for key in ("network", "average"):
-                getattr(self, key).load_state_dict(saved.pop(key))
-            for each, state in zip(self.optimisers, saved.pop("optimisers"), strict=True):
-                each.load_state_dict(state)
-        except Exception as error:
-            raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from error
-        if saved.pop("seed", self.plan.seed) != self.plan.seed:
-            raise ValueError(f"{self.path} is of a run with another seed than {self.plan.seed}.")
-        states = saved.pop("random", [])
-        for key, value in saved.items():
-            setattr(self, key, value)
-        if states:
-            torch.set_rng_state(states[0].cpu())
-            if len(states) > 1:
-                torch.cuda.set_rng_state_all([each.cpu() for each in states[1:]])
 
 
 def _loaded(init):

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..evaluate import errors, oracle_richardson_lucy
+from ..evaluate import errors
 from ..inference import deconvolve_block
 from ..models import Model
+from ..oracles import oracle_richardson_lucy
 from ..physics import default_resolution, prepare
 from ..simulate import simulate
 from .batches import tensors, to_spectra
@@ -61,7 +62,7 @@ class Monitor:
         dict of str to float
             ``held_out_loss`` (`training_loss`, mean over the batches); for each scene the
             median over its cases of blind loss error over that of Richardson-Lucy told the
-            exact response and stopped at its best (`evaluate.oracle_richardson_lucy`).
+            exact response and stopped at its best (`oracles.oracle_richardson_lucy`).
         """
         losses = [self._loss(network, batch) for batch in self._held_out]
         scores = {"held_out_loss": float(np.mean(losses))} if losses else {}

@@ -1,0 +1,53 @@
+"""Colours, curves, labels and limits that the figures share.
+
+Colours are those of Okabe and Ito, which people with a colour vision deficiency can tell apart.
+"""
+
+import numpy as np
+
+COLOURS = {
+    "measured": "#999999",
+    "deconvolved": "#0072B2",
+    "truth": "#D55E00",
+    "data": "#999999",
+    "deep": "#0072B2",
+    "rl": "#E69F00",
+    "ml": "#56B4E9",
+    "fourier": "#009E73",
+    "tgv": "#CC79A7",
+}
+OTHER_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+
+
+def curve(signal, label, energy_range):
+    """Energies and values of a single spectrum."""
+    if signal.axes_manager.navigation_size > 1:
+        raise ValueError(f"{label!r} must be a single spectrum; choose one with .inav.")
+    energy, values = signal.axes_manager.signal_axes[0].axis, np.ravel(signal.data)
+    if energy_range is None:
+        return energy, np.asarray(values)
+    inside = (energy >= energy_range[0]) & (energy <= energy_range[1])
+    return energy[inside], np.asarray(values[inside])
+
+
+def energy_label(signal):
+    axis = signal.axes_manager.signal_axes[0]
+    # HyperSpy's value for an unnamed axis is no text.
+    name = axis.name if isinstance(axis.name, str) else "Energy loss"
+    return f"{name} ({axis.units})" if isinstance(axis.units, str) else name
+
+
+def log_limits(curves):
+    """Limits of logarithmic counts that a few nearly empty channels do not decide."""
+    counts = np.concatenate(curves)
+    positive = counts[counts > 0]
+    if not positive.size:
+        return 0.1, 1.0
+    top = positive.max()
+    return max(0.3 * np.quantile(positive, 0.1), 1e-7 * top), 2 * top
+
+
+def residual_reach(values):
+    """Half the height of the axis of a residual: a few channels do not decide it."""
+    finite = np.abs(values[np.isfinite(values)])
+    return max(5.0, 1.3 * float(np.quantile(finite, 0.95))) if finite.size else 5.0

@@ -1,0 +1,115 @@
+"""Maps of the counts between two energies."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from .spectra import plot_spectra
+
+
+def plot_map(image, ax=None, *, title="", label="Counts"):
+    """Show a map with a colour bar and the units of its axes.
+
+    Parameters
+    ----------
+    image : BaseSignal
+        Two-dimensional, for instance ``energy_window(s, 0.2, 0.3)``.
+    ax : matplotlib.axes.Axes, optional
+        Where to plot; a new figure by default.
+    title, label : str
+        Text above the map and along the colour bar.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data, plotting
+    >>> s = data.plasmonic_map(shape=(2, 3), channels=512)
+    >>> ax = plotting.plot_map(plotting.energy_window(s, 0.2, 0.3))
+    >>> ax.get_xlabel()
+    'x (nm)'
+    """
+    if ax is None:
+        _, ax = plt.subplots(layout="constrained")
+    y, x = image.axes_manager._axes
+    extent = (
+        x.low_value - x.scale / 2,
+        x.high_value + x.scale / 2,
+        y.high_value + y.scale / 2,
+        y.low_value - y.scale / 2,
+    )
+    shown = ax.imshow(image.data, cmap="viridis", extent=extent, interpolation="nearest")
+    ax.figure.colorbar(shown, ax=ax, label=label, fraction=0.046)
+    ax.set(title=title, xlabel=f"{x.name} ({x.units})", ylabel=f"{y.name} ({y.units})")
+    return ax
+
+
+def energy_window(signal, low, high):
+    """Map of the counts between two energies.
+
+    Parameters
+    ----------
+    signal : EELSSpectrum
+        A spectrum image.
+    low, high : float
+        Limits in the units of the energy axis.
+
+    Returns
+    -------
+    BaseSignal
+        Of the navigation shape.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data, plotting
+    >>> plotting.energy_window(data.plasmonic_map(shape=(2, 3), channels=512), 0.4, 0.6)
+    <Signal2D, title: simulated nanorod, dimensions: (|3, 2)>
+    """
+    part = signal.isig[float(low) : float(high)]
+    return part.sum(part.axes_manager.signal_axes).T
+
+
+def plot_map_comparison(signals, window, *, place, title=""):
+    """Spectra of one pixel and maps of an energy window, before and after, on one figure.
+
+    Parameters
+    ----------
+    signals : dict of str to EELSSpectrum
+        Spectrum images of the same shape and their labels, as for `plot_spectra`.
+    window : (float, float)
+        Limits of the mapped energies, in the units of the energy axis.
+    place : (int, int)
+        Column and row of the pixel whose spectra are shown.
+    title : str
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import data, plotting
+    >>> s = data.plasmonic_map(shape=(3, 4), channels=512)
+    >>> shown = {"measured": s, "truth": data.truth(s, 0.03)}
+    >>> figure = plotting.plot_map_comparison(shown, (0.42, 0.54), place=(1, 2))
+    """
+    low, high = window
+    fig = plt.figure(figsize=(3.3 * max(len(signals), 3), 6.4), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=(1.1, 1))
+    wide, close = top.subplots(1, 2)
+    spectra = {label: signal.inav[place] for label, signal in signals.items()}
+    plot_spectra(spectra, wide)
+    reach = (low - 2 * (high - low), high + 2 * (high - low))
+    plot_spectra(spectra, close, energy_range=reach, log=False)
+    close.get_legend().remove()
+    close.axvspan(low, high, color="0.9", zorder=0)
+    wide.set_title(f"pixel {place}")
+    close.set_title("near the zero-loss peak (grey: mapped below)")
+    for (label, signal), ax in zip(
+        signals.items(), np.atleast_1d(bottom.subplots(1, len(signals))), strict=True
+    ):
+        plot_map(energy_window(signal, low, high), ax, title=label)
+    fig.suptitle(title)
+    return fig

@@ -1,0 +1,76 @@
+"""What changes during a training run, and its checkpoint."""
+
+import copy
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from .optimiser import optimisers
+from .plan import Plan
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes during a run."""
+
+    network: torch.nn.Module
+    plan: Plan
+    warm: bool
+    path: Path
+    step: int = 0
+    seconds: float = 0.0
+    first: dict = field(default_factory=dict)
+    best: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.network.requires_grad_(True).train()  # a loaded model is frozen
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimisers = optimisers(self.network, self.plan)
+
+    def judge(self, scores):
+        """Keep the weights with the lowest held-out loss."""
+        loss = scores.get("held_out_loss")
+        if self.plan.patience and (not self.best or loss < self.best["loss"]):
+            weights = copy.deepcopy(self.average.state_dict())
+            self.best = {"loss": loss, "step": self.step, "weights": weights}
+
+    def tired(self, plan):
+        """Whether the held-out loss has not fallen for too long."""
+        waited = self.step - self.best["step"] if self.best else 0
+        return bool(plan.patience) and waited >= plan.patience * plan.evaluate_every
+
+    def save(self):
+        """Write the checkpoint; the one before stays whole until it is written."""
+        part = self.path.with_suffix(".part")
+        saved = {key: getattr(self, key) for key in ("step", "seconds", "warm", "first", "best")}
+        for key in ("network", "average"):
+            saved[key] = getattr(self, key).state_dict()
+        saved["optimisers"] = [optimiser.state_dict() for optimiser in self.optimisers]
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        saved |= {"seed": self.plan.seed, "random": [torch.get_rng_state(), *cuda]}
+        torch.save(saved, part)
+        os.replace(part, self.path)
+
+    def load(self, device):
+        """Go on from the checkpoint, if there is one; a ValueError if it is not of this run."""
+        if not self.path.exists():
+            return
+        try:
+            saved = torch.load(self.path, map_location=device, weights_only=True)
+            for key in ("network", "average"):
+                getattr(self, key).load_state_dict(saved.pop(key))
+            for each, state in zip(self.optimisers, saved.pop("optimisers"), strict=True):
+                each.load_state_dict(state)
+        except Exception as error:
+            raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from error
+        if saved.pop("seed", self.plan.seed) != self.plan.seed:
+            raise ValueError(f"{self.path} is of a run with another seed than {self.plan.seed}.")
+        states = saved.pop("random", [])
+        for key, value in saved.items():
+            setattr(self, key, value)
+        if states:
+            torch.set_rng_state(states[0].cpu())
+            if len(states) > 1:
+                torch.cuda.set_rng_state_all([each.cpu() for each in states[1:]])

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from .convolution import TAPER
+
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 BLOCK = 64  # channels: the coarsest grid of the U-Nets
 EDGE_FADE = 24.0  # channels over which what is mirrored fades out at the ends of the data
@@ -69,8 +71,14 @@ class Frame:
         return torch.fft.irfft(torch.fft.rfft(framed) * transfer, self.size)
 
     def phase(self, shift):
-        """Transfer function that moves a spectrum by ``shift`` channels to the right."""
-        angle = -2 * math.pi * self.frequency * shift[:, None]
+        """Transfer function that moves a spectrum by ``shift`` channels to the right.
+
+        As in `exspy_deepdeconv.convolution.moving`, near the highest frequency by whole ones only.
+        """
+        whole = shift.round()
+        low = ((0.5 - self.frequency) / TAPER).clamp(0, 1)
+        part = (low**2 * (3 - 2 * low)) * (shift - whole)[:, None]
+        angle = -2 * math.pi * self.frequency * (whole[:, None] + part)
         return torch.polar(torch.ones_like(angle), angle)
 
     def mirror(self, framed):

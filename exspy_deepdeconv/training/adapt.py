@@ -22,7 +22,7 @@ from .pairs import SimulatedPairs
 
 # Of the batches: simulated specimens on this instrument, its measured references, and simulations
 # of everything, without which the network would forget what it is not shown.
-INSTRUMENT, MEASURED, EVERYTHING = 0.4, 0.15, 0.45
+INSTRUMENT, MEASURED, EVERYTHING = 0.3, 0.1, 0.6
 ENDLESS = 1_000_000  # steps of a run that ends by the clock
 COUNTS_SPREAD = 1.2  # of the logarithm of the elastic counts, about the measured ones
 
@@ -95,7 +95,7 @@ def fine_tune(
     components=None,
     frames=None,
     steps=None,
-    learning_rate=1e-4,
+    learning_rate=4e-5,
     seed=0,
     folder=None,
     name="fine-tuned",

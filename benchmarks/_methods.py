@@ -1,6 +1,7 @@
 """The methods that accuracy is measured of: ``f(simulation, resolution, model) -> Errors``.
 
-All but the blind one are given the exact, noise-free response. What has no resolution of its own is
+All but the blind one are given the exact, noise-free response; "reflected tail" is oracle
+Richardson-Lucy with the tail of the gain side on both sides (`oracles.reflected_tail`). What has no resolution of its own is
 smoothed to the one asked for, as the signal methods do. A result that is not finite is infinitely
 wrong.
 """
@@ -59,6 +60,10 @@ def _oracle_rl(simulation, resolution, model):
     return oracles.oracle_richardson_lucy(simulation, resolution)
 
 
+def _reflected_tail(simulation, resolution, model):
+    return oracles.oracle_richardson_lucy(oracles.reflected_tail(simulation), resolution)
+
+
 def _oracle_fourier(simulation, resolution, model):
     return oracles.oracle_fourier(simulation, resolution)
 
@@ -81,6 +86,7 @@ METHODS = {
     "exspy RL-15": _exspy,
     "automatic RL": _automatic,
     "oracle RL": _oracle_rl,
+    "reflected tail": _reflected_tail,
     "oracle Fourier": _oracle_fourier,
     "oracle TGV": _oracle_tgv,
     "ours, blind": _blind,

@@ -5,9 +5,10 @@
         [--rivals "oracle RL" ...] [--channels N] [--output FOLDER]
 
 The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
-in choosing a model. All rivals get the noise-free response; an oracle also gets, for each spectrum and
-each error, the iteration count (or weight, or damping) and the extra smoothing that bring it nearest to
-the truth. Errors are those of `exspy_deepdeconv.evaluate`. What each part measures is said at the
+in choosing a model. All rivals get the noise-free response (one of them the tail of its gain side only,
+which is what a blind method can see of it: `exspy_deepdeconv.oracles.reflected_tail`); an oracle also
+gets, for each spectrum and each error, the iteration count (or weight, or damping) and the extra
+smoothing that bring it nearest to the truth. Errors are those of `exspy_deepdeconv.evaluate`. What each part measures is said at the
 head of its module beside this file.
 """
 
@@ -33,7 +34,10 @@ from prettytable import PrettyTable
 from exspy_deepdeconv import models
 from exspy_deepdeconv.physics import default_resolution
 
-UNITS = ("oracle RL", "oracle TGV")
+RATIOS = (
+    *((ours, unit) for unit in ("oracle RL", "oracle TGV") for ours in OURS),
+    ("ours, blind", "reflected tail"),
+)
 PARTS = ("table", "doublets", "false-peaks", "coverage", "response", "recipe", "dose", "width")
 
 
@@ -45,9 +49,9 @@ def one_case(simulation, width, model, names):
 def scene_table(results):
     """One row a scene and error: medians, and ours in units of the oracles."""
     names = next(iter(results.values()))[0]
-    pairs = [(unit, ours) for unit in UNITS if unit in names for ours in OURS]
+    pairs = [(ours, unit) for ours, unit in RATIOS if unit in names]
     table = PrettyTable(
-        ["scene", "error", *names, *(f"{ours} / {unit}" for unit, ours in pairs)], align="r"
+        ["scene", "error", *names, *(f"{ours} / {unit}" for ours, unit in pairs)], align="r"
     )
     for scene, cases in results.items():
         for measure in MEASURES:
@@ -56,7 +60,7 @@ def scene_table(results):
             ]
             table.add_row(
                 [scene, measure, *(f"{m:.4g}" for m in medians),
-                 *(ratio(cases, ours, unit, measure) for unit, ours in pairs)],
+                 *(ratio(cases, ours, unit, measure) for ours, unit in pairs)],
                 divider=measure == MEASURES[-1],
             )  # fmt: skip
     return table

@@ -3,6 +3,8 @@
 They know the flat level, too. Every one is tried with more and more smoothing on top.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from .classical import richardson_lucy_iterates
@@ -38,6 +40,50 @@ def oracle_richardson_lucy(simulation, resolution):
     return best_errors(
         richardson_lucy_iterates(counts, simulation.psf, RL_ITERATIONS), simulation, resolution
     )
+
+
+def reflected_tail(simulation):
+    """The simulation with a response whose tail on the loss side is that of its gain side, mirrored.
+
+    The gain side is what a spectrum itself shows of its response; mirroring it is how zero-loss
+    peaks are commonly taken off. Rivals that are given this response know all that a blind method
+    can read with certainty, and free of noise: the core (to one zero-loss width past the energy
+    zero) and the gain side are exact, from two widths on the loss side is the mirror image.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        Any.
+
+    Returns
+    -------
+    Simulation
+        With another ``psf``, of unit area; the data stay what they were.
+
+    References
+    ----------
+    R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011),
+    chapter 4 (the zero-loss peak and its reflected tail).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.oracles import reflected_tail
+    >>> from exspy_deepdeconv.simulate import simulate
+    >>> spectrum = simulate("gap", np.random.default_rng(0), channels=512)
+    >>> psf = reflected_tail(spectrum).psf
+    >>> far = int(2 * spectrum.fwhm) + 1
+    >>> bool(np.isclose(psf[512 + far], psf[512 - far]))
+    True
+    """
+    psf = simulation.psf
+    zero = psf.size // 2
+    distance = np.arange(psf.size) - zero
+    mirrored = np.roll(psf[::-1], 1)  # about the energy zero
+    share = np.clip(distance / simulation.fwhm - 1, 0, 1)
+    share = np.where(mirrored > 0, share, 0.0)  # beyond the end of the gain side
+    out = (1 - share) * psf + share * mirrored
+    return replace(simulation, psf=out / out.sum())
 
 
 def oracle_total_generalised_variation(simulation, resolution):

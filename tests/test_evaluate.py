@@ -228,3 +228,18 @@ def test_the_benchmark_refuses_no_cases(accuracy, capsys):
     with pytest.raises(SystemExit):
         accuracy.main(["--cases", "0"])
     assert "--cases must be at least 1, not 0" in capsys.readouterr().err
+
+
+def test_reflected_tail_knows_the_gain_side_only(bulk):
+    """The core and the gain side are the response's own, the loss side is the gain side mirrored."""
+    known = oracles.reflected_tail(bulk)
+    zero, width = bulk.psf.size // 2, int(np.ceil(bulk.fwhm))
+    scale = bulk.psf[zero] / known.psf[zero]
+    own = slice(zero - 5 * width, zero + width)
+    np.testing.assert_allclose(scale * known.psf[own], bulk.psf[own], rtol=1e-9)
+    loss, gain = (known.psf[zero + sign * np.arange(2 * width, 8 * width)] for sign in (1, -1))
+    np.testing.assert_allclose(loss, gain, rtol=1e-9)
+    assert not np.allclose(
+        loss * scale, bulk.psf[zero + np.arange(2 * width, 8 * width)], rtol=0.01
+    )
+    assert known.psf.sum() == pytest.approx(1)

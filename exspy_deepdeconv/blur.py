@@ -5,6 +5,7 @@ import scipy.fft as fft
 from scipy.ndimage import gaussian_filter1d
 
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+TAPER = 0.15  # cycles per channel under the highest frequency: where shifts become whole channels
 
 
 def gaussian(channels, position, fwhm):
@@ -100,3 +101,32 @@ def shift_channels(spectra, shift):
     phase = np.exp(-2j * np.pi * frequency * np.asarray(shift)[..., None])
     moved = fft.irfft(fft.rfft(padded, axis=-1) * phase, padded.shape[-1], axis=-1)
     return moved[..., pad : pad + size]
+
+
+def moving(frequency, shift):
+    """Transfer function of a shift by any number of channels.
+
+    Near the highest frequency only whole channels are moved: what a peak few channels wide holds
+    there cannot be moved by less without ringing over the whole spectrum.
+
+    Parameters
+    ----------
+    frequency : numpy.ndarray
+        Cycles per channel, ``(frequencies,)``.
+    shift : float or numpy.ndarray
+        In channels, to the right; ``(spectra, 1)`` for one each.
+
+    Returns
+    -------
+    numpy.ndarray
+        Complex, of the broadcast shape.
+    """
+    whole = np.round(shift)
+    turn = -2j * np.pi * frequency * whole
+    return np.exp(turn + turning(frequency) * (shift - whole))
+
+
+def turning(frequency):
+    """Transfer function of the change with `moving`'s shift, at a shift of zero."""
+    low = np.clip((0.5 - frequency) / TAPER, 0, 1)
+    return -2j * np.pi * frequency * low**2 * (3 - 2 * low)

@@ -11,7 +11,6 @@ from .physics import centred_response
 
 NEGLIGIBLE_TAIL = 1e-6  # share of a response's area that may reach past the padding
 BATCH_BYTES = 2**19  # arrays of this size stay in the processor's cache
-TAPER = 0.15  # cycles per channel under the highest frequency: where shifts become whole channels
 
 
 @dataclass(frozen=True)
@@ -176,32 +175,3 @@ def in_batches(function, total, row_bytes):
         return
     with ThreadPoolExecutor(processors) as threads:
         list(threads.map(function, batches))
-
-
-def moving(frequency, shift):
-    """Transfer function of a shift by any number of channels.
-
-    Near the highest frequency only whole channels are moved: what a peak few channels wide holds
-    there cannot be moved by less without ringing over the whole spectrum.
-
-    Parameters
-    ----------
-    frequency : numpy.ndarray
-        Cycles per channel, ``(frequencies,)``.
-    shift : float or numpy.ndarray
-        In channels, to the right; ``(spectra, 1)`` for one each.
-
-    Returns
-    -------
-    numpy.ndarray
-        Complex, of the broadcast shape.
-    """
-    whole = np.round(shift)
-    turn = -2j * np.pi * frequency * whole
-    return np.exp(turn + turning(frequency) * (shift - whole))
-
-
-def turning(frequency):
-    """Transfer function of the change with `moving`'s shift, at a shift of zero."""
-    low = np.clip((0.5 - frequency) / TAPER, 0, 1)
-    return -2j * np.pi * frequency * low**2 * (3 - 2 * low)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft as fft
 
-from .convolution import moving, turning
+from .blur import moving, turning
 from .physics import Noise, inspect, smooth
 
 CORE_WIDTHS = 0.6  # the peak is fitted within this many widths of its maximum

@@ -9,6 +9,7 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 from . import intervals, physics
+from .blur import moving
 from .frame import BLOCK, PAD
 from .level import flat_level_error
 from .network import Spectra, finest_resolution
@@ -212,7 +213,7 @@ def responses(answer, zero_channel, length):
     placed = np.take_along_axis(elastic, index, -1)
     # The energy zero is the vertex of the peak. The axis is a circle: a Fourier shift is exact.
     vertex = physics.parabola_vertex(placed, placed.argmax(axis=-1))
-    phase = np.exp(2j * np.pi * np.fft.rfftfreq(size) * (vertex - zero_channel)[:, None])
+    phase = moving(np.fft.rfftfreq(size), (zero_channel - vertex)[:, None])
     moved = np.fft.irfft(np.fft.rfft(placed) * phase, size)
     moved = np.maximum(moved[:, :length], 0)
     return moved / moved.sum(axis=-1, keepdims=True)

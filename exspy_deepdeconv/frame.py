@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from .convolution import TAPER
+from .blur import TAPER
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 BLOCK = 64  # channels: the coarsest grid of the U-Nets
@@ -73,7 +73,7 @@ class Frame:
     def phase(self, shift):
         """Transfer function that moves a spectrum by ``shift`` channels to the right.
 
-        As in `exspy_deepdeconv.convolution.moving`, near the highest frequency by whole ones only.
+        As in `exspy_deepdeconv.blur.moving`, near the highest frequency by whole ones only.
         """
         whole = shift.round()
         low = ((0.5 - self.frequency) / TAPER).clamp(0, 1)

@@ -8,8 +8,9 @@ indices: 0.0 is the centre of the first channel.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft as fft
 
-from .blur import FWHM_PER_SIGMA, gaussian, shift_channels, smooth
+from .blur import FWHM_PER_SIGMA, gaussian, moving, shift_channels, smooth
 from .flags import (
     EMPTY,
     FLAG_TEXT,
@@ -220,6 +221,7 @@ def centred_response(psf, channels):
         take = np.arange(2 * channels) - channels + index
         inside = (take >= 0) & (take < response.size)
         out[row, inside] = np.maximum(response[take[inside]], 0)
-        out[row] = np.maximum(shift_channels(out[row], index - vertex), 0)
+        phase = moving(fft.rfftfreq(2 * channels), index - vertex)
+        out[row] = np.maximum(fft.irfft(fft.rfft(out[row]) * phase, 2 * channels), 0)
         out[row] /= out[row].sum()
     return out.reshape(psf.shape[:-1] + (2 * channels,))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft as fft
 
-from .convolution import moving, turning
+from .blur import moving, turning
 from .physics import (
     EMPTY,
     FWHM_PER_SIGMA,

@@ -48,18 +48,12 @@ def cut_37_channels_later(offset=0.0):
     return one, np.abs(other[50:863] - one[87:900])
 
 
-@pytest.mark.parametrize(("offset", "share"), [(0.0, 4e-3), (3.0, 1.5e-2)])
-def test_shift_changes_little(offset, share):
+@pytest.mark.parametrize(("offset", "share"), [(0.0, 1e-3), (3.0, 1e-2)])
+def test_shift_equivariance(offset, share):
     """An offset is read from other channels after a shift, within its error."""
     one, difference = cut_37_channels_later(offset)
     assert difference[180:].max() < share * loss_maximum(one, 250)  # beyond the zero-loss peak
     assert difference.max() < 1e-3 * one.max()
-
-
-@pytest.mark.xfail(strict=True, reason="the network sees where the window ends: 1e-3 to 3e-3")
-def test_shift_equivariance():
-    one, difference = cut_37_channels_later()
-    assert difference[180:].max() < 1e-3 * loss_maximum(one, 250)
 
 
 def test_shift_of_a_peak_between_two_channels():
@@ -69,7 +63,7 @@ def test_shift_of_a_peak_between_two_channels():
     one = deconvolve(counts, DISPERSION, resolution=0.03)
     other = deconvolve(np.roll(counts, 37), DISPERSION, resolution=0.03)
     difference = np.abs(np.roll(other, -37) - one)[100:-100]
-    assert difference.max() < 3e-3 * loss_maximum(one, 300)  # what the ends of the window do
+    assert difference.max() < 1e-3 * loss_maximum(one, 300)
 
 
 @pytest.mark.parametrize("share", [1e-3, 3e-2, 0.5])

@@ -78,9 +78,10 @@ def training_loss(answer, batch, guide=0.0):
     )
     missed = (truth - answer.inelastic).detach()
     missed = torch.stack([frame.smooth(missed, width) for width in extra.T], 1)
-    if batch["same"].any():
+    same = batch.get("same")  # pairs of other makers may lack it
+    if same is not None and same.any():
         errors, largest = smooth_answer - smooth_truth, (losses * loss_side).amax(1)
-        loss = loss + WINDOW * _disagreement(errors, largest, loss_side, batch["same"], frame)
+        loss = loss + WINDOW * _disagreement(errors, largest, loss_side, same, frame)
     loss = loss + 0.025 * _surprise(missed, answer.spread, frame.valid, variance)
     if guide > 0:
         loss = loss + guide * _log_distance(smooth_answer, smooth_truth, loss_side, variance)

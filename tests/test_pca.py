@@ -18,7 +18,7 @@ from exspy_deepdeconv.training.pca import measured_pairs, plot_scree
 from exspy_deepdeconv.training.references import captured_response, sampled_response
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-KEYS = {"counts", "position", "fwhm", "elastic", "inelastic", "dark", "psf", "has_psf", "gain",
+KEYS = {"counts", "position", "fwhm", "elastic", "inelastic", "dark", "psf", "has_psf", "same", "gain",
         "floor"}  # fmt: skip
 
 

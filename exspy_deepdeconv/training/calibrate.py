@@ -132,8 +132,18 @@ def _factors(found):
             for row, confidence in zip(values, plain.confidences, strict=True)
         ]
         usual = np.array(plain.confidences) <= USUAL
-        table.append(tuple(np.where(usual, np.minimum(factors, LARGEST), factors).tolist()))
+        factors = np.where(usual, np.minimum(factors, LARGEST), factors)
+        table.append(tuple(_nested(factors, np.array(plain.confidences)).tolist()))
     return tuple(table)
+
+
+def _nested(factors, confidences):
+    """Raised where an interval would be narrower than one of a lower confidence.
+
+    `intervals.reaches` grow least where all of the error is expected on one side.
+    """
+    longest = np.log(2 / (1 - confidences))
+    return np.maximum.accumulate(factors * longest) / longest
 
 
 def _quantile(values, weights, share):

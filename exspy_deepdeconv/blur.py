@@ -128,5 +128,10 @@ def moving(frequency, shift):
 
 def turning(frequency):
     """Transfer function of the change with `moving`'s shift, at a shift of zero."""
-    low = np.clip((0.5 - frequency) / TAPER, 0, 1)
-    return -2j * np.pi * frequency * low**2 * (3 - 2 * low)
+    return -2j * np.pi * movable(frequency)
+
+
+def movable(frequency):
+    """Frequencies by which parts of a channel move, an array or a tensor: none near the highest."""
+    low = ((0.5 - frequency) / TAPER).clip(0, 1)
+    return frequency * low**2 * (3 - 2 * low)

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from .blur import TAPER
+from .blur import movable
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 BLOCK = 64  # channels: the coarsest grid of the U-Nets
@@ -76,9 +76,8 @@ class Frame:
         As in `exspy_deepdeconv.blur.moving`, near the highest frequency by whole ones only.
         """
         whole = shift.round()
-        low = ((0.5 - self.frequency) / TAPER).clamp(0, 1)
-        part = (low**2 * (3 - 2 * low)) * (shift - whole)[:, None]
-        angle = -2 * math.pi * self.frequency * (whole[:, None] + part)
+        turns = self.frequency * whole[:, None] + movable(self.frequency) * (shift - whole)[:, None]
+        angle = -2 * math.pi * turns
         return torch.polar(torch.ones_like(angle), angle)
 
     def mirror(self, framed):

@@ -60,11 +60,6 @@ def reflected_tail(simulation):
     Simulation
         With another ``psf``, of unit area; the data stay what they were.
 
-    References
-    ----------
-    R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011),
-    chapter 4 (the zero-loss peak and its reflected tail).
-
     Examples
     --------
     >>> import numpy as np

@@ -213,7 +213,7 @@ def centred_response(psf, channels):
     if not np.isfinite(flat).all() or not (flat.max(axis=-1) > 0).all():
         raise ValueError("psf must be finite and hold a positive zero-loss peak.")
     flat, found, _ = prepare(flat)
-    out = np.zeros((flat.shape[0], 2 * channels))
+    out, shift = np.zeros((flat.shape[0], 2 * channels)), np.zeros((flat.shape[0], 1))
     for row, (response, vertex) in enumerate(zip(flat, found.position, strict=True)):
         if not np.isfinite(vertex):  # no flanks: its highest channel has to do
             vertex = float(parabola_vertex(response, np.asarray(int(np.argmax(response)))))
@@ -221,7 +221,8 @@ def centred_response(psf, channels):
         take = np.arange(2 * channels) - channels + index
         inside = (take >= 0) & (take < response.size)
         out[row, inside] = np.maximum(response[take[inside]], 0)
-        phase = moving(fft.rfftfreq(2 * channels), index - vertex)
-        out[row] = np.maximum(fft.irfft(fft.rfft(out[row]) * phase, 2 * channels), 0)
-        out[row] /= out[row].sum()
+        shift[row] = index - vertex
+    phase = moving(fft.rfftfreq(2 * channels), shift)
+    out = np.maximum(fft.irfft(fft.rfft(out) * phase, 2 * channels), 0)
+    out /= out.sum(axis=-1, keepdims=True)
     return out.reshape(psf.shape[:-1] + (2 * channels,))

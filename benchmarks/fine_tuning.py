@@ -1,6 +1,6 @@
 """What fine-tuning on a map gains on that instrument, and what it costs on all others.
 
-    python benchmarks/fine_tuning.py [--minutes 10] [--maps nanorod ws2 lsmo bn] [--cases 32]
+    python benchmarks/fine_tuning.py [--minutes 10] [--maps nanorod ws2 lsmo bn] [--cases 96]
 
 Each network is trained on for the given time on one map: the bundled simulated nanorod, and the
 measured maps in ``../shared/data`` where that folder is there. Median blind loss errors at R = F/4
@@ -77,7 +77,7 @@ def main():
     """Print one row a map."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--cases", type=int, default=32)
+    parser.add_argument("--cases", type=int, default=96)
     parser.add_argument("--model")
     parser.add_argument("--learning-rate", type=float, help="fine_tune's own by default")
     known = ("nanorod", *(FILES if DATA.is_dir() else ()))

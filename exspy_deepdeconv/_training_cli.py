@@ -56,7 +56,7 @@ def train(
         float | None,
         typer.Option(
             help="The highest learning rate.",
-            show_default="0.00004 with --map, else 0.001",
+            show_default="0.0001 with --map, else 0.001",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and simulations.")] = 2021,

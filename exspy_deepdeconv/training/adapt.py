@@ -95,7 +95,8 @@ def fine_tune(
     components=None,
     frames=None,
     steps=None,
-    learning_rate=4e-5,
+    learning_rate=1e-4,
+    keep_start=0.3,
     seed=0,
     folder=None,
     name="fine-tuned",
@@ -129,6 +130,9 @@ def fine_tune(
         the same weights on the same processor.
     learning_rate : float
         The highest. More gains more on this instrument and forgets more of the others.
+    keep_start : float
+        Share of the weights started from that the outcome keeps, 0 to 1. It costs little of what
+        was gained on this instrument, and keeps most of what was known of the others.
     seed : int
         Seed of everything that is drawn.
     folder : str or pathlib.Path, optional
@@ -178,6 +182,21 @@ def fine_tune(
     """
     began = time.monotonic()
     _check(minutes, steps, folder, resume)
+    forks = sys.platform == "linux" and (os.cpu_count() or 1) > 1
+    plan = Plan(
+        steps=ENDLESS if steps is None else steps,
+        seed=seed,
+        learning_rate=learning_rate,
+        keep_start=keep_start,
+        muon=False,  # small steps on what is known already
+        warmup=20,
+        ema=0.99,
+        workers=int(forks) if workers is None else workers,
+        checkpoint_minutes=1.0,
+        log_every=10,
+        evaluate_every=100,
+        cases=4,
+    )
     start = models.load(model)
     about = {"recipe": "fine_tune"}
     if isinstance(signal, MeasuredPairs):
@@ -195,20 +214,6 @@ def fine_tune(
     everything = SimulatedPairs(seed, measured=(instrument.peak(),))
     pairs = MixedPairs(
         (instrument, INSTRUMENT), (measured, MEASURED), (everything, EVERYTHING), seed=seed
-    )
-    forks = sys.platform == "linux" and (os.cpu_count() or 1) > 1
-    plan = Plan(
-        steps=ENDLESS if steps is None else steps,
-        seed=seed,
-        learning_rate=learning_rate,
-        muon=False,  # small steps on what is known already
-        warmup=20,
-        ema=0.99,
-        workers=int(forks) if workers is None else workers,
-        checkpoint_minutes=1.0,
-        log_every=10,
-        evaluate_every=100,
-        cases=4,
     )
     left = None if minutes is None else max(minutes - (time.monotonic() - began) / 60, 0.01)
     with tempfile.TemporaryDirectory() as temporary:

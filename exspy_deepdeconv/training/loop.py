@@ -135,8 +135,9 @@ def train(
             state.load(device)
         monitor = Monitor(pairs, plan.held_out, plan.cases, device, instrument)
         scores = _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar, echo)
+    outcome = state.outcome()
     if state.best:
-        state.average.load_state_dict(state.best["weights"])
+        outcome.load_state_dict(state.best["weights"])
     provenance = {
         "plan": asdict(plan),
         **about,
@@ -151,9 +152,7 @@ def train(
     calibration = None if init is None else init.calibration
     path = folder / f"{name}.safetensors"
     part = path.with_suffix(".part")
-    models.save_model(
-        state.average, part, name=name, provenance=provenance, calibration=calibration
-    )
+    models.save_model(outcome, part, name=name, provenance=provenance, calibration=calibration)
     os.replace(part, path)
     write_card(path, provenance, calibrated=calibration not in (None, Calibration()))
     return models.load(path)
@@ -185,7 +184,7 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
             last = state.step == plan.steps or (minutes and state.seconds >= 60 * minutes)
             due = state.step % plan.evaluate_every == 0
             if due or (last and "after" in scores):
-                scores["after"] = monitor.scores(state.average)
+                scores["after"] = monitor.scores(state.outcome())
                 state.judge(scores["after"])
                 last = last or state.tired(plan)
             if due or state.step % plan.log_every == 0 or last:

@@ -37,6 +37,10 @@ class Plan:
         Steps between scores on held-out data.
     held_out, cases : int
         Held-out batches, and simulated spectra of each scene, that are scored.
+    keep_start : float
+        Share of the weights started from in the weights that come out: between both ends of a
+        straight line lie networks that know the new and have not forgotten the old (Wortsman et
+        al., "Robust fine-tuning of zero-shot models", CVPR 2022). The training itself is as without.
     patience : int
         Scores in a row that may bring no lower held-out loss before the training ends; the weights
         with the lowest are kept. 0: it never ends early, and the last weights are kept.
@@ -63,6 +67,7 @@ class Plan:
     evaluate_every: int = 1000
     held_out: int = 8
     cases: int = 8
+    keep_start: float = 0.0
     patience: int = 0
 
     def __post_init__(self):
@@ -78,6 +83,8 @@ class Plan:
                 f"learning_rate={self.learning_rate!r} and clip={self.clip!r} must be positive, "
                 f"ema={self.ema!r} at least 0 and below 1."
             )
+        if not 0 <= self.keep_start <= 1:
+            raise ValueError(f"keep_start={self.keep_start!r} must be between 0 and 1.")
         if self.patience and not self.held_out:
             raise ValueError(f"patience={self.patience!r} needs held-out batches: held_out=0.")
 

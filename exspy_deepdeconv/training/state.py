@@ -27,13 +27,23 @@ class TrainingState:
     def __post_init__(self):
         self.network.requires_grad_(True).train()  # a loaded model is frozen
         self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.start = copy.deepcopy(self.average.state_dict()) if self.plan.keep_start else {}
         self.optimisers = optimisers(self.network, self.plan)
+
+    def outcome(self):
+        """The network that the run stands for: averaged, and part of the way back to its start."""
+        if not self.start:
+            return self.average
+        between = copy.deepcopy(self.average)
+        for key, value in between.state_dict().items():  # shares memory with the network
+            value.lerp_(self.start[key].to(value.device), self.plan.keep_start)
+        return between
 
     def judge(self, scores):
         """Keep the weights with the lowest held-out loss."""
         loss = scores.get("held_out_loss")
         if self.plan.patience and (not self.best or loss < self.best["loss"]):
-            weights = copy.deepcopy(self.average.state_dict())
+            weights = copy.deepcopy(self.outcome().state_dict())
             self.best = {"loss": loss, "step": self.step, "weights": weights}
 
     def tired(self, plan):
@@ -44,7 +54,8 @@ class TrainingState:
     def save(self):
         """Write the checkpoint; the one before stays whole until it is written."""
         part = self.path.with_suffix(".part")
-        saved = {key: getattr(self, key) for key in ("step", "seconds", "warm", "first", "best")}
+        keys = ("step", "seconds", "warm", "first", "best", "start")
+        saved = {key: getattr(self, key) for key in keys}
         for key in ("network", "average"):
             saved[key] = getattr(self, key).state_dict()
         saved["optimisers"] = [optimiser.state_dict() for optimiser in self.optimisers]

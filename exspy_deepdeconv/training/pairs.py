@@ -24,6 +24,10 @@ FAMILY_SHARE = {
 }
 CUT_TWICE = 0.4  # share of the scenes that are seen through two windows
 FARTHEST_CUT = 96  # channels between the two
+# Widths of the zero-loss peak in channels, and the share of the scenes that is drawn from them, all
+# specimens and dispersions alike. Narrow ones are what many instruments record, and scenes have few.
+NARROW, NARROW_SHARE = (2.0, 5.0), 0.2
+ANY_WIDTH, ANY_WIDTH_SHARE = (3.0, 60.0), 0.3
 
 
 @dataclass(frozen=True)
@@ -201,10 +205,17 @@ def training_row(spectrum, counts, found, level, psf, has_psf):
 
 def _widened(scene, rng):
     """Now and then a scene beyond its usual widths, dispersions and counts."""
-    if rng.random() < 0.35:
+    which = rng.random()
+    if which < NARROW_SHARE + ANY_WIDTH_SHARE:
+        widths = NARROW if which < NARROW_SHARE else ANY_WIDTH
         fwhm = float(np.exp(rng.uniform(*np.log(scene.fwhm_ev))))
-        dispersion = fwhm / float(np.exp(rng.uniform(np.log(3.0), np.log(60.0))))
-        scene = replace(scene, fwhm_ev=(fwhm, fwhm), dispersion_ev=(dispersion, dispersion))
+        dispersion = fwhm / float(np.exp(rng.uniform(*np.log(widths))))
+        scene = replace(
+            scene,
+            fwhm_ev=(fwhm, fwhm),
+            dispersion_ev=(dispersion, dispersion),
+            fwhm_channels=widths,
+        )
     if rng.random() < 0.3:
         scene = replace(scene, elastic_counts=(1e3, 1e8))
     return scene

@@ -176,10 +176,16 @@ def error_sizes(answer, resolution):
     return tuple(answer.frame.take(x).double().cpu().numpy() for x in spread)
 
 
-def dominance(answer, inelastic):
-    """`intervals.dominance` of the elastic peak that the network found, ``(batch, channels)``."""
+def regime(answer, spectra, inelastic):
+    """The circumstances of an answer, for the factors of its intervals, a `intervals.Regime`."""
     elastic = answer.frame.take(answer.elastic).double().cpu().numpy()
-    return intervals.dominance(elastic, inelastic)
+    electrons = answer.elastic_counts / spectra.gain.clamp(min=1e-30)
+    return intervals.Regime(
+        intervals.dominance(elastic, inelastic),
+        electrons.double().cpu().numpy()[:, None],
+        spectra.fwhm.double().cpu().numpy()[:, None],
+        spectra.psf is not None,
+    )
 
 
 def _certainty(answer, spectra, inelastic, peak, level_error, wanted, model):
@@ -187,7 +193,7 @@ def _certainty(answer, spectra, inelastic, peak, level_error, wanted, model):
     if wanted.arrays == 1:
         return []
     above, below = error_sizes(answer, wanted.resolution)
-    common = model.calibration, dominance(answer, inelastic), spectra.psf is not None
+    common = model.calibration, regime(answer, spectra, inelastic)
     arrays = []
     if wanted.variance:
         arrays.append(intervals.variance(peak, above, below, *common, level_error))

@@ -4,8 +4,9 @@ The network tells, for every channel, the mean size of its error where it is too
 is too low. Read as a two-sided exponential distribution around the answer this gives quantiles;
 a factor found on simulations that were used for nothing else (conformal calibration: the factor
 under which the wanted share of the truth lies inside) makes them honest. It is stored with the
-weights. One factor does not do: where the tail of the response is far above the losses, errors
-are larger than told. So it depends on the `dominance` of the elastic peak in a channel.
+weights. One factor does not do: where the tail of the response is far above the losses, where
+electrons are few, or the zero-loss peak is only a few channels wide, errors are larger than told.
+So it is a product of three, for these three: see `Regime`.
 """
 
 from dataclasses import asdict, dataclass
@@ -18,6 +19,28 @@ LEAST_ALPHA = 1e-4
 
 
 @dataclass(frozen=True)
+class Regime:
+    """The circumstances that the factor of an interval depends on.
+
+    Attributes
+    ----------
+    dominance : numpy.ndarray or float
+        As from `dominance`, ``(batch, channels)``.
+    electrons : numpy.ndarray or float
+        Of the elastic peak, as the noise of the data tells them, ``(batch, 1)``.
+    fwhm : numpy.ndarray or float
+        Width of the zero-loss peak in channels, ``(batch, 1)``.
+    given : bool
+        Whether a measured response was used.
+    """
+
+    dominance: np.ndarray
+    electrons: np.ndarray
+    fwhm: np.ndarray
+    given: bool = False
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What intervals are multiplied by; stored with the weights.
 
@@ -25,32 +48,47 @@ class Calibration:
     ----------
     confidences : tuple of float
         Shares of the truth that the intervals are to cover.
-    dominances : tuple of float
-        Values of `dominance` at which factors are known, rising.
+    dominances, electrons, widths : tuple of float
+        Values of `Regime` at which factors are known, rising.
     blind, given : tuple of tuple of float
         Factors for each dominance (first index) and confidence, without and with a measured
         response.
+    by_electrons, by_width : tuple of tuple of float
+        Factors on top of these for each number of electrons and each width (second index), without
+        and with a measured response (first index), at any confidence.
     elastic : tuple of float
         For each confidence, the relative error of the elastic counts that is not exceeded.
 
     Examples
     --------
-    >>> from exspy_deepdeconv.intervals import Calibration
-    >>> float(Calibration().factor(0.9, 1.0, given=False))
+    >>> from exspy_deepdeconv.intervals import Calibration, Regime
+    >>> float(Calibration().factor(0.9, Regime(dominance=1.0, electrons=1e6, fwhm=8.0)))
     1.0
     """
 
     confidences: tuple = (0.5, 0.6827, 0.8, 0.9, 0.95, 0.99)
     dominances: tuple = (0.5, 1.2, 1.75, 2.25, 3.0)
+    electrons: tuple = (3e4, 3e5, 3e6, 3e7)
+    widths: tuple = (3.5, 5.0, 10.0, 20.0)
     blind: tuple = ((1.0,) * 6,) * 5
     given: tuple = ((1.0,) * 6,) * 5
+    by_electrons: tuple = ((1.0,) * 4,) * 2
+    by_width: tuple = ((1.0,) * 4,) * 2
     elastic: tuple = (0.0,) * 6
 
-    def factor(self, confidence, dominance, given):
-        """Factor at a confidence and a dominance (number or array), interpolated."""
-        table = np.array(self.given if given else self.blind)
+    def factor(self, confidence, regime):
+        """Factor at a confidence in a `Regime`, interpolated; an array where that holds arrays."""
+        table = np.array(self.given if regime.given else self.blind)
         column = np.array([np.interp(confidence, self.confidences, row) for row in table])
-        return np.interp(dominance, self.dominances, column)
+        factor = np.interp(regime.dominance, self.dominances, column)
+        return factor * self.common_factor(regime)
+
+    def common_factor(self, regime):
+        """What electrons and width contribute, at any confidence."""
+        row = int(regime.given)
+        return _between(regime.electrons, self.electrons, self.by_electrons[row]) * _between(
+            regime.fwhm, self.widths, self.by_width[row]
+        )
 
     def elastic_error(self, confidence):
         """Relative error of the elastic counts at a confidence."""
@@ -64,6 +102,11 @@ class Calibration:
     def from_dict(cls, values):
         """The inverse of `to_dict`, also from JSON's lists."""
         return cls(**{key: _tuples(value) for key, value in values.items()})
+
+
+def _between(value, known, factors):
+    """Interpolated over the logarithm; the nearest factor beyond the known values."""
+    return np.interp(np.log(np.maximum(value, 1e-30)), np.log(known), factors)
 
 
 def _tuples(value):
@@ -136,9 +179,7 @@ def normal_reach(confidence):
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def bounds(
-    estimate, peak, above, below, confidence, calibration, dominance, given, level_error=0.0
-):
+def bounds(estimate, peak, above, below, confidence, calibration, regime, level_error=0.0):
     """Calibrated interval around an answer.
 
     Parameters
@@ -153,10 +194,8 @@ def bounds(
         Share of the truth that is to lie inside.
     calibration : Calibration
         From the model.
-    dominance : numpy.ndarray
-        As from `dominance`, ``(batch, channels)``.
-    given : bool
-        Whether a measured response was used.
+    regime : Regime
+        The circumstances.
     level_error : numpy.ndarray or float
         Standard error of the flat offset in the estimate, ``(batch, 1)``.
 
@@ -165,7 +204,7 @@ def bounds(
     lower, upper : numpy.ndarray
         ``(batch, channels)``; lower bounds are not below zero but for the error of the offset.
     """
-    factor = calibration.factor(confidence, dominance, given)
+    factor = calibration.factor(confidence, regime)
     elastic = calibration.elastic_error(confidence) * peak
     offset = normal_reach(confidence) * np.asarray(level_error)
     common = np.hypot(elastic, offset)
@@ -174,12 +213,12 @@ def bounds(
     return np.maximum(estimate - down, -offset), estimate + up
 
 
-def variance(peak, above, below, calibration, dominance, given, level_error=0.0):
+def variance(peak, above, below, calibration, regime, level_error=0.0):
     """Predicted variance: the square of half the interval that covers 68.27 %.
 
     Parameters are those of `bounds`.
     """
-    factor = calibration.factor(STANDARD_CONFIDENCE, dominance, given)
+    factor = calibration.factor(STANDARD_CONFIDENCE, regime)
     elastic = calibration.elastic_error(STANDARD_CONFIDENCE) * peak
     down, up = reaches(above, below, STANDARD_CONFIDENCE)
     return (0.5 * factor * (down + up)) ** 2 + elastic**2 + level_error**2

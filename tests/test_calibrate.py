@@ -6,6 +6,7 @@ import pytest
 from exspy_deepdeconv import models
 from exspy_deepdeconv.evaluate import coverage
 from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.intervals import Calibration, Regime
 from exspy_deepdeconv.models import Model
 from exspy_deepdeconv.simulate import simulate
 from exspy_deepdeconv.training import calibrate as module
@@ -51,8 +52,28 @@ def test_calibrated_intervals_hold_their_share(few, confidence, given):
 def test_factors_rise_with_confidence_and_elastic_errors_too(few):
     _, calibration = few
     assert (np.diff(calibration.elastic) >= 0).all() and calibration.elastic[-1] < 0.5
-    reach = [calibration.factor(c, 4.0, False) * np.log(1 / (1 - c)) for c in (0.5, 0.9, 0.99)]
+    regime = Regime(dominance=4.0, electrons=1e6, fwhm=8.0)
+    reach = [calibration.factor(c, regime) * np.log(1 / (1 - c)) for c in (0.5, 0.9, 0.99)]
     assert (np.diff(reach) > 0).all()
+
+
+def test_what_few_electrons_and_narrow_peaks_need_is_found():
+    """Needed factors of known sizes, apart from a scatter."""
+    rng = np.random.default_rng(0)
+    plain, found = Calibration(), []
+    for _ in range(400):
+        electrons, fwhm = rng.choice(plain.electrons), rng.choice(plain.widths)
+        factor = {3e4: 2.0}.get(electrons, 1.0) * {3.5: 1.5}.get(fwhm, 1.0)
+        size = np.full(50, factor)
+        at = Regime(rng.choice(plain.dominances, 50), electrons * np.ones(50), fwhm * np.ones(50))
+        found.append((rng.choice(["a", "b"]), size * rng.exponential(1, (6, 50)), at))
+    table, by_electrons, by_width = module._factors(found)
+    assert by_electrons[0] / by_electrons[2] == pytest.approx(2.0, rel=0.1)
+    assert by_width[0] / by_width[2] == pytest.approx(1.5, rel=0.1)
+    whole = Calibration(blind=table, by_electrons=(by_electrons,) * 2, by_width=(by_width,) * 2)
+    for confidence, wanted in ((0.5, np.log(2)), (0.9, np.log(10))):
+        got = whole.factor(confidence, Regime(1.75, 3e4, 3.5))
+        assert got == pytest.approx(3 * wanted, rel=0.1)
 
 
 def test_calibration_is_repeatable(monkeypatch):

@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 
 from exspy_deepdeconv import deconvolve, intervals, models
-from exspy_deepdeconv.intervals import Calibration
+from exspy_deepdeconv.intervals import Calibration, Regime
 from exspy_deepdeconv.simulate import simulate
 
 PLAIN = Calibration()
-DOMINANCE = np.array([[0.5]])
+
+
+def regime(dominance=0.5, electrons=1e6, fwhm=8.0, given=False):
+    return Regime(dominance, electrons, fwhm, given)
 
 
 def two_sided(rng, above, below, size):
@@ -37,19 +40,39 @@ def test_a_side_with_hardly_any_share_reaches_nowhere():
 def test_variance_is_that_of_a_normal_distribution_of_the_same_interval():
     size = np.full((1, 1), 3.0)
     down, up = intervals.reaches(size, size, 0.6827)
-    got = intervals.variance(0.0, size, size, PLAIN, DOMINANCE, False)
+    got = intervals.variance(0.0, size, size, PLAIN, regime(np.array([[0.5]])))
     np.testing.assert_allclose(got, ((down + up) / 2) ** 2)
 
 
 def test_factors_are_interpolated_between_dominances_and_confidences():
     rows = tuple((0.5 * n,) * 5 + (n,) for n in range(1, 6))
     calibration = Calibration(blind=rows)
-    assert calibration.factor(0.9, 1.75, given=False) == pytest.approx(1.5)
-    assert calibration.factor(0.9, 2.0, given=False) == pytest.approx(1.75)
-    assert calibration.factor(0.9, 5.0, given=False) == pytest.approx(2.5)
-    assert calibration.factor(0.9, 0.0, given=False) == pytest.approx(0.5)
-    assert calibration.factor(0.97, 0.0, given=False) == pytest.approx(0.75)
-    assert calibration.factor(0.9, 1.75, given=True) == pytest.approx(1.0)
+    for confidence, dominance, wanted in (
+        (0.9, 1.75, 1.5), (0.9, 2.0, 1.75), (0.9, 5.0, 2.5), (0.9, 0.0, 0.5), (0.97, 0.0, 0.75),
+    ):  # fmt: skip
+        assert calibration.factor(confidence, regime(dominance)) == pytest.approx(wanted)
+    assert calibration.factor(0.9, regime(1.75, given=True)) == pytest.approx(1.0)
+
+
+def test_few_electrons_and_narrow_peaks_have_factors_of_their_own():
+    """On top of the others, interpolated over the logarithm, for each spectrum of a batch."""
+    calibration = Calibration(
+        blind=((2.0,) * 6,) * 5,
+        by_electrons=((1.6, 1.2, 0.8, 0.6), (1.0,) * 4),
+        by_width=((1.0,) * 4, (3.0, 1.0, 1.0, 1.0)),
+    )
+    electrons = np.array([[1.0], [3e4], [3e4 * np.sqrt(10)], [3e7], [1e12]])
+    got = calibration.factor(0.9, regime(np.full((5, 2), 0.5), electrons))
+    np.testing.assert_allclose(got, np.repeat([[3.2], [3.2], [2.8], [1.2], [1.2]], 2, axis=1))
+    given = calibration.factor(0.9, regime(0.5, 1.0, np.array([[2.0], [np.sqrt(17.5)]]), True))
+    np.testing.assert_allclose(given, [[3.0], [2.0]])
+
+
+def test_older_weights_have_no_factors_for_electrons_and_widths():
+    old = {key: value for key, value in PLAIN.to_dict().items() if "electrons" not in key}
+    assert Calibration.from_dict(old) == PLAIN
+    for name in models.available():  # all bundled ones are read
+        assert models.load(name).calibration.factor(0.9, regime()) > 0
 
 
 def test_calibration_travels_through_json():

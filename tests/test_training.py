@@ -97,6 +97,13 @@ def cut_twice():
     raise AssertionError("no spectrum is cut twice")
 
 
+def test_narrow_peaks_are_not_rare():
+    """A third is under six channels wide, as on many instruments; some are hardly sampled."""
+    pairs = SimulatedPairs(seed=3)
+    widths = np.concatenate([pairs.batch(number)["fwhm"] for number in range(12)])
+    assert np.mean(widths < 6) > 0.3 and widths.min() < 2.5 and widths.max() > 30
+
+
 def test_spectra_are_cut_twice():
     """Both windows hold the same counts, truth and response, so many channels apart."""
     batch, places = cut_twice()
@@ -269,6 +276,19 @@ def test_training_goes_on_from_a_saved_model(tmp_path):
         )
 
 
+def test_part_of_the_start_is_kept(tmp_path):
+    """The same training, and weights on the straight line between its two ends."""
+    start = train(PLAN, tmp_path / "start", pairs=PAIRS, config=TINY)
+    ends = [start, train(PLAN, tmp_path / "end", pairs=PAIRS, init=start)]
+    plan = replace(PLAN, keep_start=0.25)
+    between = train(plan, tmp_path / "between", pairs=PAIRS, init=start)
+    wanted = 0.25 * weights(ends[0]) + 0.75 * weights(ends[1])
+    torch.testing.assert_close(weights(between), wanted)
+    assert not torch.allclose(wanted, weights(ends[1]))
+    whole = train(replace(plan, keep_start=1.0), tmp_path / "whole", pairs=PAIRS, init=start)
+    assert torch.equal(weights(whole), weights(start))
+
+
 def test_training_leaves_torch_as_it_was(tmp_path):
     torch.manual_seed(7)
     before = torch.get_rng_state(), torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
@@ -342,7 +362,9 @@ def test_bad_arguments_are_named(change, word, tmp_path):
         train(PLAN, tmp_path, pairs=PAIRS, config=TINY, **change)
 
 
-@pytest.mark.parametrize("key", ["steps", "learning_rate", "log_every", "ema", "patience"])
+@pytest.mark.parametrize(
+    "key", ["steps", "learning_rate", "log_every", "ema", "patience", "keep_start"]
+)
 def test_bad_plans_are_refused(key):
     with pytest.raises(ValueError, match=f"{key}=-1"):
         replace(PLAN, **{key: -1})

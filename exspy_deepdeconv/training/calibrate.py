@@ -12,8 +12,8 @@ import numpy as np
 
 from .. import intervals, models, physics
 from ..evaluate import visible_losses
-from ..forward import batch_of, dominance, error_sizes, parts, quick_and_quiet
-from ..intervals import Calibration
+from ..forward import batch_of, error_sizes, parts, quick_and_quiet, regime
+from ..intervals import Calibration, Regime
 from ..level import flat_level_error
 from ..physics import MIN_RESOLUTION_CHANNELS
 from ..simulate import simulate
@@ -26,6 +26,7 @@ SHARPENINGS = (2.0, 4.0, 8.0, 16.0)
 # Up to this confidence no factor is larger than this: more is asked by a few spectra
 # and would make the intervals of all others useless. (Chosen on other seeds than the benchmark's.)
 USUAL, LARGEST = 0.9, 4.0
+ROUNDS = 5  # of fitting the factors of electrons, width and dominance in turn
 
 
 def calibrate(model, cases=64, seed=SEED, device=None):
@@ -34,7 +35,9 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     For each channel with visible losses (`exspy_deepdeconv.evaluate.visible_losses`), the factor
     that would just bring the truth into the interval is noted, at sharpenings F/R of 2, 4, 8 and 16.
     The factor of a confidence is the quantile of these, all scenes counting alike, among the channels
-    where the elastic peak is about as dominant (`exspy_deepdeconv.intervals.dominance`).
+    where the elastic peak is about as dominant (`exspy_deepdeconv.intervals.Regime`), times one factor
+    for the number of electrons and one for the width of the peak. These two are fitted in turn, at a
+    confidence of 90 %, and have a mean of 1.
 
     Parameters
     ----------
@@ -58,9 +61,10 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     Examples
     --------
     >>> from exspy_deepdeconv import models
+    >>> from exspy_deepdeconv.intervals import Regime
     >>> from exspy_deepdeconv.training.calibrate import calibrate
     >>> found = calibrate(models.load(), cases=1)
-    >>> bool(found.factor(0.9, 4.0, given=False) > 0)
+    >>> bool(found.factor(0.9, Regime(dominance=4.0, electrons=1e6, fwhm=8.0)) > 0)
     True
     """
     found = {False: [], True: []}
@@ -78,9 +82,12 @@ def calibrate(model, cases=64, seed=SEED, device=None):
                     needed, at, error = _needed(answer, seen, spectra, simulation, ratio)
                     found[given].append((simulation.family, needed, at))
             elastic.append(error)
-    tables = {given: _factors(found[given]) for given in found}
+    (blind, *of_blind), (given, *of_given) = (_factors(found[given]) for given in (False, True))
+    by_electrons, by_width = zip(of_blind, of_given, strict=True)
     shares = tuple(float(q) for q in np.quantile(elastic, Calibration().confidences))
-    return Calibration(blind=tables[False], given=tables[True], elastic=shares)
+    return Calibration(
+        blind=blind, given=given, by_electrons=by_electrons, by_width=by_width, elastic=shares
+    )
 
 
 def _simulations(cases, seed):
@@ -109,19 +116,65 @@ def _needed(answer, seen, spectra, simulation, ratio):
         with np.errstate(divide="ignore", invalid="ignore"):
             needed.append(np.where(beyond == 0, 0.0, beyond / reach))
     counts = float(answer.elastic_counts[0]) * unit[0]
-    at = dominance(answer, inelastic)[0][where]
+    found = regime(answer, spectra, inelastic)
+    dominance = found.dominance[0][where]
+    common = (np.full(dominance.shape, float(x[0, 0])) for x in (found.electrons, found.fwhm))
+    at = Regime(dominance, *common, found.given)
     return np.array(needed), at, abs(counts / simulation.elastic_counts - 1)
 
 
 def _factors(found):
-    """Quantiles for each dominance and confidence, all scenes of the same weight."""
+    """Factors for dominance and confidence, for electrons, for widths; scenes of the same weight."""
     plain = Calibration()
-    number = {scene: sum(at.size for s, _, at in found if s == scene) for scene, _, _ in found}
-    weights = np.concatenate([np.full(at.size, 1 / max(number[s], 1)) for s, _, at in found])
+    number = {
+        scene: sum(x.dominance.size for s, _, x in found if s == scene) for scene, _, _ in found
+    }
+    weights = np.concatenate(
+        [np.full(x.dominance.size, 1 / max(number[s], 1)) for s, _, x in found]
+    )
     values = np.concatenate([needed for _, needed, _ in found], axis=1)
-    at = np.concatenate([at for _, _, at in found])
-    middles = np.add(plain.dominances[:-1], plain.dominances[1:]) / 2
-    chosen = np.searchsorted(middles, at)
+    at = {
+        key: np.concatenate([getattr(x, key) for _, _, x in found])
+        for key in ("dominance", "electrons", "fwhm")
+    }
+    bins = [
+        _nearest(at["dominance"], np.array(plain.dominances)),
+        _nearest(np.log(at["electrons"]), np.log(plain.electrons)),
+        _nearest(np.log(at["fwhm"]), np.log(plain.widths)),
+    ]
+    usual = values[plain.confidences.index(USUAL)]
+    by_electrons, by_width = _common_factors(usual, bins, weights)
+    values = values / (by_electrons[bins[1]] * by_width[bins[2]])
+    return _table(values, bins[0], weights), tuple(by_electrons.tolist()), tuple(by_width.tolist())
+
+
+def _common_factors(needed, bins, weights):
+    """Factors of electrons and of widths beside those of the dominance, fitted in turn; mean 1."""
+    plain = Calibration()
+    sizes = [len(known) for known in (plain.dominances, plain.electrons, plain.widths)]
+    factors = [np.ones(size) for size in sizes]
+    for _ in range(ROUNDS):
+        for which, chosen in enumerate(bins):
+            others = [factors[n][bins[n]] for n in range(3) if n != which]
+            left = needed / np.prod(others, axis=0)
+            for level in np.unique(chosen):  # a factor of 1 where no spectrum was drawn
+                here = chosen == level
+                factor = _quantile(left[here], weights[here], USUAL)
+                factors[which][level] = min(factor, LARGEST)
+            if which:
+                mean = np.average(np.log(factors[which][chosen]), weights=weights)
+                factors[which] /= np.exp(mean)
+    return factors[1:]
+
+
+def _nearest(values, known):
+    """Index of the nearest of the known values."""
+    return np.searchsorted(np.add(known[:-1], known[1:]) / 2, values)
+
+
+def _table(values, chosen, weights):
+    """Quantiles for each dominance and confidence."""
+    plain = Calibration()
     table = []
     for level in range(len(plain.dominances)):
         here = chosen == level

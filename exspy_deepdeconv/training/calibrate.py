@@ -98,7 +98,7 @@ def _simulations(cases, seed):
 
 
 def _needed(answer, seen, spectra, simulation, ratio):
-    """Factors that single channels need, ``(confidences, channels)``, dominances, error of I0."""
+    """Factors that single channels need, ``(confidences, channels)``, their `Regime`, error of I0."""
     resolution = max(float(seen.zero_loss.fwhm[0]) / ratio, MIN_RESOLUTION_CHANNELS)
     inelastic, peak, unit = parts(answer, seen, seen.usable, spectra, resolution)
     above, below = (size[0] * unit[0] for size in error_sizes(answer, resolution))
@@ -160,7 +160,7 @@ def _common_factors(needed, bins, weights):
             for level in np.unique(chosen):  # a factor of 1 where no spectrum was drawn
                 here = chosen == level
                 factor = _quantile(left[here], weights[here], USUAL)
-                factors[which][level] = min(factor, LARGEST)
+                factors[which][level] = np.clip(factor, 1 / LARGEST, LARGEST)
             if which:
                 mean = np.average(np.log(factors[which][chosen]), weights=weights)
                 factors[which] /= np.exp(mean)

@@ -19,7 +19,7 @@ SCENE = "bulk"
 def few():
     """One scene of short spectra instead of five of any length."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SCENES", (SCENE,))
+        patch.setattr(module, "FAMILIES", (SCENE,))
         patch.setattr(module, "LENGTHS", (512,))
         model = models.load()
         yield model, calibrate(model, cases=40)
@@ -77,14 +77,14 @@ def test_what_few_electrons_and_narrow_peaks_need_is_found():
 
 
 def test_calibration_is_repeatable(monkeypatch):
-    monkeypatch.setattr(module, "SCENES", ("gap",))
+    monkeypatch.setattr(module, "FAMILIES", ("gap",))
     monkeypatch.setattr(module, "LENGTHS", (512,))
     one, again, other = (calibrate(models.load(), 2, seed) for seed in (1, 1, 2))
     assert one == again != other
 
 
 def test_command_writes_the_weights_again(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(module, "SCENES", ("gap",))
+    monkeypatch.setattr(module, "FAMILIES", ("gap",))
     monkeypatch.setattr(module, "LENGTHS", (512,))
     path = tmp_path / "mine.safetensors"
     module.main([models.available()[-1], "--output", str(path), "--cases", "2"])

@@ -2,7 +2,7 @@
 
     python -m exspy_deepdeconv.training.calibrate runs/v2/lowloss-v2.safetensors --output FILE
 
-The spectra are of the scenes that accuracy is measured on, with a seed that is used for nothing else.
+The spectra are of all kinds of scenes, with a seed that is used for nothing else.
 """
 
 import argparse
@@ -16,8 +16,7 @@ from ..forward import batch_of, error_sizes, parts, quick_and_quiet, regime
 from ..intervals import Calibration, Regime
 from ..level import flat_level_error
 from ..physics import MIN_RESOLUTION_CHANNELS
-from ..simulate import simulate
-from .monitor import SCENES
+from ..simulate import FAMILIES, simulate
 from .pairs import noisy_response
 
 SEED = 20_240_229  # of no other set
@@ -91,7 +90,7 @@ def calibrate(model, cases=64, seed=SEED, device=None):
 
 
 def _simulations(cases, seed):
-    for number, scene in enumerate(SCENES):
+    for number, scene in enumerate(FAMILIES):
         rng = np.random.default_rng([seed, number, 1])
         for _ in range(cases):
             yield simulate(scene, rng, int(rng.choice(LENGTHS))), rng

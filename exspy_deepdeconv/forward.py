@@ -11,7 +11,6 @@ from threadpoolctl import ThreadpoolController
 from . import intervals, physics
 from .blur import moving
 from .frame import BLOCK, PAD
-from .level import flat_level_error
 from .network import Spectra, finest_resolution
 from .physics import NOT_FINITE
 from .residual import Response
@@ -127,10 +126,7 @@ def answers(answer, seen, good, spectra, wanted, model):
     inelastic, peak, unit = parts(answer, seen, good, spectra, wanted.resolution)
     peak = peak if wanted.zero_loss else 0.0
     estimate = inelastic + peak
-    level_error = 0.0
-    if wanted.arrays > 1:
-        found = seen.counts[good], seen.zero_loss.select(good), seen.level[good]
-        level_error = (flat_level_error(*found) / unit)[:, None]
+    level_error = (seen.level_error[good] / unit)[:, None]
     arrays = [estimate, *_certainty(answer, spectra, inelastic, peak, level_error, wanted, model)]
     arrays = np.stack(arrays) * unit[:, None]
     # A flat offset stays in the answer, unless it is negative: the answer never is.

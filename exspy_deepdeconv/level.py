@@ -2,9 +2,16 @@
 
 import numpy as np
 
+from .noise import Segments, straight_line
+
 SHORTEST = 24  # channels from which an offset can be read
 SIGNIFICANT = 1.0  # an offset smaller than this many times its error is none
 DOUBT = 0.5  # share of what was taken off for the tail, whose shape is a guess, that may be wrong
+QUIETER = 0.6  # noise per count of the darkest channels over that of brighter ones: worth a look
+BETTER = (
+    12.0  # half a chi-square by which a line that begins at an offset must explain the noise better
+)
+EQUAL = 2.0  # the same, of lines that explain it as well: two standard errors
 
 
 def flat_level(spectra, zero_loss):
@@ -12,8 +19,9 @@ def flat_level(spectra, zero_loss):
 
     It is read from the outer half of the gain side, beyond five zero-loss widths, and believed if
     that is level, far above (or below) its noise, and nowhere undercut by the rest of the spectrum:
-    the tail of a response is none of these. Elsewhere the level is taken for zero. What the tail
-    adds there, falling off with the square of the distance to the peak, is fitted and taken off.
+    the tail of a response is none of these. What the tail adds there, falling off with the square of
+    the distance to the peak, is fitted and taken off. Where nothing can be read from the gain side,
+    the noise is asked: counts of an offset scatter less than electrons do. Else the level is zero.
 
     Parameters
     ----------
@@ -24,41 +32,85 @@ def flat_level(spectra, zero_loss):
 
     Returns
     -------
-    numpy.ndarray
-        In the units of the data, navigation shape.
+    level, error : numpy.ndarray
+        And its standard error (0 where there is no offset), in the units of the data, navigation
+        shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.level import flat_level
+    >>> from exspy_deepdeconv.physics import find_zero_loss, gaussian
+    >>> clean = 1e6 * gaussian(512, 25.0, 8.0) + 1e3 * gaussian(512, 200.0, 150.0)
+    >>> counts = np.random.default_rng(0).poisson(clean) + 700.0  # hardly any gain side
+    >>> level, error = flat_level(counts, find_zero_loss(counts))
+    >>> bool(abs(level - 700) < 3 * error + 5)
+    True
     """
     data = np.asarray(spectra, np.float64)
     flat, ends = data.reshape(-1, data.shape[-1]), _ends(zero_loss)
-    level = np.zeros(len(flat))
+    position = zero_loss.position.reshape(-1)
+    level, error = np.zeros((2, len(flat)))
     for row in np.flatnonzero(_offset_likely(flat, ends)):
-        level[row] = _level_of_one(flat[row], ends[row], zero_loss.position.reshape(-1)[row])
-    return level.reshape(data.shape[:-1])
+        level[row], error[row] = _level_of_one(flat[row], ends[row], position[row])
+    rest = np.flatnonzero((level == 0) & np.isfinite(position))
+    level[rest], error[rest] = _level_of_noise(flat[rest], position[rest])
+    return level.reshape(data.shape[:-1]), error.reshape(data.shape[:-1])
 
 
-def flat_level_error(spectra, zero_loss, level):
-    """Standard error of each offset; 0 where there is none.
+def _level_of_noise(spectra, position):
+    """Offsets and their errors from the noise alone; 0 where it tells none.
 
-    Parameters
-    ----------
-    spectra : numpy.ndarray
-        Counts with or without their offset, shape ``(..., channels)``.
-    zero_loss : ZeroLoss
-        As found by `find_zero_loss`.
-    level : numpy.ndarray
-        As from `flat_level`, navigation shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        In the units of the data, navigation shape.
+    Noise in proportion to the counts above an offset is a line through that offset. It must explain
+    the noise of the segments far better than the best one with a positive noise floor does.
     """
-    data = np.asarray(spectra, np.float64)
-    flat, ends = data.reshape(-1, data.shape[-1]), _ends(zero_loss)
-    error = np.zeros(len(flat))
-    for row in np.flatnonzero(np.reshape(level, -1)):
-        first, position = flat[row, : ends[row]], zero_loss.position.reshape(-1)[row]
-        error[row] = _without_tail(first, position)[1]
-    return error.reshape(data.shape[:-1])
+    level, error = np.zeros((2, len(spectra)))
+    top = np.maximum(spectra.max(axis=-1, initial=0.0), 1e-100)
+    segments = Segments.of(spectra / top[:, None], 1, position.astype(int))
+    per_count = segments.variance / np.maximum(segments.counts, 1e-9)
+    per_count = np.take_along_axis(per_count, np.argsort(segments.counts, axis=-1), -1)
+    quarter, half = per_count.shape[-1] // 4, per_count.shape[-1] // 2
+    if quarter == 0:
+        return level, error
+    dark, bright = (np.median(x, axis=-1) for x in (per_count[:, :quarter], per_count[:, half:]))
+    rows = np.flatnonzero(dark < QUIETER * bright)
+    if not rows.size:
+        return level, error
+    few = segments.of_rows(rows)
+    gain, floor = straight_line(few)
+    plain = few.candidates().capped_cost(gain[:, None], floor[:, None])[:, 0]
+    gains, offsets = _lines_through_two(few)
+    cost = few.candidates().beyond(offsets).capped_cost(gains, np.zeros_like(gains))
+    cost = np.where(gains > 0, cost, np.inf)
+    best = cost.min(axis=-1, keepdims=True)
+    found = np.take_along_axis(offsets, cost.argmin(axis=-1)[:, None], -1)
+    scatter = np.where(cost < best + EQUAL, np.abs(offsets - found), 0.0).max(axis=-1) / 2
+    lowest = np.sqrt(few.variance.min(axis=-1) / few.length)
+    sure = best[:, 0] < plain - BETTER
+    level[rows] = np.where(sure, found[:, 0], 0.0) * top[rows]
+    error[rows] = np.where(sure, np.hypot(scatter, lowest), 0.0) * top[rows]
+    return level, error
+
+
+def _lines_through_two(segments):
+    """Gain and offset of lines through a dark and a brighter segment, ``(batch, lines)``.
+
+    Lines that fall, or that leave a positive noise floor, have a gain of 0.
+    """
+    order = np.argsort(segments.counts, axis=-1)
+    counts, variance = (
+        np.take_along_axis(x, order, -1) for x in (segments.counts, segments.variance)
+    )
+    last = counts.shape[-1] - 1
+    dark = np.unique((np.linspace(0, 0.6, 8) * last).astype(int))
+    bright = np.unique((np.linspace(0.2, 1, 14) * last).astype(int))
+    one, other = (x.ravel() for x in np.meshgrid(dark, bright, indexing="ij"))
+    one, other = one[one < other], other[one < other]
+    rise = np.maximum(counts[:, other] - counts[:, one], 1e-12)
+    gain = (variance[:, other] - variance[:, one]) / rise
+    offset = counts[:, one] - variance[:, one] / np.where(gain > 0, gain, np.inf)
+    fine = (gain > 0) & (offset > 0)
+    return np.where(fine, gain, 0.0), np.where(fine, offset, 0.0)
 
 
 def _ends(zero_loss):
@@ -93,13 +145,13 @@ def _level_of_one(spectrum, end, position):
     error = _error_of_mean(float(spectrum[:end].std()), end)
     uneven = abs(outer.mean() - inner.mean()) > 0.1 * abs(level) + 2 * error
     if abs(level) < 6 * error or uneven:
-        return 0.0
+        return 0.0, 0.0
     size = max(end // 2, 16)
     blocks = spectrum[: spectrum.size // size * size].reshape(-1, size).mean(axis=1)
     if blocks.min() < level - 0.1 * abs(level) - 2 * error:  # undercut
-        return 0.0
+        return 0.0, 0.0
     level, error = _without_tail(spectrum[:end], position)
-    return level if abs(level) > SIGNIFICANT * error else 0.0
+    return (level, error) if abs(level) > SIGNIFICANT * error else (0.0, 0.0)
 
 
 def _without_tail(first, position):

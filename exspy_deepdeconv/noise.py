@@ -87,15 +87,15 @@ def estimate_noise(spectra, position=None):
 
 def _noise_of_scaled(spectra, start):
     """Gain, floor and correlation of spectra whose maximum is 1, ``(batch, channels)``."""
-    near = _Segments.of(spectra, 1, start)
-    gain, floor = _straight_line(near)
+    near = Segments.of(spectra, 1, start)
+    gain, floor = straight_line(near)
     excess = near.variance / near.line(gain, floor)
     # An offset that was not taken off bends the line: then all are scaled up.
     bent = np.median(excess, axis=-1)
     gain, floor = (x * np.where(bent > DOUBTFUL, bent, 1.0) for x in (gain, floor))
 
-    wide = _Segments.of(spectra, WIDE_STRIDE, start)
-    wide_gain, wide_floor = _straight_line(wide)
+    wide = Segments.of(spectra, WIDE_STRIDE, start)
+    wide_gain, wide_floor = straight_line(wide)
     line = wide.line(wide_gain, wide_floor)
     plain = wide.cost(wide_gain, wide_floor) < INFLATED
     ratio = np.where(plain, line / wide.line(gain, floor), np.nan)
@@ -109,7 +109,7 @@ def _noise_of_scaled(spectra, start):
 
 
 @dataclass(frozen=True)
-class _Segments:
+class Segments:
     """Noise and counts of segments of spectra; arrays of shape ``(batch, segments)``."""
 
     variance: np.ndarray
@@ -156,15 +156,32 @@ class _Segments:
         ratio = self.variance / line
         return self.length / (5.3 + rare) * (ratio - 1 - np.log(ratio))
 
+    def capped_cost(self, gain, floor):
+        """Sum of the segments' costs; one that is far off counts no more than a few."""
+        inflated = self.variance > self.line(gain, floor)
+        limit = np.where(inflated, INFLATED, DEFLATED)
+        return np.minimum(self.cost(gain, floor), limit).sum(axis=-1)
+
+    def of_rows(self, rows):
+        """Some of the spectra."""
+        chosen = (x[rows] for x in (self.variance, self.counts, self.kurtosis))
+        variance, counts, kurtosis = chosen
+        return Segments(variance, counts, self.length, kurtosis)
+
+    def beyond(self, offsets):
+        """Candidates with only what the counts exceed these offsets by, ``(batch, lines)``."""
+        counts = np.maximum(self.counts - offsets[..., None], 0)
+        return Segments(self.variance, counts, self.length, self.kurtosis)
+
     def candidates(self):
         """The same with an axis for candidate lines before the last; float32 will do for these."""
         variance, counts, kurtosis = (
             x[:, None, :].astype(np.float32) for x in (self.variance, self.counts, self.kurtosis)
         )
-        return _Segments(variance, counts, self.length, kurtosis)
+        return Segments(variance, counts, self.length, kurtosis)
 
 
-def _straight_line(segments):
+def straight_line(segments):
     """Gain and floor: the best of a few hundred candidate lines, then weighted least squares."""
     variance, counts = segments.variance, segments.counts
     gains = np.quantile(variance / np.maximum(counts, 1e-9), np.linspace(0, 1, 16), axis=-1).T
@@ -175,9 +192,7 @@ def _straight_line(segments):
     gains, floors = np.repeat(gains, number, axis=1), np.tile(floors, (1, gains.shape[1]))
     many = segments.candidates()
     gains, floors = gains.astype(np.float32), floors.astype(np.float32)
-    cost = many.cost(gains, floors)
-    inflated = many.variance > many.line(gains, floors)
-    cost = np.minimum(cost, np.where(inflated, INFLATED, DEFLATED)).sum(axis=-1)
+    cost = many.capped_cost(gains, floors)
     best = np.arange(len(cost)), np.argmin(cost, axis=1)
     gain, floor = (x[best].astype(np.float64) for x in (gains, floors))
     for _ in range(6):

@@ -118,13 +118,18 @@ def prepare(spectra):
     >>> round(float(peak.position), 1), round(float(level))
     (300.2, 50)
     """
+    return _prepared(spectra)[:3]
+
+
+def _prepared(spectra):
+    """As `prepare`, and the standard errors of the offsets."""
     spectra = np.asarray(spectra, np.float64)
     found = find_zero_loss(spectra)
     lost = np.isnan(found.position)
     if lost.any():  # half of a peak's height may lie under a high offset
         floor = np.where(lost, np.quantile(spectra, 0.1, axis=-1), 0.0)
         found = find_zero_loss(spectra - floor[..., None])
-    level = flat_level(spectra, found)
+    level, error = flat_level(spectra, found)
     counts = spectra - level[..., None]
     again = lost | (level != 0)
     if again.any():
@@ -133,7 +138,7 @@ def prepare(spectra):
         for values, name in zip(fields, ("position", "fwhm", "height"), strict=True):
             values[again] = getattr(better, name)
         found = ZeroLoss(*fields)
-    return counts, found, level
+    return counts, found, level, error
 
 
 @dataclass(frozen=True)
@@ -147,8 +152,8 @@ class Inspected:
         (as which values beyond `HIGHEST_VALUE` count).
     zero_loss : ZeroLoss
         Their zero-loss peaks.
-    level : numpy.ndarray
-        The offsets, navigation shape.
+    level, level_error : numpy.ndarray
+        The offsets and their standard errors (0 where there is none), navigation shape.
     noise : Noise
         Their noise.
     flags : numpy.ndarray of uint8
@@ -158,6 +163,7 @@ class Inspected:
     counts: np.ndarray
     zero_loss: ZeroLoss
     level: np.ndarray
+    level_error: np.ndarray
     noise: Noise
     flags: np.ndarray
 
@@ -171,11 +177,11 @@ def inspect(spectra):
     """Look at a stack of spectra of any real type, shape ``(..., channels)``; see `Inspected`."""
     spectra = np.asarray(spectra, np.float64)
     finite = (np.abs(spectra) <= HIGHEST_VALUE).all(axis=-1)
-    counts, found, level = prepare(np.where(finite[..., None], spectra, 0.0))
+    counts, found, level, error = _prepared(np.where(finite[..., None], spectra, 0.0))
     noise = estimate_noise(counts, found.position)
     flags = spectrum_flags(counts, found, noise)
     flags = np.where(finite, flags, NOT_FINITE).astype(np.uint8)
-    return Inspected(counts, found, level, noise, flags)
+    return Inspected(counts, found, level, error, noise, flags)
 
 
 def centred_response(psf, channels):

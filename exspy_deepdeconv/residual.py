@@ -375,6 +375,7 @@ def select(seen, rows):
         seen.counts[rows],
         seen.zero_loss.select(rows),
         seen.level[rows],
+        seen.level_error[rows],
         Noise(**{k: v[rows] if np.ndim(v) else v for k, v in vars(seen.noise).items()}),
         seen.flags[rows],
     )

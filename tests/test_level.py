@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from exspy_deepdeconv.level import flat_level, flat_level_error
-from exspy_deepdeconv.physics import find_zero_loss
+from exspy_deepdeconv.level import flat_level
+from exspy_deepdeconv.physics import find_zero_loss, inspect
 
 
 def spectra_with_tail(number, tail, offset, seed=0):
@@ -20,8 +20,7 @@ def test_offset_and_its_error(tail):
     """The tail of the response is not taken for an offset, and the error told is the real one."""
     spectra = spectra_with_tail(100, tail, 200.0)
     peaks = find_zero_loss(spectra)
-    level = flat_level(spectra, peaks)
-    error = flat_level_error(spectra, peaks, level)
+    level, error = flat_level(spectra, peaks)
     assert np.median(level) == pytest.approx(200, abs=1)
     beside_peak = spectra[:, :180].mean(axis=-1)
     assert np.median(beside_peak) > 202 or not tail
@@ -32,16 +31,42 @@ def test_offset_and_its_error(tail):
 
 def test_no_offset_no_error():
     spectra = spectra_with_tail(5, 0.0, 0.0)
-    peaks = find_zero_loss(spectra)
-    level = flat_level(spectra, peaks)
-    assert (level == 0).all()
-    assert (flat_level_error(spectra, peaks, level) == 0).all()
+    level, error = flat_level(spectra, find_zero_loss(spectra))
+    assert (level == 0).all() and (error == 0).all()
 
 
-def test_offset_read_before_or_after_it_is_taken_off():
-    spectra = spectra_with_tail(3, 0.01, 50.0)
-    peaks = find_zero_loss(spectra)
-    level = flat_level(spectra, peaks)
-    assert (level > 0).all()
-    before, after = (flat_level_error(s, peaks, level) for s in (spectra, spectra - level[:, None]))
-    np.testing.assert_allclose(before, after, rtol=1e-9)
+def spectra_without_gain_side(number, offset, gain=1.0, seed=0):
+    """They begin two widths before the peak: no channel holds the offset alone."""
+    distance = np.arange(1024) - 20.0
+    mean = 3e5 * (np.exp(-0.5 * (distance / 4) ** 2) + 0.03 / (1 + (distance / 8) ** 2))
+    mean = mean + 200 * np.exp(-0.5 * ((distance - 300) / 80) ** 2)
+    return gain * np.random.default_rng(seed).poisson(mean, (number, 1024)) + offset
+
+
+@pytest.mark.parametrize("gain", [0.02, 1.0, 50.0])
+def test_the_noise_tells_an_offset_where_nothing_else_does(gain):
+    """Its counts do not scatter as electrons do; what these are worth is unknown."""
+    offset = 80 * gain
+    spectra = spectra_without_gain_side(60, offset, gain)
+    level, error = flat_level(spectra, find_zero_loss(spectra))
+    told = level > 0
+    assert told.mean() > 0.9
+    assert np.median(level[told]) == pytest.approx(offset, rel=0.03)
+    assert np.mean(np.abs(level - offset)[told] < 3 * error[told]) > 0.9
+
+
+@pytest.mark.parametrize("tail", [0.0, 0.03])
+def test_the_noise_invents_no_offset(tail):
+    """Electrons everywhere, with readout noise or without."""
+    clean = spectra_without_gain_side(100, 0.0)
+    noisy = clean + np.random.default_rng(1).normal(0, 5, clean.shape)
+    blank = spectra_with_tail(100, tail, 0.0)[:, 380:]
+    for spectra in (clean, noisy, blank):
+        level, _ = flat_level(spectra, find_zero_loss(spectra))
+        assert np.mean(level != 0) < 0.03
+
+
+def test_noise_is_read_right_above_an_offset():
+    """Taken for counts, an offset would make each electron seem worth next to nothing."""
+    gain = inspect(spectra_without_gain_side(60, 80.0)).noise.gain
+    assert np.median(gain) == pytest.approx(1.0, rel=0.15) and np.mean(gain > 0.5) > 0.9

@@ -14,7 +14,6 @@ from .. import intervals, models, physics
 from ..evaluate import visible_losses
 from ..forward import batch_of, error_sizes, parts, quick_and_quiet, regime
 from ..intervals import Calibration, Regime
-from ..level import flat_level_error
 from ..physics import MIN_RESOLUTION_CHANNELS
 from ..simulate import FAMILIES, simulate
 from .pairs import noisy_response
@@ -104,7 +103,7 @@ def _needed(answer, seen, spectra, simulation, ratio):
     estimate = (inelastic + peak)[0] * unit[0] + max(seen.level[0], 0)
     truth, where = visible_losses(estimate, simulation, resolution)
     missed = (truth - estimate)[where]
-    level_error = float(flat_level_error(seen.counts, seen.zero_loss, seen.level)[0])
+    level_error = float(seen.level_error[0])
     needed = []
     for confidence in Calibration().confidences:
         down, up = intervals.reaches(above[where], below[where], confidence)

@@ -179,7 +179,6 @@ def regime(answer, spectra, inelastic):
     return intervals.Regime(
         intervals.dominance(elastic, inelastic),
         electrons.double().cpu().numpy()[:, None],
-        spectra.fwhm.double().cpu().numpy()[:, None],
         spectra.psf is not None,
     )
 

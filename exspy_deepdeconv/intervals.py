@@ -4,9 +4,8 @@ The network tells, for every channel, the mean size of its error where it is too
 is too low. Read as a two-sided exponential distribution around the answer this gives quantiles;
 a factor found on simulations that were used for nothing else (conformal calibration: the factor
 under which the wanted share of the truth lies inside) makes them honest. It is stored with the
-weights. One factor does not do: where the tail of the response is far above the losses, where
-electrons are few, or the zero-loss peak is only a few channels wide, errors are larger than told.
-So it is a product of three, for these three: see `Regime`.
+weights. One factor does not do: where the tail of the response is far above the losses, and where
+electrons are few, errors are larger than told. So it is a product of three, for these three: see `Regime`.
 """
 
 from dataclasses import asdict, dataclass
@@ -28,15 +27,12 @@ class Regime:
         As from `dominance`, ``(batch, channels)``.
     electrons : numpy.ndarray or float
         Of the elastic peak, as the noise of the data tells them, ``(batch, 1)``.
-    fwhm : numpy.ndarray or float
-        Width of the zero-loss peak in channels, ``(batch, 1)``.
     given : bool
         Whether a measured response was used.
     """
 
     dominance: np.ndarray
     electrons: np.ndarray
-    fwhm: np.ndarray
     given: bool = False
 
 
@@ -48,47 +44,42 @@ class Calibration:
     ----------
     confidences : tuple of float
         Shares of the truth that the intervals are to cover.
-    dominances, electrons, widths : tuple of float
+    dominances, electrons : tuple of float
         Values of `Regime` at which factors are known, rising.
     blind, given : tuple of tuple of float
         Factors for each dominance (first index) and confidence, without and with a measured
         response.
-    by_electrons, by_width : tuple of tuple of float
-        Factors on top of these for each number of electrons and each width (second index), without
-        and with a measured response (first index), at any confidence.
+    by_electrons : tuple of tuple of float
+        Factors on top of these for each number of electrons (second index), without and with a
+        measured response (first index), at any confidence.
     elastic : tuple of float
         For each confidence, the relative error of the elastic counts that is not exceeded.
 
     Examples
     --------
     >>> from exspy_deepdeconv.intervals import Calibration, Regime
-    >>> float(Calibration().factor(0.9, Regime(dominance=1.0, electrons=1e6, fwhm=8.0)))
+    >>> float(Calibration().factor(0.9, Regime(dominance=1.0, electrons=1e6)))
     1.0
     """
 
     confidences: tuple = (0.5, 0.6827, 0.8, 0.9, 0.95, 0.99)
     dominances: tuple = (0.5, 1.2, 1.75, 2.25, 3.0)
     electrons: tuple = (3e4, 3e5, 3e6, 3e7)
-    widths: tuple = (3.5, 5.0, 10.0, 20.0)
     blind: tuple = ((1.0,) * 6,) * 5
     given: tuple = ((1.0,) * 6,) * 5
     by_electrons: tuple = ((1.0,) * 4,) * 2
-    by_width: tuple = ((1.0,) * 4,) * 2
     elastic: tuple = (0.0,) * 6
 
     def factor(self, confidence, regime):
         """Factor at a confidence in a `Regime`, interpolated; an array where that holds arrays."""
         table = np.array(self.given if regime.given else self.blind)
         column = np.array([np.interp(confidence, self.confidences, row) for row in table])
-        factor = np.interp(regime.dominance, self.dominances, column)
-        return factor * self.common_factor(regime)
-
-    def common_factor(self, regime):
-        """What electrons and width contribute, at any confidence."""
-        row = int(regime.given)
-        return _between(regime.electrons, self.electrons, self.by_electrons[row]) * _between(
-            regime.fwhm, self.widths, self.by_width[row]
+        common = np.interp(
+            np.log10(np.maximum(regime.electrons, 1.0)),
+            np.log10(self.electrons),
+            self.by_electrons[int(regime.given)],
         )
+        return np.interp(regime.dominance, self.dominances, column) * common
 
     def elastic_error(self, confidence):
         """Relative error of the elastic counts at a confidence."""
@@ -102,11 +93,6 @@ class Calibration:
     def from_dict(cls, values):
         """The inverse of `to_dict`, also from JSON's lists."""
         return cls(**{key: _tuples(value) for key, value in values.items()})
-
-
-def _between(value, known, factors):
-    """Interpolated over the logarithm; the nearest factor beyond the known values."""
-    return np.interp(np.log(np.maximum(value, 1e-30)), np.log(known), factors)
 
 
 def _tuples(value):

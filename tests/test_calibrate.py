@@ -19,7 +19,7 @@ SCENE = "bulk"
 def few():
     """One scene of short spectra instead of five of any length."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "FAMILIES", (SCENE,))
+        patch.setattr(module, "SCENES", (SCENE,))
         patch.setattr(module, "LENGTHS", (512,))
         model = models.load()
         yield model, calibrate(model, cases=40)
@@ -52,39 +52,36 @@ def test_calibrated_intervals_hold_their_share(few, confidence, given):
 def test_factors_rise_with_confidence_and_elastic_errors_too(few):
     _, calibration = few
     assert (np.diff(calibration.elastic) >= 0).all() and calibration.elastic[-1] < 0.5
-    regime = Regime(dominance=4.0, electrons=1e6, fwhm=8.0)
+    regime = Regime(dominance=4.0, electrons=1e6)
     reach = [calibration.factor(c, regime) * np.log(1 / (1 - c)) for c in (0.5, 0.9, 0.99)]
     assert (np.diff(reach) > 0).all()
 
 
-def test_what_few_electrons_and_narrow_peaks_need_is_found():
+def test_what_few_electrons_need_is_found():
     """Needed factors of known sizes, apart from a scatter."""
     rng = np.random.default_rng(0)
     plain, found = Calibration(), []
     for _ in range(400):
-        electrons, fwhm = rng.choice(plain.electrons), rng.choice(plain.widths)
-        factor = {3e4: 2.0}.get(electrons, 1.0) * {3.5: 1.5}.get(fwhm, 1.0)
-        size = np.full(50, factor)
-        at = Regime(rng.choice(plain.dominances, 50), electrons * np.ones(50), fwhm * np.ones(50))
+        electrons = rng.choice(plain.electrons)
+        size = np.full(50, 2.0 if electrons == 3e4 else 1.0)
+        at = Regime(rng.choice(plain.dominances, 50), electrons * np.ones(50))
         found.append((rng.choice(["a", "b"]), size * rng.exponential(1, (6, 50)), at))
-    table, by_electrons, by_width = module._factors(found)
+    table, by_electrons = module._factors(found)
     assert by_electrons[0] / by_electrons[2] == pytest.approx(2.0, rel=0.1)
-    assert by_width[0] / by_width[2] == pytest.approx(1.5, rel=0.1)
-    whole = Calibration(blind=table, by_electrons=(by_electrons,) * 2, by_width=(by_width,) * 2)
+    whole = Calibration(blind=table, by_electrons=(by_electrons,) * 2)
     for confidence, wanted in ((0.5, np.log(2)), (0.9, np.log(10))):
-        got = whole.factor(confidence, Regime(1.75, 3e4, 3.5))
-        assert got == pytest.approx(3 * wanted, rel=0.1)
+        assert whole.factor(confidence, Regime(1.75, 3e4)) == pytest.approx(2 * wanted, rel=0.1)
 
 
 def test_calibration_is_repeatable(monkeypatch):
-    monkeypatch.setattr(module, "FAMILIES", ("gap",))
+    monkeypatch.setattr(module, "SCENES", ("gap",))
     monkeypatch.setattr(module, "LENGTHS", (512,))
     one, again, other = (calibrate(models.load(), 2, seed) for seed in (1, 1, 2))
     assert one == again != other
 
 
 def test_command_writes_the_weights_again(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(module, "FAMILIES", ("gap",))
+    monkeypatch.setattr(module, "SCENES", ("gap",))
     monkeypatch.setattr(module, "LENGTHS", (512,))
     path = tmp_path / "mine.safetensors"
     module.main([models.available()[-1], "--output", str(path), "--cases", "2"])

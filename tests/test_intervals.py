@@ -11,8 +11,8 @@ from exspy_deepdeconv.simulate import simulate
 PLAIN = Calibration()
 
 
-def regime(dominance=0.5, electrons=1e6, fwhm=8.0, given=False):
-    return Regime(dominance, electrons, fwhm, given)
+def regime(dominance=0.5, electrons=1e6, given=False):
+    return Regime(dominance, electrons, given)
 
 
 def two_sided(rng, above, below, size):
@@ -54,21 +54,19 @@ def test_factors_are_interpolated_between_dominances_and_confidences():
     assert calibration.factor(0.9, regime(1.75, given=True)) == pytest.approx(1.0)
 
 
-def test_few_electrons_and_narrow_peaks_have_factors_of_their_own():
+def test_few_electrons_have_a_factor_of_their_own():
     """On top of the others, interpolated over the logarithm, for each spectrum of a batch."""
     calibration = Calibration(
         blind=((2.0,) * 6,) * 5,
-        by_electrons=((1.6, 1.2, 0.8, 0.6), (1.0,) * 4),
-        by_width=((1.0,) * 4, (3.0, 1.0, 1.0, 1.0)),
+        by_electrons=((1.6, 1.2, 0.8, 0.6), (3.0, 1.0, 1.0, 1.0)),
     )
-    electrons = np.array([[1.0], [3e4], [3e4 * np.sqrt(10)], [3e7], [1e12]])
+    electrons = np.array([[0.0], [3e4], [3e4 * np.sqrt(10)], [3e7], [1e12]])
     got = calibration.factor(0.9, regime(np.full((5, 2), 0.5), electrons))
     np.testing.assert_allclose(got, np.repeat([[3.2], [3.2], [2.8], [1.2], [1.2]], 2, axis=1))
-    given = calibration.factor(0.9, regime(0.5, 1.0, np.array([[2.0], [np.sqrt(17.5)]]), True))
-    np.testing.assert_allclose(given, [[3.0], [2.0]])
+    assert calibration.factor(0.9, regime(0.5, 3e4 * np.sqrt(10), True)) == pytest.approx(2.0)
 
 
-def test_older_weights_have_no_factors_for_electrons_and_widths():
+def test_older_weights_have_no_factors_for_electrons():
     old = {key: value for key, value in PLAIN.to_dict().items() if "electrons" not in key}
     assert Calibration.from_dict(old) == PLAIN
     for name in models.available():  # all bundled ones are read

@@ -147,7 +147,7 @@ def test_one_frame_of_boron_nitride_predicts_the_others(predictions):
     assert ours < 0.65 * raw and ours < theirs
 
 
-@pytest.mark.xfail(strict=True, reason="0.56 of the raw mean square with lowloss-v4")
+@pytest.mark.xfail(strict=True, reason="0.53 of the raw mean square with lowloss-v5")
 def test_one_frame_of_boron_nitride_predicts_the_others_three_times_better(predictions):
     raw, ours, _ = predictions
     assert ours < raw / 3
@@ -164,9 +164,9 @@ def overlap(load):
 
 def test_intervals_of_tungsten_disulfide_blind_and_given_overlap(overlap):
     """Above 1.5 eV, where the tail of the response is no matter."""
-    assert overlap.mean() > 0.8
+    assert overlap.mean() > 0.83
 
 
-@pytest.mark.xfail(strict=True, reason="in 82 % of the channels with lowloss-v4")
+@pytest.mark.xfail(strict=True, reason="in 85 % of the channels with lowloss-v5")
 def test_intervals_of_tungsten_disulfide_overlap_nearly_everywhere(overlap):
     assert overlap.mean() > 0.95

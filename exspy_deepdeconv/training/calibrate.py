@@ -2,7 +2,7 @@
 
     python -m exspy_deepdeconv.training.calibrate runs/v2/lowloss-v2.safetensors --output FILE
 
-The spectra are of all kinds of scenes, with a seed that is used for nothing else.
+The spectra are of the scenes that accuracy is measured on, with a seed that is used for nothing else.
 """
 
 import argparse
@@ -15,16 +15,18 @@ from ..evaluate import visible_losses
 from ..forward import batch_of, error_sizes, parts, quick_and_quiet, regime
 from ..intervals import Calibration, Regime
 from ..physics import MIN_RESOLUTION_CHANNELS
-from ..simulate import FAMILIES, simulate
+from ..simulate import simulate
+from .monitor import SCENES
 from .pairs import noisy_response
 
 SEED = 20_240_229  # of no other set
 LENGTHS = (512, 1024, 2048, 4096)
 SHARPENINGS = (2.0, 4.0, 8.0, 16.0)
-# Up to this confidence no factor is larger than this: more is asked by a few spectra
-# and would make the intervals of all others useless. (Chosen on other seeds than the benchmark's.)
-USUAL, LARGEST = 0.9, 4.0
-ROUNDS = 5  # of fitting the factors of electrons, width and dominance in turn
+# Up to this confidence no factor is larger than the first, beyond than the second: more is asked by a
+# few spectra and would make the intervals of all others useless. (Chosen on other seeds than the
+# benchmark's.)
+USUAL, LARGEST, LARGEST_OF_RARE = 0.9, 4.0, 10.0
+ROUNDS = 5  # of fitting the factors of electrons and of dominance in turn
 
 
 def calibrate(model, cases=64, seed=SEED, device=None):
@@ -33,9 +35,8 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     For each channel with visible losses (`exspy_deepdeconv.evaluate.visible_losses`), the factor
     that would just bring the truth into the interval is noted, at sharpenings F/R of 2, 4, 8 and 16.
     The factor of a confidence is the quantile of these, all scenes counting alike, among the channels
-    where the elastic peak is about as dominant (`exspy_deepdeconv.intervals.Regime`), times one factor
-    for the number of electrons and one for the width of the peak. These two are fitted in turn, at a
-    confidence of 90 %, and have a mean of 1.
+    where the elastic peak is about as dominant (`exspy_deepdeconv.intervals.Regime`), times a factor for
+    the number of electrons. The latter are fitted at a confidence of 90 %, and have a mean of 1.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     >>> from exspy_deepdeconv.intervals import Regime
     >>> from exspy_deepdeconv.training.calibrate import calibrate
     >>> found = calibrate(models.load(), cases=1)
-    >>> bool(found.factor(0.9, Regime(dominance=4.0, electrons=1e6, fwhm=8.0)) > 0)
+    >>> bool(found.factor(0.9, Regime(dominance=4.0, electrons=1e6)) > 0)
     True
     """
     found = {False: [], True: []}
@@ -81,15 +82,14 @@ def calibrate(model, cases=64, seed=SEED, device=None):
                     found[given].append((simulation.family, needed, at))
             elastic.append(error)
     (blind, *of_blind), (given, *of_given) = (_factors(found[given]) for given in (False, True))
-    by_electrons, by_width = zip(of_blind, of_given, strict=True)
     shares = tuple(float(q) for q in np.quantile(elastic, Calibration().confidences))
     return Calibration(
-        blind=blind, given=given, by_electrons=by_electrons, by_width=by_width, elastic=shares
+        blind=blind, given=given, by_electrons=(*of_blind, *of_given), elastic=shares
     )
 
 
 def _simulations(cases, seed):
-    for number, scene in enumerate(FAMILIES):
+    for number, scene in enumerate(SCENES):
         rng = np.random.default_rng([seed, number, 1])
         for _ in range(cases):
             yield simulate(scene, rng, int(rng.choice(LENGTHS))), rng
@@ -116,13 +116,13 @@ def _needed(answer, seen, spectra, simulation, ratio):
     counts = float(answer.elastic_counts[0]) * unit[0]
     found = regime(answer, spectra, inelastic)
     dominance = found.dominance[0][where]
-    common = (np.full(dominance.shape, float(x[0, 0])) for x in (found.electrons, found.fwhm))
-    at = Regime(dominance, *common, found.given)
+    electrons = np.full(dominance.shape, float(found.electrons[0, 0]))
+    at = Regime(dominance, electrons, found.given)
     return np.array(needed), at, abs(counts / simulation.elastic_counts - 1)
 
 
 def _factors(found):
-    """Factors for dominance and confidence, for electrons, for widths; scenes of the same weight."""
+    """Factors for dominance and confidence, and for electrons; all scenes of the same weight."""
     plain = Calibration()
     number = {
         scene: sum(x.dominance.size for s, _, x in found if s == scene) for scene, _, _ in found
@@ -131,38 +131,33 @@ def _factors(found):
         [np.full(x.dominance.size, 1 / max(number[s], 1)) for s, _, x in found]
     )
     values = np.concatenate([needed for _, needed, _ in found], axis=1)
-    at = {
-        key: np.concatenate([getattr(x, key) for _, _, x in found])
-        for key in ("dominance", "electrons", "fwhm")
-    }
-    bins = [
-        _nearest(at["dominance"], np.array(plain.dominances)),
-        _nearest(np.log(at["electrons"]), np.log(plain.electrons)),
-        _nearest(np.log(at["fwhm"]), np.log(plain.widths)),
-    ]
+    dominance, electrons = (
+        np.concatenate([getattr(x, key) for _, _, x in found]) for key in ("dominance", "electrons")
+    )
+    chosen = _nearest(dominance, np.array(plain.dominances))
+    dose = _nearest(np.log(electrons), np.log(plain.electrons))
     usual = values[plain.confidences.index(USUAL)]
-    by_electrons, by_width = _common_factors(usual, bins, weights)
-    values = values / (by_electrons[bins[1]] * by_width[bins[2]])
-    return _table(values, bins[0], weights), tuple(by_electrons.tolist()), tuple(by_width.tolist())
+    by_electrons = _by_electrons(usual, chosen, dose, weights)
+    table = _table(values / by_electrons[dose], chosen, weights)
+    return table, tuple(by_electrons.tolist())
 
 
-def _common_factors(needed, bins, weights):
-    """Factors of electrons and of widths beside those of the dominance, fitted in turn; mean 1."""
+def _by_electrons(needed, chosen, dose, weights):
+    """Factors of electrons beside those of the dominance, fitted in turn; their mean is 1."""
     plain = Calibration()
-    sizes = [len(known) for known in (plain.dominances, plain.electrons, plain.widths)]
-    factors = [np.ones(size) for size in sizes]
+    ours, others = np.ones(len(plain.electrons)), np.ones(len(plain.dominances))
+
+    def fit(factors, bins, left):
+        for level in np.unique(bins):  # a factor of 1 where no spectrum was drawn
+            here = bins == level
+            factor = _quantile(left[here], weights[here], USUAL)
+            factors[level] = np.clip(factor, 1 / LARGEST, LARGEST)
+
     for _ in range(ROUNDS):
-        for which, chosen in enumerate(bins):
-            others = [factors[n][bins[n]] for n in range(3) if n != which]
-            left = needed / np.prod(others, axis=0)
-            for level in np.unique(chosen):  # a factor of 1 where no spectrum was drawn
-                here = chosen == level
-                factor = _quantile(left[here], weights[here], USUAL)
-                factors[which][level] = np.clip(factor, 1 / LARGEST, LARGEST)
-            if which:
-                mean = np.average(np.log(factors[which][chosen]), weights=weights)
-                factors[which] /= np.exp(mean)
-    return factors[1:]
+        fit(others, chosen, needed / ours[dose])
+        fit(ours, dose, needed / others[chosen])
+        ours /= np.exp(np.average(np.log(ours[dose]), weights=weights))
+    return ours
 
 
 def _nearest(values, known):
@@ -183,7 +178,7 @@ def _table(values, chosen, weights):
             for row, confidence in zip(values, plain.confidences, strict=True)
         ]
         usual = np.array(plain.confidences) <= USUAL
-        factors = np.where(usual, np.minimum(factors, LARGEST), factors)
+        factors = np.minimum(factors, np.where(usual, LARGEST, LARGEST_OF_RARE))
         table.append(tuple(_nested(factors, np.array(plain.confidences)).tolist()))
     return tuple(table)
 

@@ -8,9 +8,8 @@ SHORTEST = 24  # channels from which an offset can be read
 SIGNIFICANT = 1.0  # an offset smaller than this many times its error is none
 DOUBT = 0.5  # share of what was taken off for the tail, whose shape is a guess, that may be wrong
 QUIETER = 0.6  # noise per count of the darkest channels over that of brighter ones: worth a look
-BETTER = (
-    12.0  # half a chi-square by which a line that begins at an offset must explain the noise better
-)
+# Half a chi-square by which a line that begins at an offset must explain the noise better.
+BETTER = 12.0
 EQUAL = 2.0  # the same, of lines that explain it as well: two standard errors
 
 
@@ -62,7 +61,8 @@ def _level_of_noise(spectra, position):
     """Offsets and their errors from the noise alone; 0 where it tells none.
 
     Noise in proportion to the counts above an offset is a line through that offset. It must explain
-    the noise of the segments far better than the best one with a positive noise floor does.
+    the noise of the segments far better than the best one with a positive noise floor does, and no
+    segment may lie below it.
     """
     level, error = np.zeros((2, len(spectra)))
     top = np.maximum(spectra.max(axis=-1, initial=0.0), 1e-100)
@@ -86,7 +86,8 @@ def _level_of_noise(spectra, position):
     found = np.take_along_axis(offsets, cost.argmin(axis=-1)[:, None], -1)
     scatter = np.where(cost < best + EQUAL, np.abs(offsets - found), 0.0).max(axis=-1) / 2
     lowest = np.sqrt(few.variance.min(axis=-1) / few.length)
-    sure = best[:, 0] < plain - BETTER
+    undercut = found[:, 0] > few.counts.min(axis=-1) + 3 * lowest
+    sure = (best[:, 0] < plain - BETTER) & ~undercut
     level[rows] = np.where(sure, found[:, 0], 0.0) * top[rows]
     error[rows] = np.where(sure, np.hypot(scatter, lowest), 0.0) * top[rows]
     return level, error

@@ -287,6 +287,8 @@ def test_part_of_the_start_is_kept(tmp_path):
     assert not torch.allclose(wanted, weights(ends[1]))
     whole = train(replace(plan, keep_start=1.0), tmp_path / "whole", pairs=PAIRS, init=start)
     assert torch.equal(weights(whole), weights(start))
+    with pytest.raises(ValueError, match=r"keep_start=0\.25 needs init="):
+        train(plan, tmp_path / "nothing", pairs=PAIRS, config=TINY)
 
 
 def test_training_leaves_torch_as_it_was(tmp_path):

@@ -123,6 +123,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if not resume and (folder / "checkpoint.pt").exists():
         raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")
+    if plan.keep_start and init is None and not (folder / "checkpoint.pt").exists():
+        raise ValueError(f"keep_start={plan.keep_start!r} needs init=: weights to keep some of.")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     pairs = SimulatedPairs(plan.seed) if pairs is None else pairs
     init = None if init is None else _loaded(init)

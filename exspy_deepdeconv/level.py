@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .noise import Segments, straight_line
+from .noise import SHORTEST_SEGMENT, Segments, straight_line
 
 SHORTEST = 24  # channels from which an offset can be read
 SIGNIFICANT = 1.0  # an offset smaller than this many times its error is none
@@ -65,13 +65,13 @@ def _level_of_noise(spectra, position):
     segment may lie below it.
     """
     level, error = np.zeros((2, len(spectra)))
+    if spectra.shape[-1] < 6 * SHORTEST_SEGMENT:  # too few segments for a line, as of a response
+        return level, error
     top = np.maximum(spectra.max(axis=-1, initial=0.0), 1e-100)
     segments = Segments.of(spectra / top[:, None], 1, position.astype(int))
     per_count = segments.variance / np.maximum(segments.counts, 1e-9)
     per_count = np.take_along_axis(per_count, np.argsort(segments.counts, axis=-1), -1)
     quarter, half = per_count.shape[-1] // 4, per_count.shape[-1] // 2
-    if quarter == 0:
-        return level, error
     dark, bright = (np.median(x, axis=-1) for x in (per_count[:, :quarter], per_count[:, half:]))
     rows = np.flatnonzero(dark < QUIETER * bright)
     if not rows.size:

@@ -35,6 +35,15 @@ def test_no_offset_no_error():
     assert (level == 0).all() and (error == 0).all()
 
 
+@pytest.mark.parametrize("channels", [3, 5, 64, 95, 96, 97, 112])
+def test_short_spectra_have_offsets_of_their_own_length(channels):
+    """Responses of a few channels are looked at, too."""
+    spectra = np.zeros((2, channels))
+    spectra[:, channels // 2] = 1e4
+    level, error = flat_level(spectra, find_zero_loss(spectra))
+    assert level.shape == error.shape == (2,) and (level == 0).all()
+
+
 def spectra_without_gain_side(number, offset, gain=1.0, seed=0):
     """They begin two widths before the peak: no channel holds the offset alone."""
     distance = np.arange(1024) - 20.0

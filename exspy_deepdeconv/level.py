@@ -83,10 +83,11 @@ def _level_of_noise(spectra, position):
     cost = few.candidates().beyond(offsets).capped_cost(gains, np.zeros_like(gains))
     cost = np.where(gains > 0, cost, np.inf)
     best = cost.min(axis=-1, keepdims=True)
-    found = np.take_along_axis(offsets, cost.argmin(axis=-1)[:, None], -1)
+    chosen = cost.argmin(axis=-1)[:, None]
+    found, electron = (np.take_along_axis(x, chosen, -1) for x in (offsets, gains))
     scatter = np.where(cost < best + EQUAL, np.abs(offsets - found), 0.0).max(axis=-1) / 2
     lowest = np.sqrt(few.variance.min(axis=-1) / few.length)
-    undercut = found[:, 0] > few.counts.min(axis=-1) + 3 * lowest
+    undercut = found[:, 0] > few.counts.min(axis=-1) + 3 * lowest + electron[:, 0]
     sure = (best[:, 0] < plain - BETTER) & ~undercut
     level[rows] = np.where(sure, found[:, 0], 0.0) * top[rows]
     error[rows] = np.where(sure, np.hypot(scatter, lowest), 0.0) * top[rows]

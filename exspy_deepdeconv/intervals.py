@@ -5,7 +5,8 @@ is too low. Read as a two-sided exponential distribution around the answer this 
 a factor found on simulations that were used for nothing else (conformal calibration: the factor
 under which the wanted share of the truth lies inside) makes them honest. It is stored with the
 weights. One factor does not do: where the tail of the response is far above the losses, and where
-electrons are few, errors are larger than told. So it is a product of three, for these three: see `Regime`.
+electrons are few, errors are larger than told. So it is a product of two, for these two: see
+`Regime`.
 """
 
 from dataclasses import asdict, dataclass

@@ -164,8 +164,7 @@ class Segments:
 
     def of_rows(self, rows):
         """Some of the spectra."""
-        chosen = (x[rows] for x in (self.variance, self.counts, self.kurtosis))
-        variance, counts, kurtosis = chosen
+        variance, counts, kurtosis = self.variance[rows], self.counts[rows], self.kurtosis[rows]
         return Segments(variance, counts, self.length, kurtosis)
 
     def beyond(self, offsets):

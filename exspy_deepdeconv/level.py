@@ -1,8 +1,10 @@
 """The flat offset under a spectrum (dark current, readout), read from the spectrum itself (NumPy)."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from .noise import SHORTEST_SEGMENT, Segments, straight_line
+from .noise import SEGMENTS, SHORTEST_SEGMENT, Segments, straight_line
 
 SHORTEST = 24  # channels from which an offset can be read
 SIGNIFICANT = 1.0  # an offset smaller than this many times its error is none
@@ -54,6 +56,8 @@ def flat_level(spectra, zero_loss):
         level[row], error[row] = _level_of_one(flat[row], ends[row], position[row])
     rest = np.flatnonzero((level == 0) & np.isfinite(position))
     level[rest], error[rest] = _level_of_noise(flat[rest], position[rest])
+    rest = np.flatnonzero((level == 0) & (flat.min(axis=-1) < 0))
+    level[rest], error[rest] = _negative_level(flat[rest])
     return level.reshape(data.shape[:-1]), error.reshape(data.shape[:-1])
 
 
@@ -69,6 +73,8 @@ def _level_of_noise(spectra, position):
         return level, error
     top = np.maximum(spectra.max(axis=-1, initial=0.0), 1e-100)
     segments = Segments.of(spectra / top[:, None], 1, position.astype(int))
+    # Counts that do not scatter at all are no electrons: these segments tell the offset best.
+    segments = replace(segments, silent=np.zeros_like(segments.silent))
     per_count = segments.variance / np.maximum(segments.counts, 1e-9)
     per_count = np.take_along_axis(per_count, np.argsort(segments.counts, axis=-1), -1)
     quarter, half = per_count.shape[-1] // 4, per_count.shape[-1] // 2
@@ -92,6 +98,21 @@ def _level_of_noise(spectra, position):
     level[rows] = np.where(sure, found[:, 0], 0.0) * top[rows]
     error[rows] = np.where(sure, np.hypot(scatter, lowest), 0.0) * top[rows]
     return level, error
+
+
+def _negative_level(spectra):
+    """The lowest mean of any run of channels, where noise does not explain that it is negative.
+
+    Electrons cannot make it so: the offset is that low at least.
+    """
+    channels = spectra.shape[-1]
+    size = min(max(channels // SEGMENTS, SHORTEST), channels)
+    number = channels // size
+    runs = spectra[:, : number * size].reshape(len(spectra), number, size)
+    lowest = np.take_along_axis(runs, runs.mean(-1).argmin(-1)[:, None, None], 1)[:, 0]
+    level, error = lowest.mean(-1), _error_of_mean(lowest.std(-1), size)
+    sure = level < -6 * error
+    return np.where(sure, level, 0.0), np.where(sure, error, 0.0)
 
 
 def _lines_through_two(segments):

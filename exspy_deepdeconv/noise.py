@@ -1,14 +1,19 @@
 """Read the noise of a spectrum from the spectrum itself (NumPy only)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 SEGMENTS = 32
 SHORTEST_SEGMENT = 16
+LEAST = 1e-14  # of the squared maximum: single precision tells no smaller variance
 DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # a blurred spectrum hardly feels fourth differences
 WIDE_STRIDE = 4  # channels; farther apart, neighbours' noise is taken to be independent
 CORRELATED = 1.5  # a smaller excess of the variance at the wide stride is scatter
+CLEARLY_CORRELATED = 2.0  # the same, where only some of the segments are asked
+ENOUGH_SEGMENTS = 4
+BRIGHT = 0.03  # of the maximum
+MOST_HIDDEN = 360.0  # what a spread of 3.5 channels (FWHM) hides of the noise from neighbours
 INFLATED, DEFLATED = 4.0, 12.0  # largest cost of one segment above and below the line
 DOUBTFUL = 2.0  # more than half of the segments this far above their line: no straight line
 
@@ -96,16 +101,47 @@ def _noise_of_scaled(spectra, start):
 
     wide = Segments.of(spectra, WIDE_STRIDE, start)
     wide_gain, wide_floor = straight_line(wide)
-    line = wide.line(wide_gain, wide_floor)
-    plain = wide.cost(wide_gain, wide_floor) < INFLATED
-    ratio = np.where(plain, line / wide.line(gain, floor), np.nan)
-    ratio[~plain.any(axis=-1)] = 1.0
-    ratio = np.nanmedian(ratio, axis=-1)
-    correlated = ratio > CORRELATED
-    neighbours, hidden = _blurred_white_noise(ratio)
+    correlated = _share_noise(wide, (gain, floor), (wide_gain, wide_floor))
+    wide_gain = np.minimum(wide_gain, MOST_HIDDEN * gain)  # more is structure
+    neighbours, hidden = _blurred_white_noise(wide_gain / np.maximum(gain, 1e-12))
+    # The noise of the readout comes after the electrons' spread: mostly it is white.
+    white = wide_floor < CORRELATED * floor
     gain = np.where(correlated, wide_gain / hidden, gain)
-    floor = np.where(correlated, wide_floor / hidden, floor)
+    floor = np.where(correlated, wide_floor / np.where(white, 1.0, hidden), floor)
     return gain, floor, np.where(correlated, neighbours, 0.0)
+
+
+def _share_noise(segments, near, wide):
+    """Which spectra have noise that neighbours share, ``(batch,)``.
+
+    Half of the segments must show clearly more noise at the wide stride: of all of them, or of
+    those where electrons make more noise than the readout, which does not spread.
+
+    Parameters
+    ----------
+    segments : Segments
+        Seen at the wide stride.
+    near, wide : tuple of numpy.ndarray
+        Gain and floor of the lines through what is seen at stride 1 and at the wide stride.
+    """
+    gain, floor = wide
+    plain = segments.cost(gain, floor) < INFLATED
+    line = segments.line(gain, floor)
+    electrons = plain & (gain[:, None] * segments.counts > floor[:, None])
+    electrons &= segments.counts < BRIGHT  # the flanks of the highest peak are steep
+    electrons &= segments.variance > line / 4  # else a line through spikes is believed
+    enough = electrons.sum(axis=-1) >= ENOUGH_SEGMENTS
+
+    expected = segments.line(*near)
+
+    def excess(chosen, variance):
+        ratio = np.where(chosen, variance / expected, np.nan)
+        ratio[~chosen.any(axis=-1)] = 1.0
+        return np.nanmedian(ratio, axis=-1)
+
+    clearly = excess(electrons, line) > CLEARLY_CORRELATED
+    clearly &= excess(electrons, segments.variance) > CORRELATED
+    return (excess(plain, line) > CORRELATED) | (enough & clearly)
 
 
 @dataclass(frozen=True)
@@ -116,6 +152,7 @@ class Segments:
     counts: np.ndarray
     length: int
     kurtosis: np.ndarray
+    silent: np.ndarray  # where nothing scatters (no electron came, zeros filled in): not heeded
 
     @classmethod
     def of(cls, spectra, stride, start):
@@ -136,14 +173,15 @@ class Segments:
             return np.take_along_axis(values, chosen, 1).reshape(len(values), number, length)
 
         square = cut(difference**2 / 70.0)
-        variance = np.maximum(square.mean(axis=-1), 1e-18)
+        variance = np.maximum(square.mean(axis=-1), LEAST)
         kurtosis = (square**2).mean(axis=-1) / variance**2 - 3
         counts = np.maximum(cut(sum(parts) / 5).mean(axis=-1), 0)
-        return cls(variance, counts, length, np.maximum(2.6 * kurtosis, 0) + 2)
+        kurtosis = np.maximum(2.6 * kurtosis, 0) + 2
+        return cls(variance, counts, length, kurtosis, variance <= LEAST)
 
     def line(self, gain, floor):
         """Variance expected in each segment."""
-        return np.maximum(gain[..., None] * self.counts + floor[..., None], 1e-18)
+        return np.maximum(gain[..., None] * self.counts + floor[..., None], LEAST)
 
     def cost(self, gain, floor):
         """Deviance of each segment's variance from the line, a gamma distribution assumed.
@@ -154,7 +192,8 @@ class Segments:
         line = self.line(gain, floor)
         rare = np.minimum(gain[..., None] ** 3 * self.counts / line**2, self.kurtosis)
         ratio = self.variance / line
-        return self.length / (5.3 + rare) * (ratio - 1 - np.log(ratio))
+        deviance = self.length / (5.3 + rare) * (ratio - 1 - np.log(ratio))
+        return np.where(self.silent, 0, deviance)
 
     def capped_cost(self, gain, floor):
         """Sum of the segments' costs; one that is far off counts no more than a few."""
@@ -164,20 +203,19 @@ class Segments:
 
     def of_rows(self, rows):
         """Some of the spectra."""
-        variance, counts, kurtosis = self.variance[rows], self.counts[rows], self.kurtosis[rows]
-        return Segments(variance, counts, self.length, kurtosis)
+        fields = ("variance", "counts", "kurtosis", "silent")
+        return replace(self, **{name: getattr(self, name)[rows] for name in fields})
 
     def beyond(self, offsets):
         """Candidates with only what the counts exceed these offsets by, ``(batch, lines)``."""
-        counts = np.maximum(self.counts - offsets[..., None], 0)
-        return Segments(self.variance, counts, self.length, self.kurtosis)
+        return replace(self, counts=np.maximum(self.counts - offsets[..., None], 0))
 
     def candidates(self):
         """The same with an axis for candidate lines before the last; float32 will do for these."""
         variance, counts, kurtosis = (
             x[:, None, :].astype(np.float32) for x in (self.variance, self.counts, self.kurtosis)
         )
-        return Segments(variance, counts, self.length, kurtosis)
+        return Segments(variance, counts, self.length, kurtosis, self.silent[:, None, :])
 
 
 def straight_line(segments):
@@ -185,8 +223,8 @@ def straight_line(segments):
     variance, counts = segments.variance, segments.counts
     gains = np.quantile(variance / np.maximum(counts, 1e-9), np.linspace(0, 1, 16), axis=-1).T
     floors = np.quantile(variance, [0, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7], axis=-1).T
-    nothing = np.full((len(variance), 1), 1e-18)
-    gains, floors = np.hstack([gains, 1e9 * nothing]), np.hstack([floors, nothing])
+    one = np.ones((len(variance), 1))
+    gains, floors = np.hstack([gains, 1e-9 * one]), np.hstack([floors, LEAST * one])
     number = floors.shape[1]
     gains, floors = np.repeat(gains, number, axis=1), np.tile(floors, (1, gains.shape[1]))
     many = segments.candidates()
@@ -204,7 +242,7 @@ def _least_squares(segments, gain, floor):
     cost, line = segments.cost(gain, floor), segments.line(gain, floor)
     inflated = segments.variance > line
     trust = np.minimum(INFLATED / np.maximum(cost, 1e-9), 1) ** 2
-    weight = np.where(inflated, trust, cost < DEFLATED) / line**2
+    weight = np.where(inflated, trust, (cost < DEFLATED) & ~segments.silent) / line**2
     x, y = segments.counts, segments.variance
 
     def dot(a, b):

@@ -26,6 +26,7 @@ from .physics import (
 DAMPING = 1e-3  # of the Gaussian's transfer function, in the quotient q
 CORE = 0.75  # zero-loss widths to both sides, where the elastic peak is fitted
 MAX_SHIFT = 1.0  # channels between the energy zeros of a response and of the data
+BEYOND = (0.0, 0.5, 2.0, 8.0)  # zero-loss widths: where the stretches beyond the end begin
 WINDOW = 4.0  # zero-loss widths: a misfit of one feature is judged in a window of this length
 SMALLEST_WINDOW = 24  # channels
 ELECTRONS = 25.0  # from which a mean variance is read
@@ -101,12 +102,7 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
         return fft.irfft(transform, size)[..., pad : pad + channels]
 
     def completed(model):
-        weight = 1 / variance
-
-        def dot(a, b):
-            return (weight * a * b).sum(axis=-1, keepdims=True)
-
-        return model + _scattered_in(counts - model, size, pad, transfer, found.fwhm, dot)
+        return model + _scattered_in(counts - model, size, pad, transfer, found, 1 / variance)
 
     if resolution is None:
         return completed(seen(fft.rfft(padded) * transfer))
@@ -133,20 +129,28 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
     return completed(rest + elastic * seen(moved))
 
 
-def _scattered_in(target, size, pad, transfer, fwhm, dot):
+def _scattered_in(target, size, pad, transfer, found, weight):
     """Counts that come from beyond the upper end of the window.
 
-    The result is continued there with its last value. Where the spectrum goes on at another
-    level, this shows near the end: the difference of the levels is fitted over two widths.
+    The result is continued there with its last value. Where the spectrum goes on in another way,
+    with a peak or at another level, this shows near the end, and as far as the gain side of the
+    response reaches: what is to be added over a few stretches beyond the end is fitted.
     """
     channels = target.shape[-1]
-    beyond = np.zeros(size)
-    beyond[pad + channels : pad + channels + pad // 2] = 1.0
-    shape = fft.irfft(fft.rfft(beyond) * transfer, size)[..., pad : pad + channels]
-    near = np.arange(channels) >= channels - 2 * np.nan_to_num(fwhm, nan=4.0)[:, None]
-    shape_near = np.where(near, shape, 0.0)
-    level = dot(shape_near, target) / np.maximum(dot(shape_near, shape_near), 1e-300)
-    return level * shape
+    fwhm = np.nan_to_num(found.fwhm, nan=4.0)[:, None, None]
+    beyond = np.arange(size) - pad - channels
+    edges = np.array([*BEYOND, np.inf])[:, None] * fwhm
+    stretches = (beyond >= edges[:, :-1]) & (beyond < edges[:, 1:]) & (beyond < pad // 2)
+    seen = fft.irfft(fft.rfft(stretches.astype(float)) * transfer[..., None, :], size)
+    seen = seen[..., pad : pad + channels]
+    near = channels - np.maximum(8 * fwhm, channels / 4)
+    near = np.maximum(near, np.nan_to_num(found.position)[:, None, None] + fwhm)
+    fitted = np.where(np.arange(channels) >= near, seen, 0.0) * np.sqrt(weight)[:, None]
+    square = fitted @ fitted.swapaxes(1, 2)
+    trace = np.trace(square, axis1=1, axis2=2)[:, None, None]
+    square = square + np.eye(len(BEYOND)) * (1e-6 * trace + 1e-300)
+    levels = np.linalg.solve(square, fitted @ (np.sqrt(weight) * target)[..., None])
+    return (levels.swapaxes(1, 2) @ seen)[:, 0]
 
 
 def _fit_peak(target, peak, slope, dot, elastic):

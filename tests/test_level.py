@@ -80,3 +80,19 @@ def test_noise_is_read_right_above_an_offset():
     """Taken for counts, an offset would make each electron seem worth next to nothing."""
     gain = inspect(spectra_without_gain_side(60, 80.0)).noise.gain
     assert np.median(gain) == pytest.approx(1.0, rel=0.15) and np.mean(gain > 0.5) > 0.9
+
+
+def test_counts_below_zero_are_an_offset_wherever_they_are():
+    """Electrons make none: where no channels hold the offset alone, it is that low at least."""
+    spectra = spectra_without_gain_side(20, -500.0)
+    level, error = flat_level(spectra, find_zero_loss(spectra))
+    lowest = smooth(spectra, 30.0)[:, 40:].min(axis=-1)
+    assert (np.abs(level - lowest) < 10).all() and (level < -400).all() and (error > 0).all()
+
+
+def test_readout_noise_about_zero_is_no_offset():
+    spectra = spectra_without_gain_side(20, 0.0) + np.random.default_rng(1).normal(
+        0, 60, (20, 1024)
+    )
+    level, _ = flat_level(spectra, find_zero_loss(spectra))
+    assert (level >= 0).all()

@@ -94,3 +94,37 @@ def test_shifted_spectrum_has_the_same_noise():
     one, other = (estimate_noise(data[start : start + 1800], 300.0 - start) for start in (40, 77))
     assert other.gain == pytest.approx(one.gain, rel=0.03)
     assert other.variance(np.array([100.0])) == pytest.approx(one.variance(np.array([100.0])), 0.03)
+
+
+@pytest.mark.parametrize("spread", [1.5, 2.0, 2.8])
+def test_electrons_that_spread_under_white_readout_noise(spread):
+    """A scintillator's electrons are shared by neighbours, the camera's readout noise is not.
+
+    It hides what little the neighbours show of the electrons: these were read 10 to 100 times too
+    cheap.
+    """
+    rng = np.random.default_rng(6)
+    mean = 1e5 * gaussian(1024, 200.3, 9) + 2e4 * gaussian(1024, 600, 150) + 2
+    detector = Detector(spread_channels=spread, readout=4.0)
+    noise = estimate_noise(np.stack([detector.record(mean, rng) for _ in range(20)]), [200] * 20)
+    # Of white noise that a Gaussian has blurred; the readout's 16 beside it.
+    gain = 1 / (2 * np.sqrt(np.pi) * spread / 2.3548)
+    assert np.median(noise.gain) == pytest.approx(gain, rel=0.3)
+    assert np.median(noise.floor) == pytest.approx(16, rel=0.3)
+
+
+def test_a_spike_is_no_electron_that_spreads():
+    rng = np.random.default_rng(7)
+    data = rng.poisson(1e6 * gaussian(512, 150, 10) + 3, (40, 512)).astype(float)
+    data[:, 350] += 500
+    assert np.mean(estimate_noise(data - 3, [150] * 40).correlation > 0) < 0.05
+
+
+def test_channels_without_electrons_tell_no_noise():
+    """A counting detector whose electrons spread: most of the axis is empty, and exactly so."""
+    rng = np.random.default_rng(8)
+    mean = 2e4 * gaussian(1024, 200.3, 10) + 0.5 * (np.arange(1024) > 700)
+    data = np.stack([Detector(spread_channels=2.0).record(mean, rng) for _ in range(20)])
+    noise = estimate_noise(data, [200] * 20)
+    # Of single electrons that a Gaussian of two channels has blurred.
+    assert np.median(noise.gain) == pytest.approx(0.33, rel=0.3)

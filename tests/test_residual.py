@@ -113,6 +113,23 @@ def test_result_without_a_resolution_is_blurred_with_the_response():
     np.testing.assert_allclose(model[0, :220], want[:220], atol=1e-4 * want.max())
 
 
+@pytest.mark.parametrize("beyond", [3, 30, 120])
+def test_a_peak_beyond_the_end_is_no_misfit(beyond):
+    """Its gain side reaches into the window: the result cannot hold what it comes from."""
+    rng = np.random.default_rng(4)
+    channel = np.arange(2 * CHANNELS)
+    tailed = 1 / (1 + ((channel - CHANNELS) / 5.0) ** 2)  # a Lorentzian response, 10 channels wide
+    spikes = np.zeros(2 * CHANNELS)
+    spikes[[200, 500, CHANNELS + beyond]] = 1e6, 3e4, 2e5
+    blurred = np.convolve(spikes, tailed / tailed.sum())[CHANNELS : 2 * CHANNELS]
+    seen_sharply = physics.smooth(spikes, 3.0)[:CHANNELS]
+    counts = rng.poisson(blurred, CHANNELS)[None]
+    seen = physics.inspect(counts)
+    response = residual.Response(tailed / tailed.sum(), CHANNELS)
+    verdict = residual.explain(seen_sharply[None] + seen.level, seen, response, 3.0, True)
+    assert 0.7 < verdict.chi2[0] < 1.4
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_forged_peak_shows(family):
     """A peak 12 local sigmas high, two zero-loss widths wide, twelve past the peak."""

@@ -12,6 +12,11 @@ EDGE_FADE = 24.0  # channels over which what is mirrored fades out at the ends o
 PAD = 32  # shortest distance between the two ends of a spectrum on the circle
 
 
+def vanishing(x):
+    """exp(-x) of what is not negative; 1e-35 at least, since numbers that underflow are slow."""
+    return torch.exp(-x.clamp(max=80))
+
+
 class Frame:
     """A circular axis on which the zero-loss channel of every spectrum is a multiple of 64.
 
@@ -49,8 +54,8 @@ class Frame:
         before = torch.remainder(-index, self.size)
         first = torch.gather(framed, 1, self.left[:, None])
         last = torch.gather(framed, 1, self.left[:, None] + self.channels - 1)
-        outside = first * torch.exp(-before / length[:, None])
-        outside = outside + last * torch.exp(-beyond / length[:, None])
+        outside = first * vanishing(before / length[:, None])
+        outside = outside + last * vanishing(beyond / length[:, None])
         return torch.where(self.valid, framed, outside)
 
     def take(self, framed):
@@ -60,7 +65,7 @@ class Frame:
     def gaussian_transfer(self, fwhm):
         """Transfer function of unit-area Gaussians of ``fwhm`` channels, ``(batch, frequencies)``."""
         sigma = (fwhm / FWHM_PER_SIGMA)[:, None]
-        return torch.exp(-2 * (math.pi * sigma * self.frequency) ** 2)
+        return vanishing(2 * (math.pi * sigma * self.frequency) ** 2)
 
     def smooth(self, framed, fwhm):
         """Blur every spectrum with a Gaussian of its own width."""
@@ -101,7 +106,8 @@ class Frame:
     def zero_loss(self, fwhm):
         """Unit-area Gaussians of ``fwhm`` channels at the zero-loss positions."""
         sigma = (fwhm / FWHM_PER_SIGMA)[:, None]
-        return torch.exp(-0.5 * (self.distance() / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
+        height = 1 / (sigma * math.sqrt(2 * math.pi))
+        return height * vanishing(0.5 * (self.distance() / sigma) ** 2)
 
     def wrap(self, psf):
         """Responses given around their energy zero, ``(batch, 2 n)``, on the circle; unit area."""

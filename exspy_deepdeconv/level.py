@@ -22,7 +22,8 @@ def flat_level(spectra, zero_loss):
     that is level, far above (or below) its noise, and nowhere undercut by the rest of the spectrum:
     the tail of a response is none of these. What the tail adds there, falling off with the square of
     the distance to the peak, is fitted and taken off. Where nothing can be read from the gain side,
-    the noise is asked: counts of an offset scatter less than electrons do. Else the level is zero.
+    the noise is asked: counts of an offset scatter less than electrons do. Counts below zero that
+    are not noise tell how low the offset is at least. Else the level is zero.
 
     Parameters
     ----------

@@ -137,20 +137,31 @@ def _scattered_in(target, size, pad, transfer, found, weight):
     response reaches: what is to be added over a few stretches beyond the end is fitted.
     """
     channels = target.shape[-1]
-    fwhm = np.nan_to_num(found.fwhm, nan=4.0)[:, None, None]
-    beyond = np.arange(size) - pad - channels
-    edges = np.array([*BEYOND, np.inf])[:, None] * fwhm
-    stretches = (beyond >= edges[:, :-1]) & (beyond < edges[:, 1:]) & (beyond < pad // 2)
-    seen = fft.irfft(fft.rfft(stretches.astype(float)) * transfer[..., None, :], size)
-    seen = seen[..., pad : pad + channels]
+    channel, fwhm = np.arange(channels), np.nan_to_num(found.fwhm, nan=4.0)[:, None]
+    seen = _stretches_seen(channels, size, pad, transfer, fwhm)
     near = channels - np.maximum(8 * fwhm, channels / 4)
-    near = np.maximum(near, np.nan_to_num(found.position)[:, None, None] + fwhm)
-    fitted = np.where(np.arange(channels) >= near, seen, 0.0) * np.sqrt(weight)[:, None]
+    near = np.maximum(near, np.nan_to_num(found.position)[:, None] + fwhm)
+    root = np.where(channel >= near, np.sqrt(weight), 0.0)
+    fitted = seen * root[:, None]
     square = fitted @ fitted.swapaxes(1, 2)
     trace = np.trace(square, axis1=1, axis2=2)[:, None, None]
-    square = square + np.eye(len(BEYOND)) * (1e-6 * trace + 1e-300)
-    levels = np.linalg.solve(square, fitted @ (np.sqrt(weight) * target)[..., None])
+    square += np.eye(len(BEYOND)) * (1e-6 * trace + 1e-300)
+    levels = np.linalg.solve(square, fitted @ (root * target)[..., None])
     return (levels.swapaxes(1, 2) @ seen)[:, 0]
+
+
+def _stretches_seen(channels, size, pad, transfer, fwhm):
+    """What the window sees of one count in every channel of each stretch, ``(batch, 4, channels)``.
+
+    The sum of the response over a stretch is the difference of its running sums.
+    """
+    response = fft.irfft(transfer, size)
+    running = np.concatenate([np.zeros_like(response[..., :1]), response.cumsum(axis=-1)], axis=-1)
+    running = np.broadcast_to(running, (len(fwhm), size + 1))
+    edges = np.hstack([np.minimum(np.ceil(np.array(BEYOND) * fwhm), pad // 2), 0 * fwhm + pad // 2])
+    place = size + 1 + np.arange(channels) - channels - edges.astype(int)[..., None]
+    sums = np.take_along_axis(running[:, None], place, axis=-1)
+    return sums[:, :-1] - sums[:, 1:]
 
 
 def _fit_peak(target, peak, slope, dot, elastic):

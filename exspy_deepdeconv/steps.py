@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .frame import vanishing
+
 N_RESPONSE_FEATURES = 14
 N_ESTIMATE_FEATURES = 17
 BASE = 1  # the Richardson-Lucy iterate that the estimator corrects
@@ -51,7 +53,7 @@ class View:
         ones = torch.ones_like(d)
         return [
             torch.sign(d) * torch.log1p(d.abs()) / 3,
-            torch.exp(-(d**2)),
+            vanishing(d**2),
             ones * torch.log(self.fwhm / 10)[:, None],
             ones * -torch.log(self.quiet) / 8,
             self.frame.valid.float() * 2 - 1,

@@ -4,6 +4,7 @@ Imported inside the methods, not by ``import hyperspy.api``.
 """
 
 import numbers
+import warnings
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -174,7 +175,12 @@ def check_like(other, signal, name):
     TypeError
         If it is not an EELSSpectrum.
     ValueError
-        If the axes differ.
+        If the shapes or the energies per channel differ.
+
+    Warns
+    -----
+    UserWarning
+        If the axes begin at different energies: one of them may have been calibrated since.
     """
     from exspy.signals import EELSSpectrum
 
@@ -195,6 +201,15 @@ def check_like(other, signal, name):
         raise ValueError(
             f"{name} has {_signed(axis):.6g} eV per channel, the data {_signed(own):.6g}: they "
             "must be the same."
+        )
+    zeros = [x.axes_manager.signal_axes[0] for x in (other, signal)]
+    zeros = [x.offset / x.scale for x in zeros]
+    if abs(zeros[0] - zeros[1]) > 0.5:
+        warnings.warn(
+            f"{name} begins {zeros[0] - zeros[1]:.6g} channels later on the energy axis than the "
+            "data; it is taken channel by channel.",
+            UserWarning,
+            stacklevel=2,
         )
     return plain_array(other)
 

@@ -86,10 +86,12 @@ def annotate(result, signal, node, words, **note):
 
     general = result.metadata.General
     general.title = f"{general.title} {words}".strip()
-    # HyperSpy's copy leaves these out. Not the extension: few formats can be written.
+    # HyperSpy's copy leaves these out. Few formats can be written, so the extension is HyperSpy's
+    # own; eXSpy's methods ask for one wherever there is a file name.
     names = signal.tmp_parameters
     if names.has_item("filename"):
         result.tmp_parameters.filename = f"{names.filename}_{words.replace(' ', '_')}"
+        result.tmp_parameters.extension = ".hspy"
     if names.has_item("folder"):
         result.tmp_parameters.folder = names.folder
     note["package_version"] = __version__

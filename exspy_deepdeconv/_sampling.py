@@ -181,6 +181,6 @@ def _why_unusable(flags, total):
     )
     return (
         f"None of {flags.size} spectra (out of {total}) has a usable zero-loss peak: {kinds}. "
-        "Low-loss data are needed. If the specimen fills a small part of a lazy map, leave out "
-        "the rest with navigation_mask."
+        "Low-loss data are needed. If the specimen fills a small part of a lazy map, pass that "
+        "part alone (or to deep_deconvolve a navigation_mask)."
     )

@@ -14,6 +14,7 @@ from .blur import moving, turning
 from .physics import (
     EMPTY,
     FWHM_PER_SIGMA,
+    NO_ZERO_LOSS,
     NOT_FINITE,
     Inspected,
     Noise,
@@ -319,7 +320,8 @@ def residual_block(
     -------
     numpy.ndarray
         ``(..., channels + 2)``: the residual in units of the expected noise, chi2 and whiteness.
-        NaN where data, result or response are unusable; zeros and NaN where data are empty.
+        NaN where data or response are unusable, or the result is (zeros under a mask, NaN); zeros
+        and NaN where data are empty.
     flags : numpy.ndarray of uint8
         Navigation shape.
     """
@@ -333,7 +335,9 @@ def residual_block(
         psf, found_flags = respond(counts)
         flags |= found_flags
     psf = psf.reshape(-1, psf.shape[-1])
-    good = flags == 0 if len(psf) == 1 else (flags == 0) & (psf.sum(axis=-1) > 0)
+    # A result of zeros holds nothing to judge (left out by a mask); doubtful spectra are judged.
+    good = (flags & (EMPTY | NO_ZERO_LOSS | NOT_FINITE) == 0) & estimate.any(axis=-1)
+    good = good if len(psf) == 1 else good & (psf.sum(axis=-1) > 0)
     out = np.full((len(counts), channels + 2), np.nan)
     out[flags & EMPTY > 0, :channels] = 0
     if good.any():

@@ -138,7 +138,10 @@ def deep_deconvolve(
     The predicted variance of every channel (the square of half the interval that covers 68 %%) is
     attached to the result as its noise variance, which model fits take as weights. The errors of
     neighbouring channels are correlated, over about the resolution and by the response as a
-    whole, so the errors that such fits print come out too small. A lazy result carries no
+    whole, and HyperSpy scales the printed errors of a fit by its chi-square, which is next to
+    nothing for a result as smooth as this: such errors mean nothing. Align, crop and stack before
+    deconvolving, or cut the result with ``isig``: HyperSpy's ``crop_signal`` and
+    ``align_zero_loss_peak`` leave the attached variance as it was. A lazy result carries no
     variance: it would be computed in a pass of its own. The three signals of a lazy interval share
     their blocks: ``dask.compute(result.data, lower.data, upper.data)`` runs the network once.
 

@@ -315,6 +315,32 @@ def test_unusable_spectra(make_signal):
     assert np.isfinite(left.data[3]).all()
 
 
+def test_doubtful_spectra_are_judged(make_signal):
+    """A spike is flagged, but what its result leaves unexplained can be told."""
+    s = make_signal(3)
+    s.data[1, 200] += s.data.max()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        left, chi2, _ = residual_of(s, deconvolve(s), return_maps=True)
+    assert np.isfinite(left.data).all() and np.isfinite(chi2.data).all()
+
+
+def test_pixels_left_out_have_no_residual(make_signal):
+    s = make_signal(3)
+    result = deconvolve(s, navigation_mask=np.array([False, True, False]))
+    left, chi2, _ = residual_of(s, result, return_maps=True)
+    assert np.isnan(left.data[1]).all() and np.isnan(chi2.data[1])
+    assert np.isfinite(chi2.data[[0, 2]]).all()
+
+
+def test_result_that_begins_elsewhere(make_signal):
+    s = make_signal(2)
+    result = deconvolve(s)
+    result.axes_manager[-1].offset += 3 * result.axes_manager[-1].scale
+    with pytest.warns(UserWarning, match="result begins 3 channels later"):
+        residual_of(s, result)
+
+
 def test_map_without_spectra(make_signal):
     s = make_signal(0)
     left, chi2, _ = residual_of(s, s.deepcopy(), return_maps=True)

@@ -123,6 +123,16 @@ def test_result_shares_nothing_with_the_input(make_signal):
 # Metadata
 
 
+def test_results_of_a_file_suit_exspy(make_signal, tmp_path):
+    """eXSpy asks for the extension of whatever has a file name."""
+    make_signal(2).save(tmp_path / "measured.hspy")
+    result = deconvolve(hs.load(tmp_path / "measured.hspy"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        elastic = result.estimate_elastic_scattering_intensity(threshold=0.5).data
+    assert (elastic > 0).all()
+
+
 @pytest.mark.parametrize("extension", ["hspy", "zspy"])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_metadata_survives_a_file(make_signal, tmp_path, extension, lazy):

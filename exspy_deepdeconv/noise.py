@@ -49,7 +49,7 @@ def estimate_noise(spectra, position=None):
     below it much. Noise that neighbouring channels share hides from differences of neighbours:
     where differences at a stride of four channels show clearly more of it, they are believed. That
     may show only where electrons make more noise than a white readout. Channels in which nothing
-    scatters at all (no electron came, or zeros were filled in) are not heeded.
+    scatters at all (no electron came, or zeros were filled in) are not heeded where others will do.
 
     Parameters
     ----------
@@ -179,7 +179,9 @@ class Segments:
         kurtosis = (square**2).mean(axis=-1) / variance**2 - 3
         counts = np.maximum(cut(sum(parts) / 5).mean(axis=-1), 0)
         kurtosis = np.maximum(2.6 * kurtosis, 0) + 2
-        return cls(variance, counts, length, kurtosis, variance <= LEAST)
+        silent = variance <= LEAST
+        silent &= np.sum(~silent, axis=-1, keepdims=True) >= ENOUGH_SEGMENTS  # else they must do
+        return cls(variance, counts, length, kurtosis, silent)
 
     def line(self, gain, floor):
         """Variance expected in each segment."""

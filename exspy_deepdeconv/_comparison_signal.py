@@ -71,8 +71,9 @@ def deconvolution_residual(
     of the result) is blurred again as ``I0 p + q (*) (x - I0 g)``: p is the response, q with
     ``q (*) g = p`` is regularised, and the elastic counts I0 and the sub-channel shift of the
     elastic peak are fitted to the core of the zero-loss peak. A result without a resolution is
-    blurred with p. Counts that are scattered in from beyond the upper end of the axis are fitted
-    over the last two zero-loss widths.
+    blurred with p. Counts that are scattered in from beyond the upper end of the axis, by a peak or
+    another level there, are fitted near that end (over eight zero-loss widths or a quarter of the
+    axis, whichever is more).
 
     The noise is read from the data (Poisson and readout noise and its correlation between
     channels), or is the variance that ``set_noise_variance`` has set.

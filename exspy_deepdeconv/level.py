@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .noise import SEGMENTS, SHORTEST_SEGMENT, Segments, straight_line
+from .noise import SHORTEST_SEGMENT, Segments, straight_line
 
 SHORTEST = 24  # channels from which an offset can be read
 SIGNIFICANT = 1.0  # an offset smaller than this many times its error is none
@@ -22,8 +22,7 @@ def flat_level(spectra, zero_loss):
     that is level, far above (or below) its noise, and nowhere undercut by the rest of the spectrum:
     the tail of a response is none of these. What the tail adds there, falling off with the square of
     the distance to the peak, is fitted and taken off. Where nothing can be read from the gain side,
-    the noise is asked: counts of an offset scatter less than electrons do. Counts below zero that
-    are not noise tell how low the offset is at least. Else the level is zero.
+    the noise is asked: counts of an offset scatter less than electrons do. Else the level is zero.
 
     Parameters
     ----------
@@ -57,8 +56,6 @@ def flat_level(spectra, zero_loss):
         level[row], error[row] = _level_of_one(flat[row], ends[row], position[row])
     rest = np.flatnonzero((level == 0) & np.isfinite(position))
     level[rest], error[rest] = _level_of_noise(flat[rest], position[rest])
-    rest = np.flatnonzero((level == 0) & (flat.min(axis=-1) < 0))
-    level[rest], error[rest] = _negative_level(flat[rest])
     return level.reshape(data.shape[:-1]), error.reshape(data.shape[:-1])
 
 
@@ -99,21 +96,6 @@ def _level_of_noise(spectra, position):
     level[rows] = np.where(sure, found[:, 0], 0.0) * top[rows]
     error[rows] = np.where(sure, np.hypot(scatter, lowest), 0.0) * top[rows]
     return level, error
-
-
-def _negative_level(spectra):
-    """The lowest mean of any run of channels, where noise does not explain that it is negative.
-
-    Electrons cannot make it so: the offset is that low at least.
-    """
-    channels = spectra.shape[-1]
-    size = min(max(channels // SEGMENTS, SHORTEST), channels)
-    number = channels // size
-    runs = spectra[:, : number * size].reshape(len(spectra), number, size)
-    lowest = np.take_along_axis(runs, runs.mean(-1).argmin(-1)[:, None, None], 1)[:, 0]
-    level, error = lowest.mean(-1), _error_of_mean(lowest.std(-1), size)
-    sure = level < -6 * error
-    return np.where(sure, level, 0.0), np.where(sure, error, 0.0)
 
 
 def _lines_through_two(segments):

@@ -155,7 +155,7 @@ def _check_psf_class(psf):
         )
 
 
-def check_like(other, signal, name):
+def check_like(other, signal, name, stacklevel=2):
     """Check a signal that belongs to another, spectrum by spectrum: a result, a truth.
 
     Parameters
@@ -164,6 +164,8 @@ def check_like(other, signal, name):
         Both must have the same shape and energy per channel.
     name : str
         What the messages call it.
+    stacklevel : int
+        Whose line the warning names: 2 is the caller's.
 
     Returns
     -------
@@ -202,14 +204,14 @@ def check_like(other, signal, name):
             f"{name} has {_signed(axis):.6g} eV per channel, the data {_signed(own):.6g}: they "
             "must be the same."
         )
-    zeros = [x.axes_manager.signal_axes[0] for x in (other, signal)]
-    zeros = [x.offset / x.scale for x in zeros]
-    if abs(zeros[0] - zeros[1]) > 0.5:
+    axes = [x.axes_manager.signal_axes[0] for x in (other, signal)]
+    later = axes[0].offset / axes[0].scale - axes[1].offset / axes[1].scale  # in channels
+    if abs(later) > 0.5:
         warnings.warn(
-            f"{name} begins {zeros[0] - zeros[1]:.6g} channels later on the energy axis than the "
-            "data; it is taken channel by channel.",
+            f"{name} begins {abs(later):.6g} channels {'later' if later > 0 else 'earlier'} on the "
+            "energy axis than the data; it is taken channel by channel.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
     return plain_array(other)
 

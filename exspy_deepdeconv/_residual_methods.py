@@ -25,7 +25,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     axis = _checks.check_energy_axis(signal)
     _checks.check_data(signal)
     _checks.check_channels(signal)
-    estimate = _checks.check_like(result, signal, "result")
+    estimate = _checks.check_like(result, signal, "result", stacklevel=4)
     response = _checks.check_psf(psf, signal, axis.dispersion)
     variance = _checks.check_variance(signal)
     data = _checks.plain_array(signal)

@@ -172,7 +172,7 @@ def _checked(signal, methods, psf, truth, resolution):
     _checks.check_psf(psf, signal, axis.dispersion)
     _checks.check_variance(signal)
     if truth is not None:
-        _checks.check_like(truth, signal, "truth")
+        _checks.check_like(truth, signal, "truth", stacklevel=5)
     data = _checks.plain_array(signal)
     everywhere = np.zeros(data.shape[:-1], dtype=bool)
     width = _sampling.zero_loss_width(data, everywhere, axis.reversed)

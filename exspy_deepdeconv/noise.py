@@ -133,7 +133,6 @@ def _share_noise(segments, near, wide):
     electrons &= segments.counts < BRIGHT  # the flanks of the highest peak are steep
     electrons &= segments.variance > line / 4  # else a line through spikes is believed
     enough = electrons.sum(axis=-1) >= ENOUGH_SEGMENTS
-
     expected = segments.line(*near)
 
     def excess(chosen, variance):
@@ -148,13 +147,25 @@ def _share_noise(segments, near, wide):
 
 @dataclass(frozen=True)
 class Segments:
-    """Noise and counts of segments of spectra; arrays of shape ``(batch, segments)``."""
+    """Noise and counts of segments of spectra; arrays of shape ``(batch, segments)``.
+
+    Attributes
+    ----------
+    variance, counts : numpy.ndarray
+        Mean square of the (normalised) fourth differences, and mean counts, never negative.
+    length : int
+        Channels of a segment.
+    kurtosis : numpy.ndarray
+        How far rare events may make the variance scatter, in the units of `cost`.
+    silent : numpy.ndarray of bool
+        Where nothing scatters (no electron came, or zeros were filled in): not heeded.
+    """
 
     variance: np.ndarray
     counts: np.ndarray
     length: int
     kurtosis: np.ndarray
-    silent: np.ndarray  # where nothing scatters (no electron came, zeros filled in): not heeded
+    silent: np.ndarray
 
     @classmethod
     def of(cls, spectra, stride, start):

@@ -28,6 +28,7 @@ DAMPING = 1e-3  # of the Gaussian's transfer function, in the quotient q
 CORE = 0.75  # zero-loss widths to both sides, where the elastic peak is fitted
 MAX_SHIFT = 1.0  # channels between the energy zeros of a response and of the data
 BEYOND = (0.0, 0.5, 2.0, 8.0)  # zero-loss widths: where the stretches beyond the end begin
+NEAR_END = 8.0, 0.25  # zero-loss widths, share of the channels: the longer is fitted before the end
 WINDOW = 4.0  # zero-loss widths: a misfit of one feature is judged in a window of this length
 SMALLEST_WINDOW = 24  # channels
 ELECTRONS = 25.0  # from which a mean variance is read
@@ -135,12 +136,12 @@ def _scattered_in(target, size, pad, transfer, found, weight):
 
     The result is continued there with its last value. Where the spectrum goes on in another way,
     with a peak or at another level, this shows near the end, and as far as the gain side of the
-    response reaches: what is to be added over a few stretches beyond the end is fitted.
+    response reaches: what is to be added over a few stretches beyond the end is fitted there.
     """
     channels = target.shape[-1]
     channel, fwhm = np.arange(channels), np.nan_to_num(found.fwhm, nan=4.0)[:, None]
     seen = _stretches_seen(channels, size, pad, transfer, fwhm)
-    near = channels - np.maximum(8 * fwhm, channels / 4)
+    near = channels - np.maximum(NEAR_END[0] * fwhm, NEAR_END[1] * channels)
     near = np.maximum(near, np.nan_to_num(found.position)[:, None] + fwhm)
     root = np.where(channel >= near, np.sqrt(weight), 0.0)
     fitted = seen * root[:, None]
@@ -208,7 +209,7 @@ def expected_variance(counts, noise, fwhm):
     runs = (total - total[:, :1]) // ELECTRONS
     # The last run is not full: it belongs to the one before.
     runs = np.minimum(runs, np.maximum(total[:, -1:] // ELECTRONS - 1, 0)).astype(int)
-    number = counts.shape[-1] + 1  # more than there can be
+    number = runs.max(initial=0) + 1  # of runs in any of the spectra
     place = (runs + number * np.arange(len(runs))[:, None]).ravel()
     filled = np.maximum(np.bincount(place, minlength=number * len(runs)), 1)
     sums = np.bincount(place, weights=counts.ravel(), minlength=number * len(runs))

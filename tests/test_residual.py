@@ -113,6 +113,16 @@ def test_result_without_a_resolution_is_blurred_with_the_response():
     np.testing.assert_allclose(model[0, :220], want[:220], atol=1e-4 * want.max())
 
 
+def test_expected_variance_of_narrow_peaks_does_not_depend_on_the_neighbours():
+    counts = np.random.default_rng(9).poisson([[5.0], [80.0], [900.0]], (3, 200)).astype(float)
+    noise = physics.estimate_noise(counts)
+    stacked = residual.expected_variance(counts, noise, np.full(3, 1.3))
+    for row in range(3):
+        alone = physics.estimate_noise(counts[row : row + 1])
+        alone = residual.expected_variance(counts[row : row + 1], alone, np.array([1.3]))
+        np.testing.assert_allclose(stacked[row], alone[0])
+
+
 @pytest.mark.parametrize("beyond", [3, 30, 120])
 def test_a_peak_beyond_the_end_is_no_misfit(beyond):
     """Its gain side reaches into the window: the result cannot hold what it comes from."""
@@ -337,8 +347,9 @@ def test_result_that_begins_elsewhere(make_signal):
     s = make_signal(2)
     result = deconvolve(s)
     result.axes_manager[-1].offset += 3 * result.axes_manager[-1].scale
-    with pytest.warns(UserWarning, match="result begins 3 channels later"):
-        residual_of(s, result)
+    with pytest.warns(UserWarning, match="result begins 3 channels later") as caught:
+        s.deconvolution_residual(result, show_progressbar=False)
+    assert caught[0].filename == __file__
 
 
 def test_map_without_spectra(make_signal):

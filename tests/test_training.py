@@ -397,6 +397,17 @@ def test_mixed_pairs_are_the_sources_own():
             np.testing.assert_array_equal(value, want[key])
 
 
+def test_each_source_keeps_all_its_lengths():
+    # As `fine_tune` and the command line make it: one seed for the choice and for the sources.
+    small = replace(PAIRS, channels_per_batch=512)
+    mixed = MixedPairs((small, 0.7), (small, 0.3), seed=small.seed)
+    lengths = ([], [])
+    for number in range(60):
+        lengths[mixed.source(number)].append(mixed.batch(number)["counts"].shape[1])
+    for of_source in lengths:
+        assert {512, 1024, 2048} <= set(of_source)
+
+
 @pytest.mark.parametrize("sources", [(), ((PAIRS, 0.0),), ((PAIRS, 1.0), (PAIRS, -1.0))])
 def test_bad_shares_are_refused(sources):
     with pytest.raises(ValueError):

@@ -26,7 +26,7 @@ class MixedPairs:
     >>> from exspy_deepdeconv.training import MixedPairs, SimulatedPairs
     >>> pairs = MixedPairs((SimulatedPairs(seed=0), 0.7), (SimulatedPairs(seed=1), 0.3), seed=5)
     >>> [pairs.source(number) for number in range(8)]
-    [1, 1, 0, 1, 0, 0, 1, 0]
+    [1, 1, 1, 1, 1, 0, 0, 1]
     """
 
     def __init__(self, *sources, seed=0):
@@ -40,7 +40,9 @@ class MixedPairs:
 
     def source(self, number):
         """Which source batch ``number`` comes from: its index."""
-        rng = np.random.default_rng([self.seed, number])
+        # The sources draw their batches from (seed, number): with the same stream, choice of source
+        # and length of batch would go together, and some lengths never come from some sources.
+        rng = np.random.default_rng([self.seed, number, 1])
         return int(rng.choice(len(self.pairs), p=self.shares))
 
     def batch(self, number):

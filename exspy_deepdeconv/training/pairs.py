@@ -14,13 +14,13 @@ from ..simulate import SCENES, Simulation, random_detector, redraw, simulate
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn.
 FAMILY_SHARE = {
-    "vibrational": 0.38,
+    "vibrational": 0.34,
     "plasmonic": 0.17,
     "gap": 0.07,
-    "doublet": 0.22,
+    "doublet": 0.24,
     "bulk": 0.07,
     "free": 0.05,
-    "featureless": 0.04,
+    "featureless": 0.06,
 }
 CUT_TWICE = 0.4  # share of the scenes that are seen through two windows
 FARTHEST_CUT = 96  # channels between the two
@@ -56,7 +56,7 @@ class SimulatedPairs:
     seed: int = 0
     channels_per_batch: int = 32 * 1024
     measured: tuple = ()
-    psf_share: float = 0.25
+    psf_share: float = 0.35
 
     def batch(self, number):
         """Batch ``number`` as a dictionary of float32 arrays, scaled to unit peak height."""

@@ -40,10 +40,12 @@ class Errors:
 def errors(estimate, simulation, resolution, shift=True):
     """Score an estimate of ``simulation.truth(resolution)`` (arrays of ``channels``).
 
+    A negative flat offset is taken off the truth first: no method's result has one.
+
     Parameters
     ----------
     estimate : numpy.ndarray
-        In the units of the simulated counts.
+        In the units of the simulated counts; a positive flat offset is part of it.
     simulation : Simulation
         Holds the truth.
     resolution : float
@@ -64,7 +66,7 @@ def errors(estimate, simulation, resolution, shift=True):
     >>> bool(errors(spectrum.truth(4.0), spectrum, 4.0).loss < 1e-6)
     True
     """
-    truth = simulation.truth(resolution)
+    truth = _truth(simulation, resolution)
     inelastic = simulation.inelastic(resolution) - simulation.dark
     start, stop = _loss_region(simulation)
     estimate = np.asarray(estimate, float)
@@ -198,8 +200,7 @@ def visible_losses(estimate, simulation, resolution):
         True one zero-loss width past the peak and on, where the inelastic truth exceeds 0.3 times
         the Poisson noise of the data.
     """
-    truth, start = simulation.truth(resolution), _loss_region(simulation)[0]
-    truth = truth - min(simulation.dark, 0.0)  # a negative offset is taken off: no result has one
+    truth, start = _truth(simulation, resolution), _loss_region(simulation)[0]
     shift = _nearest_shift(np.asarray(estimate, float), truth, start)
     # The truth, not the interval: it has no kinks, and a spline rings at no end of the window.
     moved = spline_shift(truth, -shift, mode="nearest") if shift else truth
@@ -293,6 +294,11 @@ def resolves(estimate, positions):
         highest.append(int(nearby[np.argmax(estimate[nearby])]))
     valley = estimate[highest[0] : highest[1] + 1].min()
     return bool(valley < (1 - DIP) * estimate[highest].min())
+
+
+def _truth(simulation, resolution):
+    """What a result is held against: a negative offset is taken off, since no result has one."""
+    return simulation.truth(resolution) - min(simulation.dark, 0.0)
 
 
 def _loss_region(simulation):

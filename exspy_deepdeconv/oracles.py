@@ -1,6 +1,7 @@
 """Rivals given every advantage: told the exact response, tuned by the truth itself.
 
-They know the flat level, too. Every one is tried with more and more smoothing on top.
+They know the flat level, too, and keep it where it is positive, as every result does. Every one is
+tried with more and more smoothing on top.
 """
 
 from dataclasses import replace
@@ -146,7 +147,7 @@ def best_estimate(estimates, simulation, resolution):
     Returns
     -------
     numpy.ndarray
-        In data units, the flat level put back; not shifted.
+        In data units, a positive flat level put back; not shifted.
     """
     seen = _smoothed(estimates, simulation, resolution)
     losses = [errors(estimate, simulation, resolution, shift=False).loss for estimate in seen]
@@ -154,9 +155,9 @@ def best_estimate(estimates, simulation, resolution):
 
 
 def _smoothed(estimates, simulation, resolution):
-    """Each estimate at every extra smoothing, the flat level put back."""
+    """Each estimate at every extra smoothing, a positive flat level put back."""
     return [
-        smooth(estimate, factor * resolution) + simulation.dark
+        smooth(estimate, factor * resolution) + max(simulation.dark, 0.0)
         for estimate in estimates
         for factor in EXTRA_SMOOTHING
     ]
@@ -164,6 +165,6 @@ def _smoothed(estimates, simulation, resolution):
 
 def raw_errors(simulation, resolution):
     """The errors of the data as measured, with the zero-loss peak taken off by the oracle."""
-    removed = simulation.counts - simulation.elastic
+    removed = simulation.counts - simulation.elastic - min(simulation.dark, 0.0)
     peak = simulation.elastic_counts * gaussian(removed.size, simulation.position, resolution)
     return errors(removed + peak, simulation, resolution)

@@ -140,6 +140,22 @@ def test_a_doublet_is_resolved_where_a_valley_parts_it():
     assert resolves(doublet(7.0), (60.0, 67.0))
 
 
+@pytest.mark.parametrize("dark", [-40.0, 40.0])
+def test_a_negative_offset_is_no_error_and_a_positive_one_belongs_to_the_result(bulk, dark):
+    shifted = redraw(bulk, np.random.default_rng(1), bulk.elastic_counts, Detector(dark=dark))
+    right = bulk.truth(RESOLUTION) + max(dark, 0)
+    assert errors(right, shifted, RESOLUTION).loss < 1e-6
+    assert errors(right - dark, shifted, RESOLUTION).loss > 1e-4
+    oracle = oracles.oracle_richardson_lucy(shifted, RESOLUTION).loss
+    untouched = redraw(bulk, np.random.default_rng(1), bulk.elastic_counts, Detector())
+    assert oracle == pytest.approx(
+        oracles.oracle_richardson_lucy(untouched, RESOLUTION).loss, rel=0.02
+    )
+    assert oracles.raw_errors(shifted, RESOLUTION).loss == pytest.approx(
+        oracles.raw_errors(untouched, RESOLUTION).loss, rel=0.02
+    )
+
+
 def test_a_single_or_misplaced_peak_resolves_nothing():
     assert not resolves(gaussian(128, 60.0, 6.0), (60.0, 70.0))
     assert not resolves(doublet(10.0), (70.0, 80.0))

@@ -9,6 +9,7 @@ SHORTEST_SEGMENT = 16
 LEAST = 1e-14  # of the squared maximum: single precision tells no smaller variance
 DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # a blurred spectrum hardly feels fourth differences
 WIDE_STRIDE = 4  # channels; farther apart, neighbours' noise is taken to be independent
+FEWEST_CHANNELS = SHORTEST_SEGMENT + WIDE_STRIDE * (len(DIFFERENCE) - 1)
 CORRELATED = 1.5  # a smaller excess of the variance at the wide stride is scatter
 CLEARLY_CORRELATED = 2.0  # the same, where only some of the segments are asked
 ENOUGH_SEGMENTS = 4
@@ -64,6 +65,11 @@ def estimate_noise(spectra, position=None):
     Noise
         Always finite; gain and floor are positive.
 
+    Raises
+    ------
+    ValueError
+        If the spectra have less than 32 channels.
+
     Notes
     -----
     The correlation is that of white noise blurred by a Gaussian (a detector's point spread).
@@ -78,6 +84,11 @@ def estimate_noise(spectra, position=None):
     True
     """
     data = np.asarray(spectra, np.float64)
+    if data.ndim == 0 or data.shape[-1] < FEWEST_CHANNELS:
+        raise ValueError(
+            f"spectra of shape {data.shape}: noise is read from at least {FEWEST_CHANNELS} channels "
+            "along the last axis."
+        )
     flat = data.reshape(-1, data.shape[-1])
     top = np.maximum(flat.max(axis=-1, initial=0.0), 0)
     usable = top > 1e-100

@@ -204,7 +204,7 @@ def centred_response(psf, channels):
     Raises
     ------
     ValueError
-        If a response has no positive counts.
+        If a response has no positive counts, or less than three channels.
 
     Examples
     --------
@@ -215,6 +215,8 @@ def centred_response(psf, channels):
     ((100,), 50, 1.0)
     """
     psf = np.asarray(psf, np.float64)
+    if psf.ndim == 0 or psf.shape[-1] < 3:
+        raise ValueError(f"psf of shape {psf.shape} must have at least 3 channels.")
     flat = psf.reshape(-1, psf.shape[-1])
     if not np.isfinite(flat).all() or not (flat.max(axis=-1) > 0).all():
         raise ValueError("psf must be finite and hold a positive zero-loss peak.")

@@ -99,6 +99,11 @@ def find_zero_loss(spectra):
     ZeroLoss
         NaN position and width where there is no peak with two flanks.
 
+    Raises
+    ------
+    ValueError
+        If the spectra have less than three channels.
+
     Examples
     --------
     >>> from exspy_deepdeconv.physics import find_zero_loss, gaussian
@@ -107,6 +112,8 @@ def find_zero_loss(spectra):
     (60.2, 8.0)
     """
     data = np.asarray(spectra, np.float64)
+    if data.ndim == 0 or data.shape[-1] < 3:
+        raise ValueError(f"spectra of shape {data.shape}: a peak takes at least 3 channels.")
     if not np.isfinite(data).all():
         data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
     flat = data.reshape(-1, data.shape[-1])

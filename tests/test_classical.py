@@ -297,3 +297,24 @@ def test_responses_that_make_no_sense(blurred, method):
         method(counts, np.zeros(64))
     with pytest.raises(ValueError, match=r"psf must be one response or one per spectrum.*\(3, 512"):
         method(np.stack([counts, counts]), np.stack([psf] * 3))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 12, 16, 24, 31, 32])
+@EACH_METHOD
+def test_few_channels_work_or_are_named(channels, method):
+    spectrum = 1e4 * gaussian(channels, channels / 3, 3.0) + 5.0
+    try:
+        answer = method(spectrum, gaussian(9, 4.0, 3.0))
+    except ValueError as error:
+        assert channels < 32
+        assert f"({channels},)" in str(error) or f"(1, {channels})" in str(error)
+    else:
+        assert answer.shape == (channels,)
+        assert np.isfinite(answer).all()
+
+
+@pytest.mark.parametrize("length", [0, 1, 2])
+@EACH_METHOD
+def test_a_response_takes_three_channels(blurred, length, method):
+    with pytest.raises(ValueError, match=f"psf of shape .*{length}.* at least 3"):
+        method(blurred[0], np.ones(length))

@@ -1,6 +1,7 @@
 """The frame's invariances, the network's configuration and loading of weights."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -67,6 +68,17 @@ def test_saved_model_loads(weights):
     assert not any(p.requires_grad for p in model.network.parameters())
     assert models.load(model) is model
     assert models.load(str(weights)) is model  # cached
+
+
+def test_a_file_replaced_within_a_tick_of_the_clock_is_read_anew(weights, tmp_path):
+    path, other = tmp_path / "mine.safetensors", tmp_path / "other.safetensors"
+    path.write_bytes(weights.read_bytes())
+    network = DeconvolutionNet(models.load(weights).network.config)
+    models.save_model(network, other, name="other", provenance={"seed": 1})
+    before, times = models.load(path).sha256, (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    os.replace(other, path)
+    os.utime(path, ns=times)
+    assert models.load(path).sha256 != before
 
 
 def test_bundled_weights_must_have_the_registered_hash(weights, monkeypatch):

@@ -112,8 +112,10 @@ def load(name=None):
         return _load_file(FOLDER / f"{name}.safetensors", name, REGISTRY[name])
     path = Path(name)
     if path.suffix == ".safetensors" and path.is_file():
-        # Keyed by time and size, so that a file written anew is read anew.
-        return _load_file(path.resolve(), path.stem, None, path.stat().st_mtime_ns)
+        # A file written anew is read anew, also within one tick of the file system's clock.
+        about = path.stat()
+        version = about.st_mtime_ns, about.st_size, about.st_ino
+        return _load_file(path.resolve(), path.stem, None, version)
     raise ValueError(
         f"model={str(name)!r} is neither one of the bundled models ({', '.join(available())}) "
         "nor the path of an existing .safetensors file."
@@ -121,7 +123,7 @@ def load(name=None):
 
 
 @lru_cache(maxsize=8)
-def _load_file(path, name, expected_hash, _version=0):
+def _load_file(path, name, expected_hash, _version=None):
     import safetensors.torch
     import torch
 

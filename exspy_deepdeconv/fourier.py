@@ -24,7 +24,8 @@ def fourier_ratio(spectra, psf, resolution, *, noise=None):
 
     The elastic peak is fitted with the response and replaced by the Gaussian; what is left is
     filtered by Wiener's ratio: full division where the spectrum's power stands above the
-    noise's, none where it does not.
+    noise's, none where it does not, nor where it would exceed what a non-negative spectrum can have
+    (the mark of a response that does not fit).
 
     Parameters
     ----------
@@ -123,16 +124,20 @@ def _closed(spectra, blur):
 def _signal_power(power, passed, noise_power):
     """Power of the unblurred spectrum at each frequency.
 
-    Read from the data as far as they stand above their noise, and continued with the fourth
-    power of the frequency, as for kinks.
+    Read from the data as far as they stand above their noise and can be those of counts, and
+    continued with the fourth power of the frequency, as for kinks.
     """
     ahead = uniform_filter1d(power, AHEAD, axis=-1, mode="nearest", origin=-(AHEAD // 2))
     power = uniform_filter1d(power, POWER_WIDTH, axis=-1, mode="nearest")
+    measured = np.maximum(power - noise_power, 0) / np.maximum(passed, LEAST_PASSED)
     # A dip is not the end: that is where nothing follows but noise.
     seen = ahead > VISIBLE * noise_power
+    # What is nowhere negative has most power at the lowest frequencies (Bochner's theorem). Where
+    # there is more, a response that does not fit has blown up what it left of the elastic peak.
+    largest = measured[:, :AHEAD].max(axis=-1, keepdims=True)
+    seen &= uniform_filter1d(measured, AHEAD, axis=-1, mode="nearest") <= largest
     seen[:, 0], seen[:, -1] = True, False
     cutoff = np.argmin(seen, axis=-1)[:, None]
-    measured = np.maximum(power - noise_power, 0) / np.maximum(passed, LEAST_PASSED)
     last = np.take_along_axis(measured, cutoff - 1, axis=-1)
     index = np.arange(power.shape[-1])
     return np.where(index < cutoff, measured, last * (cutoff / np.maximum(index, 1)) ** 4)

@@ -92,3 +92,15 @@ def test_a_flat_offset_stays_in_the_answer():
     counts = np.random.default_rng(4).poisson(mean).astype(float)
     plain, lifted = (fourier_ratio(counts + offset, psf, 4.0) for offset in (0.0, 500.0))
     np.testing.assert_allclose(lifted, plain + 500.0, atol=1e-3 * plain.max())
+
+
+@pytest.mark.parametrize("width", [0.9, 0.97, 1.03, 1.1])
+def test_a_response_that_does_not_fit_raises_no_noise(width):
+    rng = np.random.default_rng(3)
+    mean = 1e6 * gaussian(1024, 200.0, 12.0) + 1e5 * gaussian(1024, 500.0, 150.0)
+    counts = rng.poisson(mean).astype(float)
+    sharp = fourier_ratio(counts, gaussian(1024, 512.0, 12.0 * width), 3.0)
+    far = slice(350, 1000)
+    roughness = [np.std(np.diff(spectrum[far], 2)) for spectrum in (sharp, counts)]
+    assert roughness[0] < roughness[1]
+    assert np.abs(sharp - mean)[far].max() < 0.5 * mean[far].max()

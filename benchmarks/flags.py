@@ -32,6 +32,7 @@ FLAGS = (
     "saturated",
     "spike",
     "unexplained",
+    "gains",
 )
 
 

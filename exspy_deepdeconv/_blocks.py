@@ -23,6 +23,7 @@ _CONSEQUENCE = {
     physics.SATURATED: "result doubtful",
     physics.SPIKE: "result doubtful",
     physics.UNEXPLAINED: "result doubtful",
+    physics.GAINS: "the response does not fit",
 }
 _COUNT_NAMES = {
     physics.EMPTY: "empty",
@@ -31,8 +32,10 @@ _COUNT_NAMES = {
     physics.SATURATED: "saturated",
     physics.SPIKE: "spike",
     physics.UNEXPLAINED: "unexplained",
+    physics.GAINS: "gains",
 }
-DATA_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit != physics.UNEXPLAINED)
+_RESULT_FLAGS = physics.UNEXPLAINED | physics.GAINS
+DATA_FLAGS = tuple(bit for bit in _COUNT_NAMES if not bit & _RESULT_FLAGS)
 _PENDING = 255
 
 

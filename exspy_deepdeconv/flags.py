@@ -11,6 +11,7 @@ NOT_FINITE = 4  # NaN or infinity in the spectrum
 SATURATED = 8  # flat-topped zero-loss peak
 SPIKE = 16  # an isolated channel far above its neighbours
 UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
+GAINS = 64  # the result gains more energy than it loses
 FLAG_TEXT = {
     EMPTY: "empty",
     NO_ZERO_LOSS: "without a zero-loss peak",
@@ -18,6 +19,7 @@ FLAG_TEXT = {
     SATURATED: "with a saturated zero-loss peak",
     SPIKE: "with a spike",
     UNEXPLAINED: "not explained by the result",
+    GAINS: "with more energy gains than losses",
 }
 
 UNDERSAMPLED_FWHM_CHANNELS = 3.0  # such a zero-loss peak may lie in one channel

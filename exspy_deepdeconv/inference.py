@@ -17,8 +17,9 @@ from .forward import (
     response_of,
     responses,
 )
+from .gains import impossible_gains
 from .models import load
-from .physics import UNEXPLAINED
+from .physics import GAINS, UNEXPLAINED
 from .residual import explain, select
 
 # Spectra times channels in one forward pass: as many as share the cost of the calls, few enough for
@@ -331,13 +332,13 @@ def _run_batch(model, device, spectra, psf, variance, wanted):
         out[good] = np.concatenate(found, axis=-1)
         if measured is None:
             measured = response_of(answer, spectra.shape[-1])
-        verdict = explain(
-            found[0], select(seen, good), measured, wanted.resolution, wanted.zero_loss
-        )
+        of_good = select(seen, good)
+        verdict = explain(found[0], of_good, measured, wanted.resolution, wanted.zero_loss)
         unexplained = verdict.misfit
         if wanted.zero_loss:
             unexplained = unexplained | counts_differ(found[0], seen, good)
         flags[good] |= np.where(unexplained, UNEXPLAINED, 0).astype(np.uint8)
+        flags[good] |= np.where(impossible_gains(found[0], of_good), GAINS, 0).astype(np.uint8)
     return out, flags
 
 

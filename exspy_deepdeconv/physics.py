@@ -14,6 +14,7 @@ from .blur import FWHM_PER_SIGMA, gaussian, moving, shift_channels, smooth
 from .flags import (
     EMPTY,
     FLAG_TEXT,
+    GAINS,
     NO_ZERO_LOSS,
     NOT_FINITE,
     SATURATED,
@@ -30,6 +31,7 @@ __all__ = [
     "EMPTY",
     "FLAG_TEXT",
     "FWHM_PER_SIGMA",
+    "GAINS",
     "NOT_FINITE",
     "NO_ZERO_LOSS",
     "SATURATED",

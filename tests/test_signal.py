@@ -153,7 +153,7 @@ def test_metadata_survives_a_file(make_signal, tmp_path, extension, lazy):
         np.testing.assert_array_equal(loaded.get_noise_variance().data, want)
     note = loaded.metadata.Signal.deep_deconvolution.as_dictionary()
     kinds = dict.fromkeys(
-        ("empty", "no_zero_loss", "not_finite", "saturated", "spike", "unexplained"), 0
+        ("empty", "no_zero_loss", "not_finite", "saturated", "spike", "unexplained", "gains"), 0
     )
     assert note.pop("zero_loss_fwhm") == pytest.approx(0.1, rel=0.03)
     assert len(note.pop("weights_sha256")) == 64
@@ -363,6 +363,19 @@ def test_unexplained_spectra_are_flagged(make_signal):
     with pytest.warns(UserWarning, match="of 3 spectra 3 not explained by the result"):
         result = deconvolve(s, psf=wrong)
     assert result.metadata.Signal.deep_deconvolution.flags.unexplained == 3
+
+
+def test_more_gains_than_losses_are_flagged(make_signal):
+    """The zero-loss peak has a tail on its gain side that the response which is given lacks."""
+    s, psf = make_signal(3), make_signal().isig[:100]
+    tail = physics.gaussian(256, 35.0, 25.0)
+    s.data += np.random.default_rng(1).poisson(3e3 * tail, s.data.shape).astype(np.float32)
+    with pytest.warns(UserWarning, match="of 3 spectra .*3 with more energy gains than losses"):
+        result = deconvolve(s, psf=psf)
+    assert result.metadata.Signal.deep_deconvolution.flags.gains == 3
+    mirrored = make_signal(3)  # losses of the same size are none of its business
+    mirrored.data += np.roll(tail[::-1], -134) * np.float32(3e3)
+    assert deconvolve(mirrored, psf=psf).metadata.Signal.deep_deconvolution.flags.gains == 0
 
 
 def test_noise_variance_of_the_user_is_used():

@@ -1,0 +1,61 @@
+"""Whether a result gains more energy than it loses, which no specimen does (NumPy only)."""
+
+import numpy as np
+
+LEAST_SHARE = 0.003  # of the counts
+SIGNIFICANT = 5.0  # standard deviations of the data
+
+
+def impossible_gains(results, seen):
+    """Where energy gains exceed the losses of the same energies, ``(batch,)`` of bool.
+
+    A specimen at temperature T gives exp(-E/kT) times as many electrons the energy E as it takes it
+    from. A response that does not fit leaves what is left of the zero-loss peak's tail on its gain
+    side, which may be blurred to the data all the same.
+
+    Parameters
+    ----------
+    results : numpy.ndarray
+        Shape ``(batch, channels)``; with or without the elastic peak and a flat offset.
+    seen : Inspected
+        The same spectra before, from `exspy_deepdeconv.physics.inspect`.
+
+    Returns
+    -------
+    numpy.ndarray
+        True where, from one zero-loss width on to any distance, gains exceed losses by more than
+        5 standard deviations of the data and 0.3 % of the counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.gains import impossible_gains
+    >>> from exspy_deepdeconv.physics import gaussian, inspect
+    >>> peak, beside = 1e6 * gaussian(256, 90.0, 8.0), 2e4 * gaussian(256, 70.0, 8.0)
+    >>> seen = inspect(np.stack([peak + beside, peak + beside[::-1]]))
+    >>> impossible_gains(np.stack([peak + beside, peak + beside[::-1]]), seen).tolist()
+    [True, False]
+    """
+    position, width = seen.zero_loss.position[:, None], seen.zero_loss.fwhm[:, None]
+    channels = results.shape[-1]
+    distance = np.arange(int(np.nanmax(position, initial=0)) + 1) + np.ceil(np.nan_to_num(width))
+    gain_side, loss_side = (np.nan_to_num(position + way * distance) for way in (-1, 1))
+    inside = (gain_side >= 0) & (loss_side <= channels - 1)
+    net, variance = np.zeros(inside.shape), np.zeros(inside.shape)
+    noise = seen.noise.variance(seen.counts)
+    for side, sign in ((gain_side, 1.0), (loss_side, -1.0)):
+        side = np.where(inside, side, 0)
+        net += sign * _between(results, side)
+        variance += _between(noise, side)
+    excess, variance = (np.cumsum(x * inside, axis=-1) for x in (net, variance))
+    counts = np.maximum(seen.counts.sum(axis=-1, keepdims=True), 0)
+    over = (excess > LEAST_SHARE * counts) & (excess > SIGNIFICANT * np.sqrt(variance))
+    return (over & inside).any(axis=-1)
+
+
+def _between(spectra, place):
+    """Values at fractional channels."""
+    left = np.minimum(place.astype(int), spectra.shape[-1] - 2)
+    share = place - left
+    before, after = (np.take_along_axis(spectra, left + step, axis=-1) for step in (0, 1))
+    return (1 - share) * before + share * after

@@ -105,7 +105,7 @@ class Answer:
             )
         if verdict.misfit[0]:
             flags |= physics.UNEXPLAINED
-        if impossible_gains(arrays[0], seen)[0]:
+        if impossible_gains(arrays[0], seen, wanted.resolution)[0]:
             flags |= physics.GAINS
         names = ("result", "lower", "upper")
         found = dict(zip(names, arrays[:, 0].astype(np.float32), strict=False))

@@ -4,9 +4,10 @@ import numpy as np
 
 LEAST_SHARE = 0.003  # of the counts
 SIGNIFICANT = 5.0  # standard deviations of the data
+CLEAR_OF_PEAK = 3.0  # resolutions from the middle of an elastic peak
 
 
-def impossible_gains(results, seen):
+def impossible_gains(results, seen, resolution):
     """Where energy gains exceed the losses of the same energies, ``(batch,)`` of bool.
 
     A specimen at temperature T gives exp(-E/kT) times as many electrons the energy E as it takes it
@@ -19,12 +20,15 @@ def impossible_gains(results, seen):
         Shape ``(batch, channels)``; with or without the elastic peak and a flat offset.
     seen : Inspected
         The same spectra before, from `exspy_deepdeconv.physics.inspect`.
+    resolution : float
+        Of the results: FWHM in channels.
 
     Returns
     -------
     numpy.ndarray
-        True where, from one zero-loss width on to any distance, gains exceed losses by more than
-        5 standard deviations of the data and 0.3 % of the counts.
+        True where, from one zero-loss width (and clear of the elastic peak of the result) on to any
+        distance, gains exceed losses by more than 5 standard deviations of the data and 0.3 % of the
+        counts.
 
     Examples
     --------
@@ -33,12 +37,13 @@ def impossible_gains(results, seen):
     >>> from exspy_deepdeconv.physics import gaussian, inspect
     >>> peak, beside = 1e6 * gaussian(256, 90.0, 8.0), 2e4 * gaussian(256, 70.0, 8.0)
     >>> seen = inspect(np.stack([peak + beside, peak + beside[::-1]]))
-    >>> impossible_gains(np.stack([peak + beside, peak + beside[::-1]]), seen).tolist()
+    >>> impossible_gains(np.stack([peak + beside, peak + beside[::-1]]), seen, 2.0).tolist()
     [True, False]
     """
     position, width = seen.zero_loss.position[:, None], seen.zero_loss.fwhm[:, None]
     channels = results.shape[-1]
-    distance = np.arange(int(np.nanmax(position, initial=0)) + 1) + np.ceil(np.nan_to_num(width))
+    first = np.maximum(np.nan_to_num(width), CLEAR_OF_PEAK * resolution)
+    distance = np.arange(int(np.nanmax(position, initial=0)) + 1) + np.ceil(first)
     gain_side, loss_side = (np.nan_to_num(position + way * distance) for way in (-1, 1))
     inside = (gain_side >= 0) & (loss_side <= channels - 1)
     net, variance = np.zeros(inside.shape), np.zeros(inside.shape)

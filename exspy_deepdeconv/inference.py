@@ -338,7 +338,8 @@ def _run_batch(model, device, spectra, psf, variance, wanted):
         if wanted.zero_loss:
             unexplained = unexplained | counts_differ(found[0], seen, good)
         flags[good] |= np.where(unexplained, UNEXPLAINED, 0).astype(np.uint8)
-        flags[good] |= np.where(impossible_gains(found[0], of_good), GAINS, 0).astype(np.uint8)
+        gains = impossible_gains(found[0], of_good, wanted.resolution)
+        flags[good] |= np.where(gains, GAINS, 0).astype(np.uint8)
     return out, flags
 
 

@@ -3,7 +3,10 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
+import re
 import time
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -81,7 +84,7 @@ class Comparison:
             default.
         index : tuple of int, optional
             The pixel of a map, as for ``.inav``; by default the one where the navigator of the
-            data stands.
+            data stands, or the next with a zero-loss peak.
         log : bool
             Logarithmic counts.
         energy_range : (float, float), optional
@@ -91,16 +94,22 @@ class Comparison:
         -------
         tuple of matplotlib.axes.Axes
             That of the spectra and that of the residuals.
+
+        Raises
+        ------
+        ValueError
+            If `index` is no pixel of the map.
         """
         from .plotting import plot_comparison
 
         data = self.signals["data"]
         shape = data.axes_manager.navigation_shape
-        if index is None:
-            index = data.axes_manager.indices
-        index = (index,) if np.isscalar(index) else tuple(index)
+        index = _shown_pixel(data) if index is None else np.ravel(index)
+        index = tuple(int(i) for i in index)
         if len(index) != len(shape):
             raise ValueError(f"index={index} must hold {len(shape)} numbers, for the map {shape}.")
+        if not all(-size <= i < size for i, size in zip(index, shape, strict=True)):
+            raise ValueError(f"index={index} lies outside of the map {shape}.")
         spectra = {name: _pixel(signal, index) for name, signal in self.signals.items()}
         psf = None if self.psf is None else _pixel(self.psf, index)
         residuals = {}
@@ -111,7 +120,22 @@ class Comparison:
                 )
         if self.truth is not None:
             spectra["truth"] = _pixel(self.truth, index)
-        return plot_comparison(spectra, residuals, ax, log=log, energy_range=energy_range)
+        axes = plot_comparison(spectra, residuals, ax, log=log, energy_range=energy_range)
+        for line in axes[0].lines:
+            if line.get_label() == "deep":
+                line.set_zorder(line.get_zorder() + 0.5)  # noisier ones would cover it
+        return axes
+
+
+def _shown_pixel(data):
+    """Where the navigator stands, or the next of some pixels that has a zero-loss peak."""
+    here = data.axes_manager.indices
+    shape = data.axes_manager._navigation_shape_in_array
+    if not shape or _is_usable(_pixel(data, here)):
+        return here
+    places = _sampling.spread_over(np.argwhere(np.ones(shape, bool)), MAX_SCORED)[:, ::-1]
+    places = sorted(places.tolist(), key=lambda place: place[::-1] < list(here[::-1]))
+    return next((place for place in places if _is_usable(_pixel(data, tuple(place)))), here)
 
 
 def _is_usable(spectrum):
@@ -146,7 +170,8 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
     options = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     runner = _Runner(resolutions, options)
 
-    used, outcomes = runner.run_all(signal, psf, lazy_output)
+    with _warnings_at_the_call():
+        used, outcomes = runner.run_all(signal, psf, lazy_output)
     few, few_truth, few_psf = (few_of(x, places) for x in (signal, truth, psf))
     if lazy_output:  # what can be timed and scored at once
         few_used, scored = runner.run_all(few, few_psf, lazy=False)
@@ -200,6 +225,21 @@ def check_methods(methods):
     if not names:
         raise ValueError(f"methods is empty; the known ones are {', '.join(KNOWN)}.")
     return tuple(dict.fromkeys(names))
+
+
+@contextmanager
+def _warnings_at_the_call():
+    """Let the methods' warnings name the line that called ``compare_deconvolution``."""
+    with warnings.catch_warnings(record=True) as heard:
+        yield
+    for warning in heard:
+        if re.match(r"\w+_deconvolve: |estimate_psf: ", str(warning.message)):
+            # Of this generator, contextlib, `compare`, the method and its caller.
+            warnings.warn(warning.message, stacklevel=5)
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 class _Outcome(NamedTuple):

@@ -6,6 +6,7 @@ import numpy as np
 
 SEGMENTS = 32
 SHORTEST_SEGMENT = 16
+LOWEST = -10.0  # of the maximum; what is lower is no spectrum, and would overflow single precision
 LEAST = 1e-14  # of the squared maximum: single precision tells no smaller variance
 DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # a blurred spectrum hardly feels fourth differences
 WIDE_STRIDE = 4  # channels; farther apart, neighbours' noise is taken to be independent
@@ -93,6 +94,7 @@ def estimate_noise(spectra, position=None):
     top = np.maximum(flat.max(axis=-1, initial=0.0), 0)
     usable = top > 1e-100
     scaled = np.where(usable[:, None], flat, 0.0) / np.where(usable, top, 1.0)[:, None]
+    scaled = np.maximum(scaled, LOWEST)
     start = np.zeros(len(flat)) if position is None else np.reshape(position, -1)
     gain, floor, correlation = _noise_of_scaled(scaled, np.nan_to_num(start).astype(int))
     # Nothing but zeros: any scale will do. Noise-free data still need a positive one.

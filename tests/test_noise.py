@@ -128,3 +128,11 @@ def test_channels_without_electrons_tell_no_noise():
     noise = estimate_noise(data, [200] * 20)
     # Of single electrons that a Gaussian of two channels has blurred.
     assert np.median(noise.gain) == pytest.approx(0.33, rel=0.3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_spectrum_that_is_nearly_all_negative_is_read_without_a_warning():
+    counts = np.random.default_rng(0).normal(-1e12, 1e11, (2, 512))
+    counts[:, 100] = 1e-9
+    noise = estimate_noise(counts)
+    assert np.isfinite(noise.gain).all() and np.isfinite(noise.floor).all()

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from prettytable import PrettyTable
 
-from . import data, plotting
+from . import data, models, plotting
 from ._reading import quietly
 from .evaluate import errors
 from .oracles import raw_errors
@@ -34,6 +34,7 @@ def run_demo(output, model=None, echo=print):
         The files written.
     """
     start = time.monotonic()
+    model = models.load(model)  # a wrong name is told before any work
     with quietly():
         measured = data.plasmonic_map()
         vacuum = data.vacuum_spectrum(measured)

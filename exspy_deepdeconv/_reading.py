@@ -18,15 +18,24 @@ def read_signals(path, lazy):
     """All signals of a file as a list, lazy where asked for and possible."""
     if not path.exists():
         raise FileNotFoundError("no such file")
+    try:
+        try:
+            signals = _load(path, lazy)
+        except NotImplementedError:
+            if not lazy:
+                raise
+            signals = _load(path, lazy=False)
+    except (PermissionError, MemoryError):
+        raise
+    except Exception as error:  # each format's reader has its own
+        raise ValueError(f"not a file that HyperSpy can read ({one_line(error)})") from error
+    return signals if isinstance(signals, list) else [signals]
+
+
+def _load(path, lazy):
     # HyperSpy takes names for patterns: brackets are escaped, and stars exist in no file name
     # that came through a shell.
-    try:
-        signals = hs.load(str(path), lazy=lazy, escape_square_brackets=True)
-    except NotImplementedError:
-        if not lazy:
-            raise
-        signals = hs.load(str(path), escape_square_brackets=True)
-    return signals if isinstance(signals, list) else [signals]
+    return hs.load(str(path), lazy=lazy, escape_square_brackets=True)
 
 
 def as_eels(signal):

@@ -14,8 +14,28 @@ from ._training_cli import train
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Blind deconvolution of low-loss EELS spectra with a trained network.",
 )
+
+
+def _print_version(wanted: bool):
+    if wanted:
+        from . import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+):
+    """Blind deconvolution of low-loss EELS spectra with a trained network."""
+
 
 ModelOption = Annotated[
     str | None,

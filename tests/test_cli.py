@@ -10,6 +10,7 @@ import pytest
 from hyperspy.signals import BaseSignal, Signal1D, Signal2D
 from typer.testing import CliRunner
 
+import exspy_deepdeconv
 from exspy_deepdeconv import _demo, _files, _reading, cli, data
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -380,3 +381,14 @@ def test_module_and_exit_code(tmp_path):
     assert "no such file" in done.stdout
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr
+
+
+def test_version(run):
+    assert run("--version", output=None).strip() == exspy_deepdeconv.__version__
+
+
+@pytest.mark.parametrize("name", ["broken.hspy", "broken.dm3", "unknown.foo"])
+def test_files_that_cannot_be_read_are_named(run, tmp_path, name):
+    (tmp_path / name).write_bytes(b"no spectrum")
+    said = run("compare", tmp_path / name, code=1)
+    assert f"{name}: not a file that HyperSpy can read (" in said

@@ -286,8 +286,8 @@ def fourier_deconvolve(
     UserWarning
         One warning with the counts of flagged spectra: empty ones (zeros are returned) and ones
         that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
-        a zero-loss peak (zeros), with a saturated one or a spike; and ones that the result, blurred
-        again, does not explain (see Notes). For a lazy result it comes when all of it has been
+        a zero-loss peak (zeros); ones with a saturated peak or a spike; and ones that the result,
+        blurred again, does not explain (see Notes). For a lazy result it comes when all of it has been
         computed, and the counts are not in its metadata.
 
     See Also
@@ -396,8 +396,8 @@ def tgv_deconvolve(
     UserWarning
         One warning with the counts of flagged spectra: empty ones (zeros are returned) and ones
         that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
-        a zero-loss peak (zeros), with a saturated one or a spike; and ones that the result, blurred
-        again, does not explain (see Notes). For a lazy result it comes when all of it has been
+        a zero-loss peak (zeros); ones with a saturated peak or a spike; and ones that the result,
+        blurred again, does not explain (see Notes). For a lazy result it comes when all of it has been
         computed, and the counts are not in its metadata.
 
     See Also

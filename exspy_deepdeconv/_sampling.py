@@ -13,7 +13,7 @@ from . import physics
 from ._checks import usable_responses
 
 MAX_SAMPLED = 256
-NARROWEST, WIDEST = 1.8, 64.0  # channels; 3 to 60 are trained on, and a sampled peak seems wider
+NARROWEST, WIDEST = 1.8, 64.0  # channels; 2 to 60 are trained on, and sampling widens
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
 MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
 REMARKS = {

@@ -1,6 +1,5 @@
 """Fixtures that the tests share."""
 
-import hashlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,30 +31,10 @@ def make_signal():
     return make
 
 
-@pytest.fixture(scope="session")
-def untrained(tmp_path_factory):
-    """Folder and registry of an untrained network, in the place of bundled weights."""
-    import torch
-
-    from exspy_deepdeconv import models
-    from exspy_deepdeconv.network import Config, DeconvolutionNet
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("models")
-    path = folder / "lowloss-v1.safetensors"
-    models.save_model(DeconvolutionNet(Config()), path, name="lowloss-v1")
-    return folder, {"lowloss-v1": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
 @pytest.fixture
-def network(monkeypatch, request):
+def network(monkeypatch):
     """The network behind ``deep_deconvolve``: ``.calls`` lists the shapes of its blocks."""
-    from exspy_deepdeconv import inference, models
-
-    if not models.REGISTRY:  # no weights are bundled yet
-        folder, registry = request.getfixturevalue("untrained")
-        monkeypatch.setattr(models, "FOLDER", folder)
-        monkeypatch.setattr(models, "REGISTRY", registry)
+    from exspy_deepdeconv import inference
 
     calls, stacked_block = [], inference.stacked_block
 

@@ -39,9 +39,9 @@ def test_a_side_with_hardly_any_share_reaches_nowhere():
 
 def test_variance_is_that_of_a_normal_distribution_of_the_same_interval():
     size = np.full((1, 1), 3.0)
-    down, up = intervals.reaches(size, size, 0.6827)
     got = intervals.variance(0.0, size, size, PLAIN, regime(np.array([[0.5]])))
-    np.testing.assert_allclose(got, ((down + up) / 2) ** 2)
+    # An exponential distribution on either side holds 68.27 % within this many of its widths.
+    np.testing.assert_allclose(got, (-3.0 * np.log(1 - 0.6827)) ** 2, rtol=1e-3)
 
 
 def test_factors_are_interpolated_between_dominances_and_confidences():

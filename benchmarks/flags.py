@@ -18,7 +18,7 @@ import numpy as np
 from exspy.signals import EELSSpectrum
 from prettytable import PrettyTable
 
-from exspy_deepdeconv.physics import smooth
+from exspy_deepdeconv.physics import gaussian, smooth
 from exspy_deepdeconv.simulate import SCENES, simulate
 
 SEED = 20_251_107
@@ -116,6 +116,19 @@ def wrong_response(simulation, rng):
     return signal, {"psf": signal_of(psf * 1e7, simulation.dispersion)}
 
 
+def gain_side_tail(simulation, rng):
+    """A twentieth of the counts lies on the gain side; the response that is handed over has none there."""
+    tail = gaussian(
+        simulation.counts.size,
+        simulation.position - rng.uniform(2, 3) * simulation.fwhm,
+        simulation.fwhm,
+    )
+    gain = simulation.detector.gain
+    electrons = 0.05 * simulation.elastic_counts / gain * tail
+    signal = signal_of(simulation.counts + gain * rng.poisson(electrons), simulation.dispersion)
+    return signal, {"psf": signal_of(simulation.psf * 1e7, simulation.dispersion)}
+
+
 def core_loss(simulation, rng):
     """A core-loss spectrum: an edge on a falling background."""
     energy = np.linspace(rng.uniform(80, 400), rng.uniform(600, 1200), 1024)
@@ -140,6 +153,7 @@ FAULTS = {
     saturated: ("saturated",),
     spike: ("spike",),
     wrong_response: ("unexplained",),
+    gain_side_tail: ("gains",),
     core_loss: ("error",),
     without_peak: ("error",),
 }

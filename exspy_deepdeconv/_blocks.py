@@ -23,7 +23,7 @@ _CONSEQUENCE = {
     physics.SATURATED: "result doubtful",
     physics.SPIKE: "result doubtful",
     physics.UNEXPLAINED: "result doubtful",
-    physics.GAINS: "the response does not fit",
+    physics.GAINS: "response or background do not fit",
 }
 _COUNT_NAMES = {
     physics.EMPTY: "empty",

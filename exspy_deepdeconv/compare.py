@@ -3,6 +3,7 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
+import numbers
 import re
 import time
 import warnings
@@ -84,7 +85,8 @@ class Comparison:
             default.
         index : tuple of int, optional
             The pixel of a map, as for ``.inav``; by default the one where the navigator of the
-            data stands, or the next with a zero-loss peak.
+            data stands, or, if there is no zero-loss peak, of 64 spread over the map the first
+            that has one.
         log : bool
             Logarithmic counts.
         energy_range : (float, float), optional
@@ -104,8 +106,10 @@ class Comparison:
 
         data = self.signals["data"]
         shape = data.axes_manager.navigation_shape
-        index = _shown_pixel(data) if index is None else np.ravel(index)
-        index = tuple(int(i) for i in index)
+        index = _shown_pixel(data) if index is None else index
+        index = (index,) if np.isscalar(index) else tuple(index)
+        if not all(isinstance(i, numbers.Integral) for i in index):
+            raise ValueError(f"index={index} must hold whole numbers.")
         if len(index) != len(shape):
             raise ValueError(f"index={index} must hold {len(shape)} numbers, for the map {shape}.")
         if not all(-size <= i < size for i, size in zip(index, shape, strict=True)):
@@ -128,14 +132,14 @@ class Comparison:
 
 
 def _shown_pixel(data):
-    """Where the navigator stands, or the next of some pixels that has a zero-loss peak."""
+    """Where the navigator stands, or the first of some pixels that has a zero-loss peak."""
     here = data.axes_manager.indices
-    shape = data.axes_manager._navigation_shape_in_array
+    shape = data.axes_manager.navigation_shape
     if not shape or _is_usable(_pixel(data, here)):
         return here
-    places = _sampling.spread_over(np.argwhere(np.ones(shape, bool)), MAX_SCORED)[:, ::-1]
-    places = sorted(places.tolist(), key=lambda place: place[::-1] < list(here[::-1]))
-    return next((place for place in places if _is_usable(_pixel(data, tuple(place)))), here)
+    places = _sampling.spread_over(np.argwhere(np.ones(shape, bool)), MAX_SCORED)
+    places = [tuple(place) for place in places.tolist()]
+    return next((place for place in places if _is_usable(_pixel(data, place))), here)
 
 
 def _is_usable(spectrum):
@@ -174,7 +178,8 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
         used, outcomes = runner.run_all(signal, psf, lazy_output)
     few, few_truth, few_psf = (few_of(x, places) for x in (signal, truth, psf))
     if lazy_output:  # what can be timed and scored at once
-        few_used, scored = runner.run_all(few, few_psf, lazy=False)
+        with _warnings_at_the_call():
+            few_used, scored = runner.run_all(few, few_psf, lazy=False)
     else:
         few_used = few_of(used, places)
         scored = {name: o._replace(result=few_of(o.result, places)) for name, o in outcomes.items()}
@@ -230,12 +235,19 @@ def check_methods(methods):
 @contextmanager
 def _warnings_at_the_call():
     """Let the methods' warnings name the line that called ``compare_deconvolution``."""
-    with warnings.catch_warnings(record=True) as heard:
-        yield
+    heard = []
+    try:
+        with warnings.catch_warnings(record=True) as heard:
+            yield
+    finally:
+        _say_again(heard)
+
+
+def _say_again(heard):
     for warning in heard:
         if re.match(r"\w+_deconvolve: |estimate_psf: ", str(warning.message)):
-            # Of this generator, contextlib, `compare`, the method and its caller.
-            warnings.warn(warning.message, stacklevel=5)
+            # Of this function, the generator, contextlib, `compare`, the method and its caller.
+            warnings.warn(warning.message, stacklevel=6)
         else:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno

@@ -14,6 +14,7 @@ POWER_WIDTH = 5  # frequencies over which a power spectrum is averaged
 AHEAD = 24  # frequencies looked ahead for what stands above the noise
 ROUNDING = 1e-8  # share of the counts below which responses are known no more
 VISIBLE = 2.5  # in units of the noise power
+LARGEST = 2.0  # power over that of all counts in one channel; it scatters
 LEAST_PASSED = np.finfo(float).eps ** 2  # power below which a response is but rounding
 SPREADINGS = 15  # of what lies below zero over its surroundings
 FALLBACK_WIDTH = 8.0
@@ -24,8 +25,8 @@ def fourier_ratio(spectra, psf, resolution, *, noise=None):
 
     The elastic peak is fitted with the response and replaced by the Gaussian; what is left is
     filtered by Wiener's ratio: full division where the spectrum's power stands above the
-    noise's, none where it does not, nor where it would exceed what a non-negative spectrum can have
-    (the mark of a response that does not fit).
+    noise's, none where it does not, nor where more would come out than all counts hold (the mark of
+    a response that does not fit).
 
     Parameters
     ----------
@@ -103,7 +104,8 @@ def _filtered(spectra, blur, noise_power, resolution):
     goal = np.exp(-2 * (np.pi * sigma * blur.frequency) ** 2)
     transform = fft.rfft(_closed(spectra, blur))
     passed = np.abs(blur.transfer) ** 2
-    signal = _signal_power(np.abs(transform) ** 2, passed, noise_power[:, None])
+    most = LARGEST * np.abs(spectra).sum(axis=-1)[:, None] ** 2
+    signal = _signal_power(np.abs(transform) ** 2, passed, noise_power[:, None], most)
     ratio = (
         blur.transfer.conj() * signal / np.maximum(passed * signal + noise_power[:, None], 1e-300)
     )
@@ -121,20 +123,20 @@ def _closed(spectra, blur):
     return np.roll(circle, blur.pad, axis=-1)
 
 
-def _signal_power(power, passed, noise_power):
+def _signal_power(power, passed, noise_power, most):
     """Power of the unblurred spectrum at each frequency.
 
-    Read from the data as far as they stand above their noise and can be those of counts, and
-    continued with the fourth power of the frequency, as for kinks.
+    Read from the data as far as they stand above their noise and are below ``most``, and continued
+    with the fourth power of the frequency, as for kinks.
     """
     ahead = uniform_filter1d(power, AHEAD, axis=-1, mode="nearest", origin=-(AHEAD // 2))
     power = uniform_filter1d(power, POWER_WIDTH, axis=-1, mode="nearest")
     measured = np.maximum(power - noise_power, 0) / np.maximum(passed, LEAST_PASSED)
     # A dip is not the end: that is where nothing follows but noise.
     seen = ahead > VISIBLE * noise_power
-    # What is nowhere negative has most power at the lowest frequencies (Bochner's theorem). Where
-    # there is more, a response that does not fit has blown up what it left of the elastic peak.
-    largest = measured[:, :AHEAD].max(axis=-1, keepdims=True)
+    # No frequency of a spectrum holds more than all its counts. Where there is more, a response
+    # that does not fit has blown up what it left of the elastic peak.
+    largest = np.maximum(measured[:, :AHEAD].max(axis=-1, keepdims=True), most)
     seen &= uniform_filter1d(measured, AHEAD, axis=-1, mode="nearest") <= largest
     seen[:, 0], seen[:, -1] = True, False
     cutoff = np.argmin(seen, axis=-1)[:, None]

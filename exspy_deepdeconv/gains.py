@@ -26,9 +26,9 @@ def impossible_gains(results, seen, resolution):
     Returns
     -------
     numpy.ndarray
-        True where, from one zero-loss width (and clear of the elastic peak of the result) on to any
-        distance, gains exceed losses by more than 5 standard deviations of the data and 0.3 % of the
-        counts.
+        True where, from one zero-loss width on to any distance, gains exceed losses by more than
+        5 standard deviations of the data and 0.3 % of the counts. Only gains clear of the elastic
+        peak of the result are counted, but all losses: a coarse result is flagged more rarely.
 
     Examples
     --------
@@ -42,17 +42,17 @@ def impossible_gains(results, seen, resolution):
     """
     position, width = seen.zero_loss.position[:, None], seen.zero_loss.fwhm[:, None]
     channels = results.shape[-1]
-    first = np.maximum(np.nan_to_num(width), CLEAR_OF_PEAK * resolution)
-    distance = np.arange(int(np.nanmax(position, initial=0)) + 1) + np.ceil(first)
+    distance = np.arange(int(np.nanmax(position, initial=0)) + 1) + np.ceil(np.nan_to_num(width))
     gain_side, loss_side = (np.nan_to_num(position + way * distance) for way in (-1, 1))
     inside = (gain_side >= 0) & (loss_side <= channels - 1)
+    clear = inside & (distance >= CLEAR_OF_PEAK * resolution)
     net, variance = np.zeros(inside.shape), np.zeros(inside.shape)
     noise = seen.noise.variance(seen.counts)
-    for side, sign in ((gain_side, 1.0), (loss_side, -1.0)):
+    for side, sign, counted in ((gain_side, 1.0, clear), (loss_side, -1.0, inside)):
         side = np.where(inside, side, 0)
-        net += sign * _between(results, side)
-        variance += _between(noise, side)
-    excess, variance = (np.cumsum(x * inside, axis=-1) for x in (net, variance))
+        net += sign * counted * _between(results, side)
+        variance += counted * _between(noise, side)
+    excess, variance = (np.cumsum(x, axis=-1) for x in (net, variance))
     counts = np.maximum(seen.counts.sum(axis=-1, keepdims=True), 0)
     over = (excess > LEAST_SHARE * counts) & (excess > SIGNIFICANT * np.sqrt(variance))
     return (over & inside).any(axis=-1)

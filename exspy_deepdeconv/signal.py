@@ -115,7 +115,7 @@ def deep_deconvolve(
         blurred again, does not explain (see ``deconvolution_residual``), or whose counts it does
         not hold within 5 %% or their noise, and ones whose result gains more energy than it loses
         (by over 0.3 %% of the counts), which no specimen does: the response, given or estimated,
-        does not fit. For a lazy result it
+        does not fit, or there is a background. For a lazy result it
         comes when all of it has been computed, and the counts are not in its metadata. Another
         one if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut
         off and no `psf` given, or if its width differs much between the spectra; and one if an

@@ -243,7 +243,7 @@ def test_empty_pixel_is_passed_over(make_signal):
     s = make_signal(2, 3)
     s.data[0, :2] = 0
     top, bottom = run(s, "rl").plot()
-    np.testing.assert_array_equal(top.lines[0].get_ydata(), s.data[0, 2])
+    np.testing.assert_array_equal(top.lines[0].get_ydata(), s.data[1, 0])
     assert bottom.lines
 
 
@@ -253,16 +253,18 @@ def test_ours_is_not_covered_by_noisier_results(make_signal):
     assert highest.get_label() == "deep"
 
 
-def test_warnings_name_the_line_of_the_caller(make_signal):
+@pytest.mark.parametrize("lazy", [False, True])
+def test_warnings_name_the_line_of_the_caller(make_signal, lazy):
     s = make_signal(3)
     s.data[1] = 0
+    s = s.as_lazy() if lazy else s
     with pytest.warns(UserWarning, match="_deconvolve: of 3 spectra 1 empty") as caught:
         s.compare_deconvolution(("deep", "rl"), show_progressbar=False)
     named = [w.filename for w in caught if "of 3 spectra" in str(w.message)]
     assert named == [__file__] * 3  # of the response and of both methods
 
 
-@pytest.mark.parametrize("index", [(1,), 1, (0, 0, 0), (3, 0), (0, -3)])
+@pytest.mark.parametrize("index", [(1,), 1, (0, 0, 0), (3, 0), (0, -3), (1.5, 0), ("a", 0)])
 def test_wrong_index(make_signal, index):
     with pytest.raises(ValueError, match="index="):
         run(make_signal(2, 3), "rl").plot(index=index)

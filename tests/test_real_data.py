@@ -179,9 +179,9 @@ def overlap(load):
 
 def test_intervals_of_tungsten_disulfide_blind_and_given_overlap(overlap):
     """Above 1.5 eV, where the tail of the response is no matter."""
-    assert overlap.mean() > 0.83
+    assert overlap.mean() > 0.8
 
 
-@pytest.mark.xfail(strict=True, reason="in 85 % of the channels with lowloss-v5")
+@pytest.mark.xfail(strict=True, reason="in 82 % of the channels with lowloss-v6")
 def test_intervals_of_tungsten_disulfide_overlap_nearly_everywhere(overlap):
     assert overlap.mean() > 0.95

@@ -12,13 +12,12 @@ import scipy.fft as fft
 
 from ..physics import (
     ZeroLoss,
-    estimate_noise,
     find_zero_loss,
     gaussian,
     prepare,
     shift_channels,
 )
-from .pairs import training_row
+from .pairs import batch_of_rows, training_row
 
 CHANNELS, DISPERSION, START = 2048, 0.005, -2.0  # eV
 ZERO = 400  # channel of 0 eV
@@ -151,10 +150,7 @@ class RecipePairs:
             )
             for row in range(self.size)
         ]
-        batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-        noise = estimate_noise(batch["counts"], batch["position"])
-        batch |= {"gain": noise.gain, "floor": noise.floor}
-        return {key: value.astype(np.float32) for key, value in batch.items()}
+        return batch_of_rows(rows)
 
 
 class _Row:

@@ -13,9 +13,8 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from ..instruments import _tapered, _wrapped_distance
-from ..physics import estimate_noise
 from ..simulate import Detector, compose, grid_for
-from .pairs import training_rows
+from .pairs import batch_of_rows, training_rows
 
 WIDTH_SCATTER, SKEW_SCATTER = 0.15, 0.06  # of the response, relative (standard deviations)
 WANDER = 0.3  # of the loadings: radians of rotation, standard deviations of perturbation
@@ -145,10 +144,7 @@ class MeasuredPairs:
                 f"of {ROUNDS * size} spectra made of this map only {len(rows)} show their "
                 "zero-loss peak: its elastic counts are too few."
             )
-        batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-        noise = estimate_noise(batch["counts"], batch["position"])
-        batch |= {"gain": noise.gain, "floor": noise.floor}
-        return {key: value.astype(np.float32) for key, value in batch.items()}
+        return batch_of_rows(rows)
 
     def export(self, path):
         """Write everything to one file, which holds plain arrays only.

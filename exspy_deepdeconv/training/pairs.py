@@ -66,10 +66,7 @@ class SimulatedPairs:
         rows = []
         while len(rows) < size:
             rows += self._rows(rng, channels, size - len(rows))
-        batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-        noise = estimate_noise(batch["counts"], batch["position"])
-        batch |= {"gain": noise.gain, "floor": noise.floor}
-        return {key: value.astype(np.float32) for key, value in batch.items()}
+        return batch_of_rows(rows)
 
     def _scene(self, rng, channels):
         """A specimen on an instrument, twice: drawing it costs more than recording or cutting it."""
@@ -146,6 +143,25 @@ class Cut:
 
     def _cut(self, spectrum):
         return spectrum[self.first : self.first + self.channels]
+
+
+def batch_of_rows(rows):
+    """One batch of what `training_row` gives, with the noise that the spectra show.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of spectra of the same length.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        float32; as from `SimulatedPairs.batch`.
+    """
+    batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    noise = estimate_noise(batch["counts"], batch["position"])
+    batch |= {"gain": noise.gain, "floor": noise.floor}
+    return {key: value.astype(np.float32) for key, value in batch.items()}
 
 
 def training_rows(spectra, psf_share, rng):

@@ -242,7 +242,7 @@ def test_sigterm_writes_a_checkpoint(tmp_path):
                "--steps", "100000", "--workers", "1", "--log-every", "1"]  # fmt: skip
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "log.csv").exists() and time.monotonic() < deadline:
+    while not rows_of(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGTERM)
     _, words = process.communicate(timeout=120)

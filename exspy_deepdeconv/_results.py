@@ -37,7 +37,9 @@ def finish(signal, blocks, tally, *, lazy_output, show_progressbar, num_workers,
     return result
 
 
-def finish_stack(signal, blocks, arrays, tally, *, lazy_output, show_progressbar, num_workers):
+def finish_stack(
+    signal, blocks, arrays, tally, *, lazy_output, show_progressbar, num_workers, stacklevel=4
+):
     """Signals like ``signal`` that hold the arrays lying side by side in ``blocks``.
 
     One pass over the blocks gives them all, also where the input is lazy and the output is not.
@@ -48,13 +50,15 @@ def finish_stack(signal, blocks, arrays, tally, *, lazy_output, show_progressbar
         As for `finish`.
     arrays : int
         Their number.
+    stacklevel : int
+        Of the warning; 4 is the caller of the function that calls this one.
 
     Returns
     -------
     list of EELSSpectrum or LazyEELSSpectrum
     """
     common = {"show_progressbar": show_progressbar, "num_workers": num_workers}
-    whole = finish(signal, blocks, tally, lazy_output=lazy_output, stacklevel=4, **common)
+    whole = finish(signal, blocks, tally, lazy_output=lazy_output, stacklevel=stacklevel, **common)
     if arrays == 1:
         return [whole]
     channels = signal.data.shape[-1]

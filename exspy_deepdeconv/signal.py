@@ -182,90 +182,14 @@ def deep_deconvolve(
         gui = tool.gui(display=display, toolkit=toolkit)
         return tool if display else gui
 
-    import warnings
-    from functools import partial
+    from ._deep_methods import deconvolve
 
-    from . import _blocks, _checks, _results, _sampling, models
-
-    _checks.check_numbers(resolution, confidence, batch_size)
-    axis = _checks.check_energy_axis(self)
-    _checks.check_data(self)
-    _checks.check_channels(self)
-    mask = _checks.check_navigation_mask(navigation_mask, self)
-    response = _checks.check_psf(psf, self, axis.dispersion)
-    variance = _checks.check_variance(self)
-    model = models.load(model)
-
-    from .inference import Wanted, check_device, stacked_block, usual_device
-
-    check_device(device)
-    device = usual_device(device, mask.size)
-    if return_interval:
-        model.warn_if_not_calibrated()
-    data = _checks.plain_array(self)
-    zero_loss_peak = _sampling.typical_zero_loss(data, mask, axis.reversed)
-    width = zero_loss_peak.fwhm
-    channels = _checks.check_resolution(resolution, width, axis.dispersion)
-    lazy_output = self._lazy if lazy_output is None else bool(lazy_output)
-    tally = _blocks.FlagTally(mask, warn=lazy_output)
-
-    constant = variance is None or isinstance(variance, float)
-    wanted = Wanted(
-        resolution=channels,
-        zero_loss=bool(zero_loss),
-        variance=not lazy_output,
-        confidence=float(confidence) if return_interval else None,
-    )
-    function = partial(
-        stacked_block,
-        model=model,
-        wanted=wanted,
-        batch_size=batch_size,
-        device=device,
-        **({"variance": variance} if constant else {}),
-    )
-    result, *others = _results.finish_stack(
-        self,
-        _blocks.run_blocks(
-            function,
-            data,
-            mask,
-            tally,
-            psf=response,
-            beside={} if constant else {"variance": variance},
-            reverse=axis.reversed,
-            arrays=wanted.arrays,
-        ),
-        wanted.arrays,
-        tally,
+    return deconvolve(
+        self, resolution, psf, model=model, zero_loss=zero_loss, return_interval=return_interval,
+        confidence=confidence, navigation_mask=navigation_mask, batch_size=batch_size,
+        device=device, show_progressbar=show_progressbar, num_workers=num_workers,
         lazy_output=lazy_output,
-        show_progressbar=show_progressbar,
-        num_workers=num_workers,
-    )
-    if wanted.variance:
-        predicted = others.pop(0)
-        predicted.metadata.General.title = f"predicted variance of {self.metadata.General.title}"
-        result.set_noise_variance(predicted)
-    counts = {"counted": False} if lazy_output else tally.counts()
-    if odd := _sampling.remark(zero_loss_peak, psf is not None):
-        warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=2)
-    names = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
-    for signal, words in zip((result, *others), names, strict=False):
-        _results.annotate(
-            signal,
-            self,
-            "deep_deconvolution",
-            words,
-            model=model.name,
-            weights_sha256=model.sha256,
-            resolution=channels * axis.dispersion,
-            zero_loss_fwhm=width * axis.dispersion,
-            psf=_results.psf_source(psf),
-            zero_loss=bool(zero_loss),
-            flags=counts | _sampling.out_of_range(zero_loss_peak, psf is not None),
-            **({"confidence": wanted.confidence} if others else {}),
-        )
-    return [result, *others] if others else result
+    )  # fmt: skip
 
 
 def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, lazy_output=None):
@@ -331,49 +255,12 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
     >>> round(float(abs(energy[psf.data.argmax()])), 6)
     0.0
     """
-    from functools import partial
+    from ._deep_methods import respond
 
-    import numpy as np
-
-    from . import _blocks, _checks, _results, _sampling, models
-
-    axis = _checks.check_energy_axis(self)
-    _checks.check_data(self)
-    _checks.check_channels(self)
-    model = models.load(model)
-
-    from .inference import response_block
-
-    data = _checks.plain_array(self)
-    mask = np.zeros(data.shape[:-1], dtype=bool)
-    zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)
-    zero_channel = _sampling.response_zero(zero_loss, data.shape[-1])
-    lazy_output = self._lazy if lazy_output is None else bool(lazy_output)
-    tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
-    function = partial(response_block, model=model, zero_channel=zero_channel)
-    result = _results.finish(
-        self,
-        _blocks.run_blocks(function, data, mask, tally, reverse=axis.reversed),
-        tally,
+    return respond(
+        self, model=model, show_progressbar=show_progressbar, num_workers=num_workers,
         lazy_output=lazy_output,
-        show_progressbar=show_progressbar,
-        num_workers=num_workers,
-    )
-    energy = result.axes_manager.signal_axes[0]
-    index = energy.size - 1 - zero_channel if axis.reversed else zero_channel
-    energy.offset = -index * energy.scale
-    _results.annotate(
-        result,
-        self,
-        "psf_estimation",
-        "estimated response",
-        model=model.name,
-        weights_sha256=model.sha256,
-        zero_loss_fwhm=zero_loss.fwhm * axis.dispersion,
-        flags={"counted": False} if lazy_output else tally.counts(),
-    )
-    result.metadata.Signal.quantity = ""  # no counts any more
-    return result
+    )  # fmt: skip
 
 
 for _method in (deep_deconvolve, estimate_psf):

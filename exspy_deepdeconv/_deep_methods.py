@@ -1,0 +1,165 @@
+"""What ``deep_deconvolve`` and ``estimate_psf`` do with a signal.
+
+Imported inside the methods, not by ``import hyperspy.api``.
+"""
+
+import warnings
+from functools import partial
+
+import numpy as np
+
+from . import _blocks, _checks, _results, _sampling, models
+from .inference import Wanted, check_device, response_block, stacked_block, usual_device
+
+NAMES = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
+
+
+def deconvolve(
+    signal,
+    resolution,
+    psf,
+    *,
+    model,
+    zero_loss,
+    return_interval,
+    confidence,
+    navigation_mask,
+    batch_size,
+    device,
+    show_progressbar,
+    num_workers,
+    lazy_output,
+):
+    """Check the arguments of ``deep_deconvolve``, run it and describe what comes out.
+
+    Returns
+    -------
+    EELSSpectrum or LazyEELSSpectrum, or a list of three
+    """
+    _checks.check_numbers(resolution, confidence, batch_size)
+    axis = _checks.check_energy_axis(signal)
+    _checks.check_data(signal)
+    _checks.check_channels(signal)
+    mask = _checks.check_navigation_mask(navigation_mask, signal)
+    response = _checks.check_psf(psf, signal, axis.dispersion)
+    variance = _checks.check_variance(signal)
+    model = models.load(model)
+    check_device(device)
+    if return_interval:
+        model.warn_if_not_calibrated(stacklevel=3)
+    found = _sampling.typical_zero_loss(_checks.plain_array(signal), mask, axis.reversed)
+    channels = _checks.check_resolution(resolution, found.fwhm, axis.dispersion)
+    lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
+    wanted = Wanted(
+        resolution=channels,
+        zero_loss=bool(zero_loss),
+        variance=not lazy_output,
+        confidence=float(confidence) if return_interval else None,
+    )
+    tally = _blocks.FlagTally(mask, warn=lazy_output)
+    function = partial(
+        stacked_block,
+        model=model,
+        wanted=wanted,
+        batch_size=batch_size,
+        device=usual_device(device, mask.size),
+    )
+    blocks = _blocks_of(function, signal, mask, tally, response, variance, axis, wanted.arrays)
+    result, *others = _results.finish_stack(
+        signal,
+        blocks,
+        wanted.arrays,
+        tally,
+        lazy_output=lazy_output,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+        stacklevel=5,
+    )
+    if wanted.variance:
+        predicted = others.pop(0)
+        predicted.metadata.General.title = f"predicted variance of {signal.metadata.General.title}"
+        result.set_noise_variance(predicted)
+    if odd := _sampling.remark(found, psf is not None):
+        warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
+    note = {
+        "model": model.name,
+        "weights_sha256": model.sha256,
+        "resolution": channels * axis.dispersion,
+        "zero_loss_fwhm": found.fwhm * axis.dispersion,
+        "psf": _results.psf_source(psf),
+        "zero_loss": wanted.zero_loss,
+        "flags": _counts(tally, lazy_output) | _sampling.out_of_range(found, psf is not None),
+    }
+    if others:
+        note["confidence"] = wanted.confidence
+    for made, words in zip((result, *others), NAMES, strict=False):
+        _results.annotate(made, signal, "deep_deconvolution", words, **note)
+    return [result, *others] if others else result
+
+
+def _blocks_of(function, signal, mask, tally, response, variance, axis, arrays):
+    """The blocks of the answer; a variance that differs between channels goes beside the data."""
+    beside = {}
+    if variance is None or isinstance(variance, float):
+        function = partial(function, variance=variance)
+    else:
+        beside = {"variance": variance}
+    return _blocks.run_blocks(
+        function,
+        _checks.plain_array(signal),
+        mask,
+        tally,
+        psf=response,
+        beside=beside,
+        reverse=axis.reversed,
+        arrays=arrays,
+    )
+
+
+def _counts(tally, lazy_output):
+    """Of the flags; those of a lazy result are not known yet."""
+    return {"counted": False} if lazy_output else tally.counts()
+
+
+def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
+    """Check the arguments of ``estimate_psf``, run it and describe the responses.
+
+    Returns
+    -------
+    EELSSpectrum or LazyEELSSpectrum
+    """
+    axis = _checks.check_energy_axis(signal)
+    _checks.check_data(signal)
+    _checks.check_channels(signal)
+    model = models.load(model)
+    data = _checks.plain_array(signal)
+    mask = np.zeros(data.shape[:-1], dtype=bool)
+    found = _sampling.typical_zero_loss(data, mask, axis.reversed)
+    zero_channel = _sampling.response_zero(found, data.shape[-1])
+    lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
+    tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
+    function = partial(response_block, model=model, zero_channel=zero_channel)
+    result = _results.finish(
+        signal,
+        _blocks.run_blocks(function, data, mask, tally, reverse=axis.reversed),
+        tally,
+        lazy_output=lazy_output,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+        stacklevel=4,
+    )
+    energy = result.axes_manager.signal_axes[0]
+    index = energy.size - 1 - zero_channel if axis.reversed else zero_channel
+    energy.offset = -index * energy.scale
+    _results.annotate(
+        result,
+        signal,
+        "psf_estimation",
+        "estimated response",
+        model=model.name,
+        weights_sha256=model.sha256,
+        zero_loss_fwhm=found.fwhm * axis.dispersion,
+        flags=_counts(tally, lazy_output),
+    )
+    result.metadata.Signal.quantity = ""  # no counts any more
+    return result

@@ -54,7 +54,7 @@ def fourier_ratio(spectra, psf, resolution, *, noise=None):
     References
     ----------
     R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011),
-    section 4.1 (Fourier ratio and reconvolution). N. Wiener, Extrapolation, Interpolation and
+    sections 4.3 (Fourier ratio) and 4.1 (reconvolution). N. Wiener, Extrapolation, Interpolation and
     Smoothing of Stationary Time Series (1949) (the damping).
 
     Examples

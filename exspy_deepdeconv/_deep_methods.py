@@ -8,8 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from . import _blocks, _checks, _results, _sampling, models
-from .inference import Wanted, check_device, response_block, stacked_block, usual_device
+from . import _blocks, _checks, _results, _sampling, inference, models
 
 NAMES = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
 
@@ -44,13 +43,13 @@ def deconvolve(
     response = _checks.check_psf(psf, signal, axis.dispersion)
     variance = _checks.check_variance(signal)
     model = models.load(model)
-    check_device(device)
+    inference.check_device(device)
     if return_interval:
         model.warn_if_not_calibrated(stacklevel=3)
     found = _sampling.typical_zero_loss(_checks.plain_array(signal), mask, axis.reversed)
     channels = _checks.check_resolution(resolution, found.fwhm, axis.dispersion)
     lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
-    wanted = Wanted(
+    wanted = inference.Wanted(
         resolution=channels,
         zero_loss=bool(zero_loss),
         variance=not lazy_output,
@@ -58,11 +57,11 @@ def deconvolve(
     )
     tally = _blocks.FlagTally(mask, warn=lazy_output)
     function = partial(
-        stacked_block,
+        inference.stacked_block,
         model=model,
         wanted=wanted,
         batch_size=batch_size,
-        device=usual_device(device, mask.size),
+        device=inference.usual_device(device, mask.size),
     )
     blocks = _blocks_of(function, signal, mask, tally, response, variance, axis, wanted.arrays)
     result, *others = _results.finish_stack(
@@ -138,7 +137,7 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
     zero_channel = _sampling.response_zero(found, data.shape[-1])
     lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
     tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
-    function = partial(response_block, model=model, zero_channel=zero_channel)
+    function = partial(inference.response_block, model=model, zero_channel=zero_channel)
     result = _results.finish(
         signal,
         _blocks.run_blocks(function, data, mask, tally, reverse=axis.reversed),

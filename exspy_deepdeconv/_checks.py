@@ -246,6 +246,8 @@ def check_variance(signal):
         values = variance.data
         if not variance._lazy and not (np.isfinite(values).all() and (values >= 0).all()):
             raise ValueError(f"{where} holds values that are negative or not finite.")
+        if not variance._lazy and values.size and not values.any():
+            raise ValueError(f"{where} holds nothing but zeros.")
         return plain_array(variance)
     if not (_is_real(variance) and 0 < variance < np.inf):
         raise ValueError(f"{where} is {variance!r}: it must be a positive number or a signal.")

@@ -107,8 +107,8 @@ class Comparison:
         data = self.signals["data"]
         shape = data.axes_manager.navigation_shape
         index = _shown_pixel(data) if index is None else index
-        index = (index,) if np.isscalar(index) else tuple(index)
-        if not all(isinstance(i, numbers.Integral) for i in index):
+        index = tuple(index) if isinstance(index, (tuple, list, np.ndarray)) else (index,)
+        if not all(isinstance(i, numbers.Integral) and not isinstance(i, bool) for i in index):
             raise ValueError(f"index={index} must hold whole numbers.")
         if len(index) != len(shape):
             raise ValueError(f"index={index} must hold {len(shape)} numbers, for the map {shape}.")

@@ -148,9 +148,9 @@ def _signal_power(power, passed, noise_power, most):
 def _cut_off(spectra, width):
     """Non-negative spectra with the same sums, and nearly the same once they are blurred.
 
-    What lies below zero is spread over ``width`` channels and taken off there, again and again. A
-    constant taken off all channels would be a misfit of all of them: only what is left at the end
-    is made up for in that way.
+    What lies below zero is spread over ``width`` channels and taken off there, again and again. What
+    is left at the end is made up for by a factor on all channels: a constant taken off all of them
+    would wipe out weak losses.
     """
     total = np.maximum(spectra.sum(axis=-1, keepdims=True), 0)
     for _ in range(SPREADINGS):
@@ -158,14 +158,5 @@ def _cut_off(spectra, width):
         if not below.any():
             return spectra
         spectra = np.maximum(spectra, 0) + smooth_each(below, width)
-    return _lowered(spectra, total)
-
-
-def _lowered(spectra, total):
-    """The nearest non-negative spectra with these sums."""
-    falling = -np.sort(-spectra, axis=-1)
-    number = np.arange(1, spectra.shape[-1] + 1)
-    excess = (np.cumsum(falling, axis=-1) - total) / number
-    last = np.sum(falling > excess, axis=-1, keepdims=True) - 1
-    lowering = np.take_along_axis(excess, np.maximum(last, 0), axis=-1)
-    return np.where(total > 0, np.maximum(spectra - np.maximum(lowering, 0), 0), 0.0)
+    spectra = np.maximum(spectra, 0)
+    return spectra * total / np.maximum(spectra.sum(axis=-1, keepdims=True), 1e-300)

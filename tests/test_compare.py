@@ -264,7 +264,9 @@ def test_warnings_name_the_line_of_the_caller(make_signal, lazy):
     assert named == [__file__] * 3  # of the response and of both methods
 
 
-@pytest.mark.parametrize("index", [(1,), 1, (0, 0, 0), (3, 0), (0, -3), (1.5, 0), ("a", 0)])
+@pytest.mark.parametrize(
+    "index", [(1,), 1, (0, 0, 0), (3, 0), (0, -3), (1.5, 0), ("a", 0), (True, 0), slice(2)]
+)
 def test_wrong_index(make_signal, index):
     with pytest.raises(ValueError, match="index="):
         run(make_signal(2, 3), "rl").plot(index=index)

@@ -61,6 +61,13 @@ def test_cutting_off_leaves_distant_channels_alone():
     assert sharp.sum() == pytest.approx(counts.sum(), rel=1e-6)
 
 
+def test_a_response_that_is_too_wide_does_not_wipe_out_the_losses():
+    """It leaves less than nothing of the elastic peak, more than there are losses."""
+    counts = 1e6 * gaussian(1024, 200.0, 12.0) + 2e4 * gaussian(1024, 600.0, 200.0)
+    sharp = fourier_ratio(counts, gaussian(1024, 512.0, 13.2), 3.0)
+    assert sharp[500:700].sum() == pytest.approx(counts[500:700].sum(), rel=0.15)
+
+
 def test_response_that_passes_nothing_of_the_data():
     """Far too wide a Gaussian, whose transfer function is zero where the data are not."""
     counts = 1e6 * gaussian(512, 150.0, 4.0) + 1e4 * gaussian(512, 250.0, 4.0)

@@ -373,6 +373,11 @@ def test_more_gains_than_losses_are_flagged(make_signal):
     with pytest.warns(UserWarning, match="of 3 spectra .*3 with more energy gains than losses"):
         result = deconvolve(s, psf=psf)
     assert result.metadata.Signal.deep_deconvolution.flags.gains == 3
+    backwards = make_signal(3)  # the losses pass for gains, and few channels are left for losses
+    backwards.data = backwards.data[..., ::-1].copy()
+    with pytest.warns(UserWarning, match="more energy gains than losses"):
+        result = deconvolve(backwards)
+    assert result.metadata.Signal.deep_deconvolution.flags.gains == 3
     mirrored = make_signal(3)  # losses of the same size are none of its business
     mirrored.data += np.roll(tail[::-1], -134) * np.float32(3e3)
     assert deconvolve(mirrored, psf=psf).metadata.Signal.deep_deconvolution.flags.gains == 0
@@ -439,3 +444,11 @@ def test_with_a_response_the_gain_side_does_not_matter(make_signal):
         warnings.simplefilter("error", UserWarning)
         result = deconvolve(s, psf=psf)
     assert not result.metadata.Signal.deep_deconvolution.flags.no_gain_side
+
+
+def test_noise_variance_of_nothing_but_zeros(make_signal, network):
+    s = make_signal(2)
+    s.set_noise_variance(s * 0)
+    with pytest.raises(ValueError, match="Noise_properties.variance holds nothing but zeros"):
+        deconvolve(s)
+    assert not network.calls

@@ -244,9 +244,11 @@ def check_variance(signal):
                 "they must be the same."
             )
         values = variance.data
-        if not variance._lazy and not (np.isfinite(values).all() and (values >= 0).all()):
+        if variance._lazy or not values.size:
+            return plain_array(variance)
+        if not (np.isfinite(values).all() and (values >= 0).all()):
             raise ValueError(f"{where} holds values that are negative or not finite.")
-        if not variance._lazy and values.size and not values.any():
+        if not values.any():
             raise ValueError(f"{where} holds nothing but zeros.")
         return plain_array(variance)
     if not (_is_real(variance) and 0 < variance < np.inf):

@@ -10,8 +10,8 @@ import numpy as np
 from . import physics
 from ._checks import usable_responses
 from .forward import answers, batch_of, quick_and_quiet, response_of, responses
-from .gains import impossible_gains
-from .residual import explain, residual_block, select
+from .inference import result_flags
+from .residual import residual_block
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,18 +95,8 @@ class Answer:
         everything = self.seen.usable
         with quick_and_quiet(self.device, self.model):
             arrays = answers(self.answer, self.seen, everything, self.batch, wanted, self.model)
-            seen = select(self.seen, everything)
-            verdict = explain(
-                arrays[0],
-                seen,
-                self.measured or response_of(self.answer, self.counts.size),
-                wanted.resolution,
-                wanted.zero_loss,
-            )
-        if verdict.misfit[0]:
-            flags |= physics.UNEXPLAINED
-        if impossible_gains(arrays[0], seen, wanted.resolution)[0]:
-            flags |= physics.GAINS
+            response = self.measured or response_of(self.answer, self.counts.size)
+        flags |= int(result_flags(arrays[0], self.seen, everything, response, wanted)[0])
         names = ("result", "lower", "upper")
         found = dict(zip(names, arrays[:, 0].astype(np.float32), strict=False))
         if zero_channel is not None:

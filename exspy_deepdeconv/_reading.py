@@ -19,12 +19,7 @@ def read_signals(path, lazy):
     if not path.exists():
         raise FileNotFoundError("no such file")
     try:
-        try:
-            signals = _load(path, lazy)
-        except NotImplementedError:
-            if not lazy:
-                raise
-            signals = _load(path, lazy=False)
+        signals = _load(path, lazy)
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # each format's reader has its own
@@ -35,7 +30,12 @@ def read_signals(path, lazy):
 def _load(path, lazy):
     # HyperSpy takes names for patterns: brackets are escaped, and stars exist in no file name
     # that came through a shell.
-    return hs.load(str(path), lazy=lazy, escape_square_brackets=True)
+    try:
+        return hs.load(str(path), lazy=lazy, escape_square_brackets=True)
+    except NotImplementedError:  # not every format can be read piece by piece
+        if not lazy:
+            raise
+    return _load(path, lazy=False)
 
 
 def as_eels(signal):

@@ -19,7 +19,7 @@ def impossible_gains(results, seen, resolution):
     results : numpy.ndarray
         Shape ``(batch, channels)``; with or without the elastic peak and a flat offset.
     seen : Inspected
-        The same spectra before, from `exspy_deepdeconv.physics.inspect`.
+        The same spectra before, from `exspy_deepdeconv.physics.inspect`; all of them usable.
     resolution : float
         Of the results: FWHM in channels.
 
@@ -43,12 +43,12 @@ def impossible_gains(results, seen, resolution):
     position, width = seen.zero_loss.position[:, None], seen.zero_loss.fwhm[:, None]
     channels = results.shape[-1]
     results = results - np.maximum(seen.level, 0)[:, None]
-    distance = np.arange(int(np.nanmax(position, initial=0)) + 1) + np.ceil(np.nan_to_num(width))
-    gain_side, loss_side = (np.nan_to_num(position + way * distance) for way in (-1, 1))
-    # Where the window ends before its losses do, gains are held against those that are seen.
-    measured, inside = gain_side >= 0, loss_side <= channels - 1
+    distance = np.arange(int(position.max(initial=0)) + 1) + np.ceil(width)
+    gain_side, loss_side = position - distance, position + distance
+    measured = gain_side >= 0
     clear = measured & (distance >= CLEAR_OF_PEAK * resolution)
-    inside &= measured
+    # Where the window ends before its losses do, gains are held against those that are seen.
+    inside = measured & (loss_side <= channels - 1)
     net, variance = np.zeros(inside.shape), np.zeros(inside.shape)
     noise = seen.noise.variance(seen.counts)
     for side, sign, counted in ((gain_side, 1.0, clear), (loss_side, -1.0, inside)):
@@ -58,7 +58,7 @@ def impossible_gains(results, seen, resolution):
     excess, variance = (np.cumsum(x, axis=-1) for x in (net, variance))
     counts = np.maximum(seen.counts.sum(axis=-1, keepdims=True), 0)
     over = (excess > LEAST_SHARE * counts) & (excess > SIGNIFICANT * np.sqrt(variance))
-    return (over & measured).any(axis=-1)
+    return over.any(axis=-1)
 
 
 def _between(spectra, place):

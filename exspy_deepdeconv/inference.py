@@ -332,15 +332,37 @@ def _run_batch(model, device, spectra, psf, variance, wanted):
         out[good] = np.concatenate(found, axis=-1)
         if measured is None:
             measured = response_of(answer, spectra.shape[-1])
-        of_good = select(seen, good)
-        verdict = explain(found[0], of_good, measured, wanted.resolution, wanted.zero_loss)
-        unexplained = verdict.misfit
-        if wanted.zero_loss:
-            unexplained = unexplained | counts_differ(found[0], seen, good)
-        flags[good] |= np.where(unexplained, UNEXPLAINED, 0).astype(np.uint8)
-        gains = impossible_gains(found[0], of_good, wanted.resolution)
-        flags[good] |= np.where(gains, GAINS, 0).astype(np.uint8)
+        flags[good] |= result_flags(found[0], seen, good, measured, wanted)
     return out, flags
+
+
+def result_flags(results, seen, good, measured, wanted):
+    """What is odd about results, in bits of a flag.
+
+    Parameters
+    ----------
+    results : numpy.ndarray
+        Of the usable spectra, ``(usable, channels)``.
+    seen : Inspected
+        All spectra.
+    good : numpy.ndarray of bool
+        Which of them are usable.
+    measured : Response
+        What the results are blurred with again.
+    wanted : Wanted
+        What was asked for.
+
+    Returns
+    -------
+    numpy.ndarray of uint8
+        Shape ``(usable,)``.
+    """
+    of_good = select(seen, good)
+    unexplained = explain(results, of_good, measured, wanted.resolution, wanted.zero_loss).misfit
+    if wanted.zero_loss:
+        unexplained = unexplained | counts_differ(results, seen, good)
+    gains = impossible_gains(results, of_good, wanted.resolution)
+    return (np.where(unexplained, UNEXPLAINED, 0) | np.where(gains, GAINS, 0)).astype(np.uint8)
 
 
 def _check_arguments(spectra, psf, resolution, batch_size, device):

@@ -81,7 +81,10 @@ class Frame:
         As in `exspy_deepdeconv.blur.moving`, near the highest frequency by whole ones only.
         """
         whole = shift.round()
-        turns = self.frequency * whole[:, None] + movable(self.frequency) * (shift - whole)[:, None]
+        # Whole turns are left out in whole numbers: after a hundred of them, 32 bits lose the rest.
+        index = torch.arange(len(self.frequency), device=shift.device)
+        turns = torch.remainder(index * whole.long()[:, None], self.size) / self.size
+        turns = turns + movable(self.frequency) * (shift - whole)[:, None]
         angle = -2 * math.pi * turns
         return torch.polar(torch.ones_like(angle), angle)
 

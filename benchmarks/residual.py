@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 from prettytable import PrettyTable
 
-from exspy_deepdeconv import classical, models, residual
+from exspy_deepdeconv import classical, models, reblur, residual
 from exspy_deepdeconv._classical_methods import METHODS, Check
 from exspy_deepdeconv.inference import deconvolve_block, estimate_response
 from exspy_deepdeconv.physics import UNEXPLAINED, default_resolution, inspect, smooth
@@ -45,12 +45,12 @@ def one_case(simulation, model):
     width = float(found.fwhm[0])
     resolution = default_resolution(width)
     truth = simulation.truth(resolution)[None] - seen.level + max(float(seen.level[0]), 0)
-    exact = residual.Response(simulation.psf, channels)
+    exact = reblur.Response(simulation.psf, channels)
     blind, flags = deconvolve_block(counts, model=model, resolution=resolution)
     # As far to the loss side as the spectrum reaches, as `deep_deconvolve` and `estimate_psf` do.
     zero = int(round(float(found.position[0])))
     found_response = estimate_response(counts, model=model, zero_channel=zero)
-    found_response = residual.measured_response(found_response, channels)
+    found_response = reblur.measured_response(found_response, channels)
     wide = smooth(simulation.psf, 1.25 * simulation.fwhm)
     flags_wide = deconvolve_block(counts, model=model, resolution=resolution, psf=wide)[1]
     row = {"flagged": flags[0] & UNEXPLAINED > 0, "flagged, wide": flags_wide[0] & UNEXPLAINED > 0}
@@ -85,7 +85,7 @@ def classical_case(simulation):
         return None
     resolution = default_resolution(float(seen.zero_loss.fwhm[0]))
     truth = simulation.truth(resolution)[None] - seen.level + max(float(seen.level[0]), 0)
-    exact = residual.Response(simulation.psf, counts.shape[-1])
+    exact = reblur.Response(simulation.psf, counts.shape[-1])
     row = {"truth": residual.explain(truth, seen, exact, resolution, True).misfit[0]}
     for name, (key, setting) in AUTOMATIC.items():
         method = METHODS[key]

@@ -231,7 +231,8 @@ def check_variance(signal):
     Raises
     ------
     ValueError
-        If it is neither a positive number nor a signal of the shape of the data.
+        If it is neither a positive number nor a signal of the shape of the data. Values of a lazy
+        one that are negative or not finite raise it when they are computed.
     """
     variance = signal.get_noise_variance()
     if variance is None:
@@ -243,17 +244,22 @@ def check_variance(signal):
                 f"{where} has the shape {variance.data.shape}, the data {signal.data.shape}: "
                 "they must be the same."
             )
-        values = variance.data
-        if variance._lazy or not values.size:
-            return plain_array(variance)
-        if not (np.isfinite(values).all() and (values >= 0).all()):
-            raise ValueError(f"{where} holds values that are negative or not finite.")
-        if not values.any():
+        values = plain_array(variance)
+        if variance._lazy:  # judged as it is read: nobody reads a map twice for that
+            return values.map_blocks(_no_negative, where, dtype=values.dtype)
+        if values.size and not _no_negative(values, where).any():
             raise ValueError(f"{where} holds nothing but zeros.")
-        return plain_array(variance)
+        return values
     if not (_is_real(variance) and 0 < variance < np.inf):
         raise ValueError(f"{where} is {variance!r}: it must be a positive number or a signal.")
     return float(variance)
+
+
+def _no_negative(values, where):
+    """The values themselves; a ValueError if any of them is no variance."""
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise ValueError(f"{where} holds values that are negative or not finite.")
+    return values
 
 
 def _check_psf_navigation(psf, signal):

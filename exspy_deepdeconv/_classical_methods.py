@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from . import _blocks, _checks, _results, _sampling, classical, models, physics, residual
+from . import _blocks, _checks, _results, _sampling, classical, models, physics, reblur, residual
 
 FIRST_LOOK = 16  # spectra of a block whose results are judged before it is known to be worth it
 ENOUGH = 15  # iterations, exspy's default: who asks for fewer asks for a misfit
@@ -359,7 +359,7 @@ class Check:
             worst[good] = residual.explain(
                 estimate[good],
                 residual.select(seen, good),
-                residual.measured_response(response, estimate.shape[-1]),
+                reblur.measured_response(response, estimate.shape[-1]),
                 self.resolution,
                 True,
             ).worst

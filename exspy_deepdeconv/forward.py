@@ -13,7 +13,7 @@ from .blur import moving
 from .frame import BLOCK, PAD
 from .network import Spectra, finest_resolution
 from .physics import NOT_FINITE
-from .residual import Response
+from .reblur import Response
 
 BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
 CONSERVE_WITHIN = 0.05  # larger differences in counts, unless noise, have another cause

@@ -45,6 +45,12 @@ def test_energy_range_and_linear_counts(signals):
     assert ax.get_yscale() == "linear"
 
 
+@pytest.mark.parametrize("wrong", [0.5, (0.5, 0.2), (0.2,), ("a", "b"), (1e4, 2e4)])
+def test_wrong_energy_ranges_are_named(signals, wrong):
+    with pytest.raises(ValueError, match="energy_range="):
+        plotting.plot_spectra({"measured": signals["measured"].inav[0, 0]}, energy_range=wrong)
+
+
 def test_colours_belong_to_labels(signals):
     spectrum = signals["measured"].inav[0, 0]
     ax = plotting.plot_spectra({"one": spectrum, "deconvolved": spectrum, "two": spectrum})

@@ -7,7 +7,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import physics, residual
+from exspy_deepdeconv import physics, reblur, residual
 from exspy_deepdeconv.simulate import SCENES, Detector, simulate
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -27,7 +27,7 @@ def scene(family, seed, **detector):
 
 
 def chi2_of(simulation, seen, estimate, resolution, zero_loss=True):
-    response = residual.Response(simulation.psf, CHANNELS)
+    response = reblur.Response(simulation.psf, CHANNELS)
     return float(residual.explain(estimate[None], seen, response, resolution, zero_loss).chi2[0])
 
 
@@ -55,9 +55,9 @@ def test_narrow_peak_between_two_channels_does_not_ring():
 def test_truth_blurred_again_is_the_expected_spectrum(family, finer):
     simulation, seen = scene(family, 3)
     resolution = max(simulation.fwhm / finer, 2.0)
-    response = residual.Response(simulation.psf, CHANNELS)
+    response = reblur.Response(simulation.psf, CHANNELS)
     variance = residual.expected_variance(seen.counts, seen.noise, seen.zero_loss.fwhm)
-    again = residual.blur_again(
+    again = reblur.blur_again(
         simulation.expected[None],
         simulation.truth(resolution)[None],
         response,
@@ -77,10 +77,10 @@ def test_result_without_the_peak_and_a_response_off_its_zero(shift):
     simulation, seen = scene("gap", 5)
     resolution = max(simulation.fwhm / 4, 2.0)
     moved = physics.shift_channels(simulation.psf, np.asarray(shift))
-    response = residual.Response(np.maximum(moved, 0), CHANNELS)
+    response = reblur.Response(np.maximum(moved, 0), CHANNELS)
     variance = residual.expected_variance(seen.counts, seen.noise, seen.zero_loss.fwhm)
     models = [
-        residual.blur_again(
+        reblur.blur_again(
             simulation.counts[None],
             estimate[None],
             response,
@@ -105,11 +105,11 @@ def test_result_without_a_resolution_is_blurred_with_the_response():
     rng = np.random.default_rng(0)
     sharp = np.zeros((1, 256))
     sharp[0, [60, 120, 140]] = 1e5, 3e3, 2e3
-    response = residual.Response(physics.gaussian(101, 50.0, 8.0), 50)
+    response = reblur.Response(physics.gaussian(101, 50.0, 8.0), 50)
     want = sum(a * physics.gaussian(256, c, 8.0) for a, c in ((1e5, 60), (3e3, 120), (2e3, 140)))
     counts = rng.poisson(want[None] + 1.0) - 1.0
     seen = physics.inspect(counts)
-    model = residual.blur_again(counts, sharp, response, seen.zero_loss, np.ones((1, 256)))
+    model = reblur.blur_again(counts, sharp, response, seen.zero_loss, np.ones((1, 256)))
     np.testing.assert_allclose(model[0, :220], want[:220], atol=1e-4 * want.max())
 
 
@@ -135,7 +135,7 @@ def test_a_peak_beyond_the_end_is_no_misfit(beyond):
     seen_sharply = physics.smooth(spikes, 3.0)[:CHANNELS]
     counts = rng.poisson(blurred, CHANNELS)[None]
     seen = physics.inspect(counts)
-    response = residual.Response(tailed / tailed.sum(), CHANNELS)
+    response = reblur.Response(tailed / tailed.sum(), CHANNELS)
     verdict = residual.explain(seen_sharply[None] + seen.level, seen, response, 3.0, True)
     assert 0.7 < verdict.chi2[0] < 1.4
 

@@ -452,3 +452,13 @@ def test_noise_variance_of_nothing_but_zeros(make_signal, network):
     with pytest.raises(ValueError, match="Noise_properties.variance holds nothing but zeros"):
         deconvolve(s)
     assert not network.calls
+
+
+@pytest.mark.parametrize("wrong", [-1.0, np.nan])
+def test_a_lazy_noise_variance_is_judged_as_it_is_read(make_signal, wrong):
+    s = make_signal(2)
+    variance = s * 0 + 1.0
+    variance.data[1, 30] = wrong
+    s.set_noise_variance(variance.as_lazy())
+    with pytest.raises(ValueError, match="Noise_properties.variance holds values that are negative"):
+        s.as_lazy().deep_deconvolve(show_progressbar=False).compute(show_progressbar=False)

@@ -26,8 +26,23 @@ def curve(signal, label, energy_range):
     energy, values = signal.axes_manager.signal_axes[0].axis, np.ravel(signal.data)
     if energy_range is None:
         return energy, np.asarray(values)
-    inside = (energy >= energy_range[0]) & (energy <= energy_range[1])
+    inside = _within(energy, energy_range)
     return energy[inside], np.asarray(values[inside])
+
+
+def _within(energy, energy_range):
+    """Which channels lie within; a ValueError where it is no range, or holds none of them."""
+    try:
+        low, high = (float(end) for end in energy_range)
+    except (TypeError, ValueError):
+        raise ValueError(f"energy_range={energy_range!r} must be two energies, or None.") from None
+    inside = (energy >= low) & (energy <= high)
+    if not inside.any():
+        raise ValueError(
+            f"energy_range={energy_range!r} holds none of the energies, {energy.min():.4g} to "
+            f"{energy.max():.4g}; the lower one comes first."
+        )
+    return inside
 
 
 def energy_label(signal):

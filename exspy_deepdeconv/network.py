@@ -20,7 +20,6 @@ from torch import nn
 
 from .frame import BLOCK, Frame
 from .steps import (
-    BASE,
     N_ESTIMATE_FEATURES,
     N_RESPONSE_FEATURES,
     View,
@@ -49,6 +48,9 @@ class Config:
         Which accelerated Richardson-Lucy iterates are shown to the estimator.
     damping : tuple of float
         Regularisation of the Wiener estimates (the response's transfer function is 1 at 0).
+    steady : bool
+        Whether the estimate that the network corrects is an earlier, smoother Richardson-Lucy
+        iterate where electrons are few. Weights up to lowloss-v6 were trained without.
     """
 
     response_width: tuple = (24, 32, 48, 64, 96, 128)
@@ -57,6 +59,7 @@ class Config:
     kernel: int = 5
     iterates: tuple = (2, 5, 10, 24)
     damping: tuple = (3e-2, 1e-3)
+    steady: bool = True
 
     def __post_init__(self):
         """Refuse a network whose coarsest grid does not fit the frame."""
@@ -74,7 +77,8 @@ class Config:
 
     @classmethod
     def from_dict(cls, values):
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; also of what older versions stored."""
+        values = {"steady": False} | values
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
@@ -304,7 +308,7 @@ class DeconvolutionNet(nn.Module):
             classical = classical_estimates(view, *used, self.config)
         features = view.estimate_features(classical, *used[:1])
         corrections = self.estimate(torch.cat([features, said[:, 1:]], 1))
-        base = classical.iterates[BASE] + classical.softening
+        base = classical.base
         inelastic = base * _factor(corrections[:, 0])
         told = corrections[:, 1:].reshape(len(corrections), 2, len(SHARPENINGS), frame.size)
         if spectra.has_psf is not None:

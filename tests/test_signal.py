@@ -460,5 +460,7 @@ def test_a_lazy_noise_variance_is_judged_as_it_is_read(make_signal, wrong):
     variance = s * 0 + 1.0
     variance.data[1, 30] = wrong
     s.set_noise_variance(variance.as_lazy())
-    with pytest.raises(ValueError, match="Noise_properties.variance holds values that are negative"):
+    with pytest.raises(
+        ValueError, match="Noise_properties.variance holds values that are negative"
+    ):
         s.as_lazy().deep_deconvolve(show_progressbar=False).compute(show_progressbar=False)

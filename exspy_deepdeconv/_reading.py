@@ -12,12 +12,15 @@ from . import _checks, _sampling, physics
 
 # A window that starts above this energy is no low loss, whatever peak stands in it (eV).
 HIGHEST_START_EV = 30.0
+FOLDERS = (".zspy", ".zarr")  # endings of formats that are folders
 
 
 def read_signals(path, lazy):
     """All signals of a file as a list, lazy where asked for and possible."""
     if not path.exists():
         raise FileNotFoundError("no such file")
+    if path.is_dir() and path.suffix.lower() not in FOLDERS:
+        raise IsADirectoryError("a folder: name the files in it")
     try:
         signals = _load(path, lazy)
     except (PermissionError, MemoryError):
@@ -32,7 +35,9 @@ def _load(path, lazy):
     # that came through a shell.
     try:
         return hs.load(str(path), lazy=lazy, escape_square_brackets=True)
-    except NotImplementedError:  # not every format can be read piece by piece
+    except (PermissionError, MemoryError):
+        raise
+    except Exception:  # not every format can be read piece by piece, nor does every reader say so
         if not lazy:
             raise
     return _load(path, lazy=False)

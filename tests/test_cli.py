@@ -387,8 +387,13 @@ def test_version(run):
     assert run("--version", output=None).strip() == exspy_deepdeconv.__version__
 
 
-@pytest.mark.parametrize("name", ["broken.hspy", "broken.dm3", "unknown.foo"])
+@pytest.mark.parametrize("name", ["broken.hspy", "broken.dm3", "unknown.foo", "notes.txt"])
 def test_files_that_cannot_be_read_are_named(run, tmp_path, name):
     (tmp_path / name).write_bytes(b"no spectrum")
     said = run("compare", tmp_path / name, code=1)
     assert f"{name}: not a file that HyperSpy can read (" in said
+    assert "len()" not in said  # what a lazy reader stumbles over tells nobody anything
+
+
+def test_a_folder_is_called_one(run, tmp_path):
+    assert f"{tmp_path}: a folder: name the files in it" in run("compare", tmp_path, code=1)

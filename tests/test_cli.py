@@ -387,10 +387,11 @@ def test_version(run):
     assert run("--version", output=None).strip() == exspy_deepdeconv.__version__
 
 
+@pytest.mark.parametrize("command", ["compare", "deconvolve"])
 @pytest.mark.parametrize("name", ["broken.hspy", "broken.dm3", "unknown.foo", "notes.txt"])
-def test_files_that_cannot_be_read_are_named(run, tmp_path, name):
+def test_files_that_cannot_be_read_are_named(run, tmp_path, command, name):
     (tmp_path / name).write_bytes(b"no spectrum")
-    said = run("compare", tmp_path / name, code=1)
+    said = run(command, tmp_path / name, code=1)
     assert f"{name}: not a file that HyperSpy can read (" in said
     assert "len()" not in said  # what a lazy reader stumbles over tells nobody anything
 

@@ -96,7 +96,26 @@ def nothing(seen):
 
 
 def batch_of(seen, good, psf, device):
-    """The good spectra as the network takes them, and the measured responses as it sees them."""
+    """The usable spectra as the network takes them.
+
+    Parameters
+    ----------
+    seen : Inspected
+        All spectra.
+    good : numpy.ndarray of bool
+        Which of them are usable.
+    psf : numpy.ndarray or None
+        Measured responses of the usable ones, ``(1 or usable, length)``.
+    device : torch.device
+        Where the tensors are to be.
+
+    Returns
+    -------
+    spectra : Spectra
+        Divided by the heights of their zero-loss peaks.
+    measured : Response or None
+        The measured responses as the network sees them: broadened, if need be.
+    """
     counts, height = seen.counts[good], seen.zero_loss.height[good]
 
     def tensor(array):
@@ -122,7 +141,28 @@ def batch_of(seen, good, psf, device):
 
 
 def answers(answer, seen, good, spectra, wanted, model):
-    """What is wanted of the answer, in the units of the data, ``(arrays, batch, channels)``."""
+    """What is wanted of the answer, in the units of the data.
+
+    Parameters
+    ----------
+    answer : Answer
+        The network's.
+    seen : Inspected
+        All spectra.
+    good : numpy.ndarray of bool
+        Which of them the network was given.
+    spectra : Spectra
+        What it was given.
+    wanted : Wanted
+        What is asked for.
+    model : Model
+        Its calibration scales the errors.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(arrays, usable, channels)``, in the order of `Wanted.arrays`.
+    """
     inelastic, peak, unit = parts(answer, seen, good, spectra, wanted.resolution)
     peak = peak if wanted.zero_loss else 0.0
     estimate = inelastic + peak
@@ -140,7 +180,9 @@ def answers(answer, seen, good, spectra, wanted, model):
 
 
 def parts(answer, seen, good, spectra, resolution):
-    """Losses and elastic peak at a resolution, without the flat offset.
+    """Losses and elastic peak at a resolution (in channels), without the flat offset.
+
+    The other arguments are those of `answers`.
 
     Returns
     -------

@@ -65,7 +65,17 @@ MAX_SHARPENING = 16.0  # largest F/R for which anything is promised
 
 
 def resolution_range(fwhm_channels):
-    """Smallest and largest resolution in channels for a zero-loss peak of this width.
+    """Smallest and largest resolution that can be asked for.
+
+    Parameters
+    ----------
+    fwhm_channels : float
+        Zero-loss width in channels.
+
+    Returns
+    -------
+    finest, coarsest : float
+        FWHM in channels.
 
     Examples
     --------
@@ -79,9 +89,19 @@ def resolution_range(fwhm_channels):
 
 
 def default_resolution(fwhm_channels):
-    """A quarter of the zero-loss width, never under 2 channels (in channels).
+    """A quarter of the zero-loss width, never under 2 channels.
 
     An undersampled zero-loss peak (under 3 channels) leaves nothing to gain: its own width is kept.
+
+    Parameters
+    ----------
+    fwhm_channels : float
+        Zero-loss width in channels.
+
+    Returns
+    -------
+    float
+        FWHM in channels.
 
     Examples
     --------

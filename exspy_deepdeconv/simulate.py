@@ -307,6 +307,14 @@ def compose(grid, response, specimen, position, elastic_counts, detector, disper
         Where the zero-loss peak lies, in channels.
     elastic_counts : float
         I0 in electrons.
+    detector : Detector
+        What records them.
+    dispersion : float
+        eV per channel.
+    rng : numpy.random.Generator
+        Source of the noise.
+    family : str
+        Name of the scene, kept with the simulation.
 
     Returns
     -------
@@ -344,7 +352,23 @@ def compose(grid, response, specimen, position, elastic_counts, detector, disper
 
 
 def redraw(simulation, rng, elastic_counts, detector=None):
-    """The same specimen and response with other elastic counts (in electrons) and fresh noise."""
+    """The same specimen and response with other elastic counts and fresh noise.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        Where specimen and response are taken from.
+    rng : numpy.random.Generator
+        Source of the noise.
+    elastic_counts : float
+        I0 in electrons.
+    detector : Detector, optional
+        An ideal counting one by default.
+
+    Returns
+    -------
+    Simulation
+    """
     detector = Detector() if detector is None else detector
     scale = elastic_counts / simulation.elastic_counts
     expected = scale * (simulation.expected - simulation.dark)

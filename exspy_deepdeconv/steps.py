@@ -125,7 +125,24 @@ class Classical:
 
 
 def known_response(spectra, view, elastic):
-    """Elastic peak and transfer function: the measured response where there is one."""
+    """Elastic peak and transfer function, of the measured response where there is one.
+
+    Parameters
+    ----------
+    spectra : Spectra
+        The batch.
+    view : View
+        Its data on the frame.
+    elastic : torch.Tensor
+        The elastic peak that the response head found, ``(batch, size)``.
+
+    Returns
+    -------
+    elastic : torch.Tensor
+        ``(batch, size)``; a measured response is scaled and moved to the peak that was found.
+    transfer : torch.Tensor
+        Complex, ``(batch, frequencies)``, 1 at frequency 0.
+    """
     frame = view.frame
     counts = elastic.sum(1, keepdim=True)
     transfer = torch.fft.rfft(elastic) * frame.phase(-frame.position) / counts
@@ -158,7 +175,23 @@ def _fitted_elastic(measured, elastic, view):
 
 
 def classical_estimates(view, elastic, transfer, config):
-    """Richardson-Lucy iterates and Wiener estimates of s, the elastic peak held fixed."""
+    """Richardson-Lucy iterates and Wiener estimates of s, the elastic peak held fixed.
+
+    Parameters
+    ----------
+    view : View
+        The data on the frame.
+    elastic : torch.Tensor
+        The elastic peak, ``(batch, size)``.
+    transfer : torch.Tensor
+        Transfer function of the response, ``(batch, frequencies)``.
+    config : Config
+        Which iterates and which dampings.
+
+    Returns
+    -------
+    Classical
+    """
     frame, y = view.frame, view.y
     # Adding floor/gain to data and model makes the readout noise part of the Poisson noise.
     # (Bounded: where next to nothing is Poisson noise, the iteration would stand still.)

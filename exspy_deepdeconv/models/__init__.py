@@ -152,7 +152,24 @@ def _load_file(path, name, expected_hash, _version=None):
 
 
 def save_model(network, path, *, name, provenance=None, calibration=None):
-    """Write a network, its configuration and calibration as a safetensors file; returns the path.
+    """Write a network with its configuration and calibration as a safetensors file.
+
+    Parameters
+    ----------
+    network : DeconvolutionNet
+        Its weights are written as they are.
+    path : str or pathlib.Path
+        The file; replaced if it exists.
+    name : str
+        Name of the model, as the metadata of results will have it.
+    provenance : dict, optional
+        How it came to be, in what JSON can hold.
+    calibration : Calibration, optional
+        Factors of its intervals; a model without them warns when it is asked for intervals.
+
+    Returns
+    -------
+    pathlib.Path
 
     Examples
     --------

@@ -10,7 +10,7 @@ import numpy as np
 from hyperspy.signal import BaseSignal
 
 from . import _checks, _sampling, physics, residual
-from .evaluate import best_shift
+from .evaluate import nearest_truth
 
 MAX_PROBED = 8  # spectra that are deconvolved once more with added noise
 
@@ -153,12 +153,12 @@ class Sample:
     def _errors_of_one(self, estimate, row):
         truth, start = self.truth[row], int(self.start[row])
         stop = start + int(np.ceil(4 * self.seen.zero_loss.fwhm[row]))
-        estimate = best_shift(estimate, truth, start)
         peak = physics.find_zero_loss(truth)
         inelastic = truth
         if np.isfinite(peak.fwhm):
             area = peak.height * peak.fwhm * np.sqrt(np.pi / np.log(16))
             inelastic = truth - area * physics.gaussian(truth.size, peak.position, peak.fwhm)
+        truth = nearest_truth(estimate, truth, start)
         root, true_root, inelastic_root = (
             np.sqrt(np.maximum(x, 0)) for x in (estimate, truth, inelastic)
         )

@@ -1,17 +1,20 @@
 """How accuracy is measured: errors against a known truth.
 
-Positions and widths are in channels. Every estimate is scored after its one best rigid shift of
-at most one channel, since the energy zero of a response is a convention.
+Positions and widths are in channels. Every estimate is scored against the truth at its one best
+rigid shift of at most one channel, since the energy zero of a response is a convention. The truth is
+moved, not the estimate: its zero-loss peak is known exactly, and losses that it is taken off can be
+moved by parts of a channel, while a peak of two channels would ring all over them.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.ndimage import shift as spline_shift
 from scipy.optimize import minimize_scalar
 from scipy.signal import find_peaks, peak_widths
 
-from .physics import shift_channels
+from .physics import gaussian
 
 VISIBLE = 0.3  # in units of the noise of the data: where less is there, 0 is inside any interval
 SIGNIFICANT = 5.0  # predicted standard deviations from which on a peak is claimed
@@ -71,7 +74,7 @@ def errors(estimate, simulation, resolution, shift=True):
     start, stop = _loss_region(simulation)
     estimate = np.asarray(estimate, float)
     if shift:
-        estimate = best_shift(estimate, truth, start)
+        truth = _nearest(estimate, partial(_truth, simulation, resolution), start)
     root, root_truth = np.sqrt(np.maximum(estimate, 0)), np.sqrt(np.maximum(truth, 0))
 
     def relative(error, reference, where):
@@ -85,33 +88,50 @@ def errors(estimate, simulation, resolution, shift=True):
     )
 
 
-def best_shift(estimate, truth, start):
-    """An estimate moved by at most one channel to where it is nearest to the truth.
+def nearest_truth(estimate, truth, start):
+    """A truth moved by at most one channel to where an estimate is nearest to it.
 
     Parameters
     ----------
     estimate, truth : numpy.ndarray
         Shape ``(channels,)``.
     start : int
-        The channel from which on they are compared.
+        The channel from which on they are compared, past the zero-loss peak.
 
     Returns
     -------
     numpy.ndarray
-        The estimate as it is, if no shift brings it nearer.
+        ``(channels,)``; what lies before ``start`` stays where it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.evaluate import nearest_truth
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> estimate, truth = gaussian(128, 60.4, 8.0), gaussian(128, 60.0, 8.0)
+    >>> bool(np.abs(nearest_truth(estimate, truth, 20) - estimate).max() < 1e-3)
+    True
     """
-    shift = _nearest_shift(estimate, truth, start)
-    return shift_channels(estimate, shift) if shift else estimate
+
+    def moved(shift):
+        return np.concatenate([truth[:start], _moved(truth[start:], shift)]) if shift else truth
+
+    return _nearest(estimate, moved, start)
 
 
-def _nearest_shift(estimate, truth, start):
-    """The shift of `best_shift` in channels; 0 if none brings the estimate nearer."""
+def _moved(losses, shift):
+    """Losses moved by parts of a channel: splines ring neither at the ends nor far from a peak."""
+    return spline_shift(losses, shift, order=5, mode="nearest")
+
+
+def _nearest(estimate, moved, start):
+    """``moved(shift)`` of the shift, in channels, that brings it nearest to the estimate."""
 
     def cost(shift):
-        return float(np.sum((shift_channels(estimate, shift) - truth)[start:] ** 2))
+        return float(np.sum((moved(shift) - estimate)[start:] ** 2))
 
     best = minimize_scalar(cost, bounds=(-1, 1), method="bounded", options={"xatol": 0.02})
-    return float(best.x) if best.fun < cost(0.0) else 0.0
+    return moved(float(best.x) if best.fun < cost(0.0) else 0.0)
 
 
 @dataclass(frozen=True)
@@ -200,16 +220,15 @@ def visible_losses(estimate, simulation, resolution):
         True one zero-loss width past the peak and on, where the inelastic truth exceeds 0.3 times
         the Poisson noise of the data.
     """
-    truth, start = _truth(simulation, resolution), _loss_region(simulation)[0]
-    shift = _nearest_shift(np.asarray(estimate, float), truth, start)
-    # The truth, not the interval: it has no kinks, and a spline rings at no end of the window.
-    moved = spline_shift(truth, -shift, mode="nearest") if shift else truth
-    moved = np.maximum(moved, 0)  # less is rounding: the truth is made by Fourier transforms
+    start = _loss_region(simulation)[0]
+    truth = partial(_truth, simulation, resolution)
+    # Less than nothing is rounding: the truth is made by Fourier transforms.
+    moved = np.maximum(_nearest(np.asarray(estimate, float), truth, start), 0)
     gain = simulation.detector.gain
     electrons = np.maximum(simulation.expected - simulation.dark, 0) / gain
     inelastic = (simulation.inelastic(resolution) - simulation.dark) / gain
     visible = inelastic > VISIBLE * np.sqrt(electrons)
-    return moved, visible & (np.arange(truth.size) >= start)
+    return moved, visible & (np.arange(moved.size) >= start)
 
 
 def false_peaks(estimate, sigma, simulation, resolution):
@@ -296,9 +315,13 @@ def resolves(estimate, positions):
     return bool(valley < (1 - DIP) * estimate[highest].min())
 
 
-def _truth(simulation, resolution):
+def _truth(simulation, resolution, shift=0.0):
     """What a result is held against: a negative offset is taken off, since no result has one."""
-    return simulation.truth(resolution) - min(simulation.dark, 0.0)
+    losses = simulation.inelastic(resolution) - min(simulation.dark, 0.0)
+    if shift:
+        losses = _moved(losses, shift)
+    peak = gaussian(losses.size, simulation.position + shift, resolution)
+    return losses + simulation.elastic_counts * peak
 
 
 def _loss_region(simulation):

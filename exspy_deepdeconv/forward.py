@@ -10,12 +10,12 @@ from threadpoolctl import ThreadpoolController
 
 from . import intervals, physics
 from .blur import moving
+from .broadening import broadened, doubtful_width
 from .frame import BLOCK, PAD
 from .network import Spectra, finest_resolution
 from .physics import NOT_FINITE
 from .reblur import Response
 
-BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
 CONSERVE_WITHIN = 0.05  # larger differences in counts, unless noise, have another cause
 
 
@@ -134,7 +134,11 @@ def batch_of(seen, good, psf, device):
     if psf is None:
         return spectra, None
     reach = counts.shape[-1] + BLOCK + PAD  # as long as the frame's half axis can hold
-    measured = _broadened(physics.centred_response(psf, reach), seen.zero_loss.fwhm[good])
+    found = seen.zero_loss.select(good)
+    noise = physics.Noise(seen.noise.gain[good], seen.noise.floor[good])
+    doubt = doubtful_width(found.fwhm, found.height, noise)
+    centred = physics.centred_response(psf, reach)
+    measured = broadened(centred, found.position, found.fwhm, doubt)
     spectra.psf = tensor(measured)
     spectra.has_psf = torch.ones(len(counts), device=device)
     return spectra, Response(measured, reach)
@@ -195,7 +199,7 @@ def parts(answer, seen, good, spectra, resolution):
     width = torch.full_like(spectra.fwhm, float(resolution))
     missing = (width**2 - finest_resolution(spectra.fwhm) ** 2).clamp(min=0)
     inelastic = frame.smooth(answer.inelastic, missing.sqrt()).clamp(min=0)
-    peak = answer.elastic_counts[:, None] * frame.zero_loss(width)
+    peak = answer.elastic_counts[:, None] * frame.zero_loss(width, answer.shift)
     inelastic, peak = (frame.take(x).double().cpu().numpy() for x in (inelastic, peak))
     conserved, ratio = _conserved(inelastic.sum(-1) + peak.sum(-1), seen, good, height)
     return inelastic, peak, np.where(conserved, ratio, 1.0) * height
@@ -260,32 +264,6 @@ def responses(answer, zero_channel, length):
     moved = np.fft.irfft(np.fft.rfft(placed) * phase, size)
     moved = np.maximum(moved[:, :length], 0)
     return moved / moved.sum(axis=-1, keepdims=True)
-
-
-def _broadened(responses, fwhm):
-    """Responses no narrower than the zero-loss peaks that they are to explain.
-
-    Drift and charging broaden the peak on the specimen; a vacuum response that is narrower would
-    leave the difference as a false loss (and gain) beside the zero-loss peak.
-
-    Parameters
-    ----------
-    responses : numpy.ndarray
-        Unit area, ``(1 or batch, 2 n)``.
-    fwhm : numpy.ndarray
-        Zero-loss widths in channels, ``(batch,)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(batch, 2 n)``.
-    """
-    top = np.argmax(responses, axis=-1)
-    widths = np.broadcast_to(physics.half_height_width(responses, top), fwhm.shape)
-    out = np.array(np.broadcast_to(responses, (fwhm.size, responses.shape[-1])))
-    for row in np.flatnonzero(fwhm > BROADER_THAN * widths):
-        out[row] = physics.smooth(out[row], np.sqrt(fwhm[row] ** 2 - widths[row] ** 2))
-    return out
 
 
 def _complete(seen, good):

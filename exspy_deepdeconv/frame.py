@@ -106,11 +106,11 @@ class Frame:
         """Channels from the zero-loss position."""
         return torch.arange(self.size, device=self.position.device) - self.position[:, None]
 
-    def zero_loss(self, fwhm):
-        """Unit-area Gaussians of ``fwhm`` channels at the zero-loss positions."""
+    def zero_loss(self, fwhm, shift):
+        """Unit-area Gaussians of ``fwhm`` channels, ``shift`` from the zero-loss positions."""
         sigma = (fwhm / FWHM_PER_SIGMA)[:, None]
         height = 1 / (sigma * math.sqrt(2 * math.pi))
-        return height * vanishing(0.5 * (self.distance() / sigma) ** 2)
+        return height * vanishing(0.5 * ((self.distance() - shift[:, None]) / sigma) ** 2)
 
     def wrap(self, psf):
         """Responses given around their energy zero, ``(batch, 2 n)``, on the circle; unit area."""

@@ -233,6 +233,8 @@ class Answer:
         Elastic peak I0 p, ``(batch, size)``.
     elastic_counts : torch.Tensor
         I0, ``(batch,)``.
+    shift : torch.Tensor
+        Of the energy zero from the frame's position, in channels, ``(batch,)``.
     base : torch.Tensor
         Classical estimate that the network corrects, ``(batch, size)``.
     told : torch.Tensor
@@ -242,6 +244,7 @@ class Answer:
     inelastic: torch.Tensor
     elastic: torch.Tensor
     elastic_counts: torch.Tensor
+    shift: torch.Tensor
     base: torch.Tensor
     told: torch.Tensor
     fwhm: torch.Tensor
@@ -304,16 +307,16 @@ class DeconvolutionNet(nn.Module):
         found = elastic.detach().float()
         elastic_counts = elastic.sum(1)
         with torch.no_grad():
-            used = known_response(spectra, view, found)
-            classical = classical_estimates(view, *used, self.config)
-        features = view.estimate_features(classical, *used[:1])
+            used, transfer, shift = known_response(spectra, view, found)
+            classical = classical_estimates(view, used, transfer, self.config)
+        features = view.estimate_features(classical, used)
         corrections = self.estimate(torch.cat([features, said[:, 1:]], 1))
         base = classical.base
         inelastic = base * _factor(corrections[:, 0])
         told = corrections[:, 1:].reshape(len(corrections), 2, len(SHARPENINGS), frame.size)
         if spectra.has_psf is not None:
-            elastic_counts = torch.where(spectra.has_psf > 0, used[0].sum(1), elastic_counts)
-        return Answer(inelastic, elastic, elastic_counts, base, told, spectra.fwhm, frame)
+            elastic_counts = torch.where(spectra.has_psf > 0, used.sum(1), elastic_counts)
+        return Answer(inelastic, elastic, elastic_counts, shift, base, told, spectra.fwhm, frame)
 
 
 def _factor(correction):

@@ -6,6 +6,7 @@ import numpy as np
 
 SEGMENTS = 32
 SHORTEST_SEGMENT = 16
+FEW_CHANNELS = 128  # of fewer, segments are half as long: else most of them hold the zero-loss peak
 LOWEST = -10.0  # of the maximum; what is lower is no spectrum, and would overflow single precision
 LEAST = 1e-14  # of the squared maximum: single precision tells no smaller variance
 DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # a blurred spectrum hardly feels fourth differences
@@ -189,8 +190,9 @@ class Segments:
         size = spectra.shape[-1] - 4 * stride
         parts = [spectra[:, i * stride : i * stride + size] for i in range(5)]
         difference = sum(w * part for w, part in zip(DIFFERENCE, parts, strict=True))
-        length = min(max(size // SEGMENTS, SHORTEST_SEGMENT), size)
-
+        few = spectra.shape[-1] < FEW_CHANNELS
+        shortest = SHORTEST_SEGMENT // 2 if few else SHORTEST_SEGMENT
+        length = min(max(size // SEGMENTS, shortest), size)
         number = max((size + 1) // length - 1, 1)
         first = np.minimum(start % length, size - number * length)
         chosen = first[:, None] + np.arange(number * length)

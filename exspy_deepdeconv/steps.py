@@ -142,16 +142,20 @@ def known_response(spectra, view, elastic):
         ``(batch, size)``; a measured response is scaled and moved to the peak that was found.
     transfer : torch.Tensor
         Complex, ``(batch, frequencies)``, 1 at frequency 0.
+    shift : torch.Tensor
+        Of the energy zero from where the data alone have it, in channels, ``(batch,)``: a measured
+        response tells it better than the peak's vertex does.
     """
     frame = view.frame
     counts = elastic.sum(1, keepdim=True)
     transfer = torch.fft.rfft(elastic) * frame.phase(-frame.position) / counts
     if spectra.psf is None:
-        return elastic, transfer
+        return elastic, transfer, torch.zeros_like(view.fwhm)
     measured = torch.fft.rfft(frame.wrap(spectra.psf))
-    fitted = _fitted_elastic(measured, elastic, view)
+    fitted, shift = _fitted_elastic(measured, elastic, view)
     use = spectra.has_psf[:, None] > 0
-    return torch.where(use, fitted, elastic), torch.where(use, measured, transfer)
+    shift = torch.where(use[:, 0], shift, 0)
+    return torch.where(use, fitted, elastic), torch.where(use, measured, transfer), shift
 
 
 def _fitted_elastic(measured, elastic, view):
@@ -170,8 +174,10 @@ def _fitted_elastic(measured, elastic, view):
     determinant = (aa * bb - ab**2).clamp(min=1e-30)
     counts = (bb * ay - ab * by) / determinant
     shift = -((aa * by - ab * ay) / determinant) / counts.clamp(min=1e-12)
-    moved = placed * frame.phase(shift.clamp(-1, 1))
-    return (counts.clamp(min=1e-12)[:, None] * torch.fft.irfft(moved, frame.size)).clamp(min=0)
+    shift = shift.clamp(-1, 1)
+    counts = counts.clamp(min=1e-12)[:, None]
+    moved = torch.fft.irfft(placed * frame.phase(shift), frame.size)
+    return (counts * moved).clamp(min=0), shift
 
 
 def classical_estimates(view, elastic, transfer, config):

@@ -9,7 +9,7 @@ import pytest
 from exspy_deepdeconv import oracles
 from exspy_deepdeconv.evaluate import coverage, errors, false_peaks, resolves
 from exspy_deepdeconv.physics import gaussian
-from exspy_deepdeconv.simulate import Detector, redraw, simulate
+from exspy_deepdeconv.simulate import SCENES, Detector, redraw, simulate
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 RESOLUTION = 4.0
@@ -259,3 +259,18 @@ def test_reflected_tail_knows_the_gain_side_only(bulk):
         loss * scale, bulk.psf[zero + np.arange(2 * width, 8 * width)], rtol=0.01
     )
     assert known.psf.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("family", ["plasmonic", "vibrational", "doublet"])
+def test_a_rigid_shift_costs_nothing_where_peaks_are_two_channels_wide(family):
+    """Moving the estimate by a Fourier shift once left errors of a tenth: its peak rang."""
+    narrow = replace(SCENES[family], fwhm_channels=(6.0, 6.001))
+    simulation = simulate(narrow, np.random.default_rng(8), 1024, Detector())
+    grid = simulation._grid
+    turns = np.exp(-2j * np.pi * grid.frequency * 0.4 * grid.oversampling)
+    moved = replace(
+        simulation, position=simulation.position + 0.4, _specimen=simulation._specimen * turns
+    )
+    estimate = moved.truth(2.0)
+    assert errors(estimate, simulation, 2.0, shift=False).loss > 0.02
+    assert errors(estimate, simulation, 2.0).loss < 0.02

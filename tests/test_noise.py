@@ -136,3 +136,14 @@ def test_a_spectrum_that_is_nearly_all_negative_is_read_without_a_warning():
     counts[:, 100] = 1e-9
     noise = estimate_noise(counts)
     assert np.isfinite(noise.gain).all() and np.isfinite(noise.floor).all()
+
+
+@pytest.mark.parametrize(("channels", "width"), [(64, 2.5), (64, 4.0), (80, 4.0), (96, 2.5)])
+def test_short_windows_are_not_ruled_by_the_zero_loss_peak(channels, width):
+    """Two segments, both on the flanks of the peak, once made the gain ten thousand times too high."""
+    place = channels / 4
+    mean = 1e6 * gaussian(channels, place, width) + 3e4 * gaussian(channels, 0.7 * channels, 14.0)
+    counts = np.random.default_rng(4).poisson(np.broadcast_to(mean + 20, (20, channels)))
+    gain = estimate_noise(counts, np.full(20, place)).gain
+    assert np.median(gain) < 20
+    assert np.quantile(gain, 0.9) < 50

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
+from ..broadening import BROADER_THAN, broadened
 from ..classical import richardson_lucy
 from ..convolution import response_convolution
 from ..elastic import Columns, response_at
@@ -21,7 +22,6 @@ from ..physics import (
     smooth,
 )
 
-BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
 RAW_WIDTHS = 3.0  # on both sides of the maximum, where a captured response is taken as it is
 CORE_WIDTHS = 0.6  # the elastic peak is fitted within this many widths of its maximum
 FADE = (0.5, 1.0)  # zero-loss widths between which the losses are faded in
@@ -85,7 +85,7 @@ def captured_response(rows, fwhm):
     peak = centred_response(moved(counts[good], middle - found.position[good]).sum(axis=0), reach)
     width = float(half_height_width(peak, np.asarray(reach)))
     if fwhm > BROADER_THAN * width:
-        peak, width = _broadened(peak, width, fwhm), fwhm
+        peak, width = broadened(peak[None], np.zeros(1), np.array([fwhm]))[0], fwhm
     inside = np.flatnonzero(peak > 0)
     # Nearby it is measured well enough; averages would flatten its steep flanks.
     raw = max(int(round(RAW_WIDTHS * width)), 4)
@@ -93,15 +93,6 @@ def captured_response(rows, fwhm):
     gain, log_gain = _side(peak[inside[0] : reach + 1][::-1], raw)
     distance = np.concatenate([-gain[:0:-1], loss])
     return np.stack([distance, np.concatenate([log_gain[:0:-1], log_loss])])
-
-
-def _broadened(peak, width, wanted):
-    """Blurred by the Gaussian that brings it to the width wanted."""
-    blur = np.sqrt(wanted**2 - width**2)
-    for _ in range(5):  # only the widths of Gaussians add up in squares
-        seen = float(half_height_width(smooth(peak, blur), np.asarray(peak.size // 2)))
-        blur *= np.sqrt((wanted**2 - width**2) / max(seen**2 - width**2, 1e-3 * wanted**2))
-    return smooth(peak, blur)
 
 
 def sampled_response(response, channels):

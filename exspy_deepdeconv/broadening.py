@@ -1,0 +1,91 @@
+"""Responses no narrower than the zero-loss peaks that they are to explain (NumPy and SciPy only).
+
+Drift and charging broaden the peak on the specimen; a vacuum response that is narrower would leave
+the difference as a false loss (and gain) beside the zero-loss peak.
+"""
+
+import numpy as np
+import scipy.fft as fft
+
+from .blur import FWHM_PER_SIGMA, moving
+from .zero_loss import half_height_width
+
+BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
+STANDARD_ERRORS = 3.0  # of a zero-loss width, by which it must exceed that of the response
+STEPS = 5
+
+
+def broadened(responses, position, fwhm, doubt=0.0):
+    """Blur responses by the Gaussians that bring them to the widths of zero-loss peaks.
+
+    Parameters
+    ----------
+    responses : numpy.ndarray
+        Unit area, ``(1 or batch, 2 n)``, the energy zero at index n.
+    position, fwhm : numpy.ndarray
+        Positions and widths of the zero-loss peaks in channels, ``(batch,)``. Where a narrow peak
+        lies between two channels it is seen wider: the responses' widths are measured there, too.
+    doubt : float or numpy.ndarray
+        What the peaks must be wider by, in channels, ``(batch,)``; 3 % of the width at least.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(batch, 2 n)``; those that are wide enough stay as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.broadening import broadened
+    >>> from exspy_deepdeconv.physics import gaussian, half_height_width
+    >>> wide = broadened(gaussian(128, 64.0, 6.0)[None], np.array([20.3]), np.array([10.0]))
+    >>> round(float(half_height_width(wide, np.array([64]))[0]), 1)
+    10.0
+    """
+    size = responses.shape[-1]
+    frequency = fft.rfftfreq(size)
+    transform = np.broadcast_to(fft.rfft(responses), (len(fwhm), frequency.size))
+    placed = transform * moving(frequency, (position - np.floor(position + 0.5))[:, None])
+
+    def blurred(spectra, blur):
+        return spectra * np.exp(-2 * (np.pi * blur[:, None] / FWHM_PER_SIGMA * frequency) ** 2)
+
+    def widths_of(spectra):
+        peaks = fft.irfft(spectra, size)
+        return half_height_width(peaks, peaks.argmax(axis=-1))
+
+    widths = widths_of(placed)
+    rows = np.flatnonzero(fwhm - widths > np.maximum((BROADER_THAN - 1) * widths, doubt))
+    out = np.array(np.broadcast_to(responses, (len(fwhm), size)))
+    if rows.size:
+        missing = fwhm[rows] ** 2 - widths[rows] ** 2
+        blur = np.sqrt(missing)
+        for _ in range(STEPS):  # only the widths of Gaussians add up in squares
+            gained = widths_of(blurred(placed[rows], blur)) ** 2 - widths[rows] ** 2
+            blur *= np.sqrt(missing / np.maximum(gained, 1e-3 * fwhm[rows] ** 2))
+        out[rows] = np.maximum(fft.irfft(blurred(transform[rows], blur), size), 0)
+    return out
+
+
+def doubtful_width(fwhm, height, noise):
+    """What a zero-loss width is uncertain by: three standard errors, in channels.
+
+    Those of the half-height crossings of a Gaussian. Where electrons are few, the width is read
+    from a smoothed peak; this is more than its scatter then, but not than what smoothing adds to
+    the width of a peak that is no Gaussian.
+
+    Parameters
+    ----------
+    fwhm, height : numpy.ndarray
+        Of the zero-loss peaks, ``(batch,)``.
+    noise : Noise
+        That of their spectra, ``(batch,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(batch,)``.
+    """
+    scatter = np.sqrt(noise.gain * height / 2 + noise.floor)
+    slope = 2 * np.log(2) * height / fwhm  # of the flanks at half height
+    return STANDARD_ERRORS * np.sqrt(2) * scatter / slope

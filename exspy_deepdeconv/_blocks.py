@@ -88,8 +88,18 @@ class FlagTally:
             return {"counted": False}
         return {"counted": True} | {_COUNT_NAMES[bit]: self._count(bit) for bit in self.kinds}
 
+    def maps(self):
+        """Which spectra of a map are of each kind that there is, for the metadata."""
+        shape = self.chosen.shape
+        found = [bit for bit in self.kinds if self._count(bit)] if shape else []
+        maps = {_COUNT_NAMES[bit]: self._raised(bit).reshape(shape) for bit in found}
+        return {"maps": maps} if maps else {}
+
     def _count(self, bit):
-        return int(((self.flags & bit > 0) & (self.flags != _PENDING)).sum())
+        return int(self._raised(bit).sum())
+
+    def _raised(self, bit):
+        return (self.flags & bit > 0) & (self.flags != _PENDING)
 
     def warn_of_flags(self, stacklevel=2):
         """One warning with the counts by kind, or none if nothing is flagged."""

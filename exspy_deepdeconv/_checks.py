@@ -122,6 +122,10 @@ def check_psf(psf, signal, dispersion):
     _check_psf_class(psf)
     axis = check_energy_axis(psf, "psf")
     check_data(psf, "psf")
+    if done := psf.metadata.Signal.get_item("deconvolved_by"):
+        raise ValueError(
+            f"psf is itself a result ({done}): its zero-loss peak is sharpened, and no response."
+        )
     if abs(axis.dispersion - dispersion) > DISPERSION_TOLERANCE * dispersion:
         raise ValueError(
             f"psf has {axis.dispersion:.6g} eV per channel, the signal {dispersion:.6g}: both "
@@ -370,6 +374,23 @@ def check_numbers(resolution, confidence, batch_size):
     whole = isinstance(batch_size, numbers.Integral) and not isinstance(batch_size, bool)
     if not whole or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
+
+
+def check_bool(name, value):
+    """Raise a ValueError unless it is true or false: words like "no" are neither."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={value!r} must be True or False.")
+
+
+def warn_of_result(signal, method, stacklevel):
+    """Warn, at the caller's line, where a signal is deconvolved a second time."""
+    if done := signal.metadata.Signal.get_item("deconvolved_by"):
+        warnings.warn(
+            f"{method}: the signal is itself a result ({done}). To sharpen more, ask for a finer "
+            "resolution of the data.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def check_resolution_number(resolution):

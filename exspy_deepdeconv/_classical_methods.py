@@ -177,8 +177,9 @@ def deconvolve(
         note[method.setting] = setting
     if automatic:
         note["chosen"] = _results.chosen_note(tally, lazy_output)
+    _checks.warn_of_result(signal, method.name, stacklevel=4)
     note["resolution"] = None if channels is None else float(channels * axis.dispersion)
-    note["flags"] = {"counted": False} if lazy_output else tally.counts()
+    note["flags"] = {"counted": False} if lazy_output else tally.counts() | tally.maps()
     _results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)
     return result
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _blocks, _checks, _results, _sampling, inference, models
 
+UNKNOWN_VARIANCE = 1e30  # of spectra that have no result: a fit gives them no weight
 NAMES = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
 
 
@@ -36,6 +37,8 @@ def deconvolve(
     EELSSpectrum or LazyEELSSpectrum, or a list of three
     """
     _checks.check_numbers(resolution, confidence, batch_size)
+    _checks.check_bool("zero_loss", zero_loss)
+    _checks.check_bool("return_interval", return_interval)
     axis = _checks.check_energy_axis(signal)
     _checks.check_data(signal)
     _checks.check_channels(signal)
@@ -76,10 +79,13 @@ def deconvolve(
     )
     if wanted.variance:
         predicted = others.pop(0)
+        # Zeros and NaN, as of empty spectra and of those under a mask, would stop a fit of the map.
+        predicted.data[~(predicted.data > 0)] = UNKNOWN_VARIANCE
         predicted.metadata.General.title = f"predicted variance of {signal.metadata.General.title}"
         result.set_noise_variance(predicted)
-    if odd := _sampling.remark(found, psf is not None):
+    for odd in _sampling.remarks(found, psf is not None):
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
+    _checks.warn_of_result(signal, "deep_deconvolve", stacklevel=4)
     note = {
         "model": model.name,
         "weights_sha256": model.sha256,
@@ -116,8 +122,8 @@ def _blocks_of(function, signal, mask, tally, response, variance, axis, arrays):
 
 
 def _counts(tally, lazy_output):
-    """Of the flags; those of a lazy result are not known yet."""
-    return {"counted": False} if lazy_output else tally.counts()
+    """Of the flags, and maps of them; those of a lazy result are not known yet."""
+    return {"counted": False} if lazy_output else tally.counts() | tally.maps()
 
 
 def respond(signal, *, model, show_progressbar, num_workers, lazy_output):

@@ -17,7 +17,6 @@ NARROWEST, WIDEST = 1.8, 64.0  # channels; 2 to 60 are trained on, and sampling 
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
 MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
 REMARKS = {
-    "undersampled": "",  # said in the metadata only: the peak keeps its width
     "narrow": "the zero-loss peak is only {0.fwhm:.2g} channels wide",
     "wide": "the zero-loss peak is {0.fwhm:.3g} channels wide, more than anything trained on",
     "no_gain_side": "the gain side of the zero-loss peak, from which the response is told, is cut",
@@ -117,11 +116,15 @@ def out_of_range(found, given):
     }
 
 
-def remark(found, given):
-    """One sentence on all that is out of range, or nothing."""
-    odd = [REMARKS[name] for name, true in out_of_range(found, given).items() if true]
-    odd = [words.format(found) for words in odd if words]
-    return f"{'; '.join(odd)}: the result is doubtful." if odd else ""
+def remarks(found, given):
+    """Sentences on what is out of range: at most one that the result is doubtful for it."""
+    raised = [name for name, true in out_of_range(found, given).items() if true]
+    odd = [REMARKS[name].format(found) for name in raised if name in REMARKS]
+    said = [f"{'; '.join(odd)}: the result is doubtful."] if odd else []
+    if "undersampled" in raised and "narrow" not in raised:
+        wide = f"the zero-loss peak is only {found.fwhm:.2g} channels wide"
+        said.append(f"{wide}: under 3 there is nothing to sharpen, it keeps its width.")
+    return said
 
 
 def spread_over(positions, number=None):

@@ -375,3 +375,13 @@ def test_bad_signals():
         measured_pairs(signal, coarse)
     with pytest.raises(ValueError, match="zero-loss peak"):
         measured_pairs(signal, vacuum * 0)
+
+
+def test_a_map_without_a_zero_loss_peak_is_refused_in_plain_words():
+    losses = data.plasmonic_map(shape=(8, 8), channels=512).isig[2.0:]
+    with pytest.raises(ValueError, match="no zero-loss peak"):
+        measured_pairs(losses)
+
+
+def test_pairs_are_one_line(pairs):
+    assert repr(pairs).startswith("<MeasuredPairs of ") and "\n" not in repr(pairs)

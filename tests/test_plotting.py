@@ -283,3 +283,8 @@ def test_training_history_of_a_real_run(tmp_path):
     ax = plotting.plot_training_history(tmp_path)
     assert legend(ax) == ["loss error", "near error", "sqrt error"]
     assert ax.lines[0].get_xdata().tolist() == [1, 2]
+
+
+def test_an_energy_window_has_its_lower_end_first(signals):
+    with pytest.raises(ValueError, match="low=0.5 must be below high=0.4"):
+        plotting.energy_window(signals["measured"], 0.5, 0.4)

@@ -464,3 +464,52 @@ def test_a_lazy_noise_variance_is_judged_as_it_is_read(make_signal, wrong):
         ValueError, match="Noise_properties.variance holds values that are negative"
     ):
         s.as_lazy().deep_deconvolve(show_progressbar=False).compute(show_progressbar=False)
+
+
+@pytest.mark.parametrize("left_out", ["empty", "masked", "not finite"])
+def test_the_variance_of_spectra_without_a_result_lets_a_fit_of_the_map_go_on(
+    make_signal, left_out
+):
+    s = make_signal(4)
+    mask = np.arange(4) == 2
+    if left_out != "masked":
+        s.data[2] = 0 if left_out == "empty" else np.nan
+    result = s.deep_deconvolve(
+        navigation_mask=mask if left_out == "masked" else None, show_progressbar=False
+    )
+    variance = result.get_noise_variance().data
+    assert np.isfinite(variance).all() and (variance > 0).all()
+    assert variance[2].min() > 1e3 * variance[mask == 0].max()
+
+
+def test_which_spectra_are_flagged_is_told(make_signal):
+    s = make_signal(2, 3)
+    s.data[1, 2] = 0
+    flags = deconvolve(s).metadata.Signal.deep_deconvolution.flags
+    np.testing.assert_array_equal(np.argwhere(flags.maps.empty), [[1, 2]])
+    assert list(flags.maps.keys()) == ["empty"]
+    assert not deconvolve(make_signal(2)).metadata.Signal.deep_deconvolution.flags.has_item("maps")
+
+
+def test_a_result_is_not_deconvolved_again_without_a_word(make_signal):
+    s = make_signal(2)
+    result = deconvolve(s)
+    for method in (result.deep_deconvolve, result.rl_deconvolve):
+        with pytest.warns(UserWarning, match=r"itself a result \(deep_deconvolution\)") as heard:
+            method(show_progressbar=False)
+        assert heard[0].filename == __file__
+    with pytest.raises(ValueError, match=r"psf is itself a result \(deep_deconvolution\)"):
+        s.deep_deconvolve(psf=result.inav[0], show_progressbar=False)
+
+
+def test_a_peak_that_keeps_its_width_is_told(make_signal):
+    with pytest.warns(
+        UserWarning, match="only 2.6 channels wide: under 3 there is nothing to sharpen"
+    ):
+        deconvolve(make_signal(2, fwhm=2.5))
+
+
+@pytest.mark.parametrize("name", ["zero_loss", "return_interval"])
+def test_words_are_neither_true_nor_false(make_signal, name):
+    with pytest.raises(ValueError, match=f"{name}='no' must be True or False"):
+        make_signal(2).deep_deconvolve(**{name: "no"}, show_progressbar=False)

@@ -98,10 +98,10 @@ def cut_twice():
 
 
 def test_narrow_peaks_are_not_rare():
-    """A third is under six channels wide, as on many instruments; some are hardly sampled."""
+    """More than a quarter is under six channels wide, as on many instruments; some are hardly sampled."""
     pairs = SimulatedPairs(seed=3)
     widths = np.concatenate([pairs.batch(number)["fwhm"] for number in range(12)])
-    assert np.mean(widths < 6) > 0.3 and widths.min() < 2.5 and widths.max() > 30
+    assert np.mean(widths < 6) > 0.25 and widths.min() < 2.5 and widths.max() > 30
 
 
 def test_spectra_are_cut_twice():
@@ -523,3 +523,33 @@ def test_recipe_can_be_trained_on(tmp_path):
     model = train(replace(PLAN, steps=2), tmp_path, pairs=RecipePairs(size=2), config=TINY)
     assert all(np.isfinite(value).all() for value in RecipePairs(size=2).batch(1).values())
     assert model.provenance["steps"] == 2
+
+
+def test_weights_that_are_no_numbers_are_neither_written_nor_read(tmp_path):
+    wild = replace(PLAN, learning_rate=1e12, clip=1e12, warmup=0, steps=30)
+    with pytest.raises(FloatingPointError, match=r"learning_rate=1e\+12 may be too high"):
+        train(wild, tmp_path, pairs=PAIRS, config=TINY, name="wild")
+    assert not list(tmp_path.glob("*.safetensors")) and not (tmp_path / "checkpoint.pt").exists()
+    network = DeconvolutionNet(TINY)
+    with torch.no_grad():
+        network.response.head.bias.fill_(np.nan)
+    path = models.save_model(network, tmp_path / "nan.safetensors", name="nan")
+    with pytest.raises(ValueError, match="weights that are no numbers"):
+        models.load(path)
+
+
+def test_a_run_goes_on_with_its_own_data_only(tmp_path):
+    train(replace(PLAN, steps=1), tmp_path, pairs=PAIRS, config=TINY)
+    others = replace(PAIRS, psf_share=0.9)
+    with pytest.raises(ValueError, match="of a run on other data: choose another folder"):
+        train(replace(PLAN, steps=2), tmp_path, pairs=others, config=TINY)
+
+
+def test_a_device_that_is_not_there_is_named_at_once(tmp_path):
+    with pytest.raises(ValueError, match="device='nowhere' cannot be used"):
+        train(PLAN, tmp_path, pairs=PAIRS, config=TINY, device="nowhere")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_one_line():
+    assert repr(models.load("lowloss-v6")) == "<Model lowloss-v6, sha256 9c0e1122500d>"

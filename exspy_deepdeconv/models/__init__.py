@@ -49,6 +49,10 @@ class Model:
     provenance: dict
     calibration: Calibration = Calibration()
 
+    def __repr__(self):
+        """One line: a notebook would fill a page with the layers."""
+        return f"<Model {self.name}, sha256 {self.sha256[:12]}>"
+
     def __reduce__(self):
         """To another process a bundled model goes by its name: each reads the weights once."""
         if REGISTRY.get(self.name) == self.sha256:
@@ -144,6 +148,8 @@ def _load_file(path, name, expected_hash, _version=None):
         with torch.random.fork_rng(devices=[]):  # first weights are drawn: not from the user's
             network = DeconvolutionNet(Config.from_dict(about["config"]))
         network.load_state_dict({key: value.float() for key, value in tensors.items()})
+        if not all(torch.isfinite(value).all() for value in tensors.values()):
+            raise ValueError("it holds weights that are no numbers")
     except Exception as error:
         raise ValueError(f"model={str(path)!r} is not a usable weights file: {error}") from error
     network.eval().requires_grad_(False)

@@ -60,12 +60,19 @@ def energy_window(signal, low, high):
     BaseSignal
         Of the navigation shape.
 
+    Raises
+    ------
+    ValueError
+        If no channel lies between them.
+
     Examples
     --------
     >>> from exspy_deepdeconv import data, plotting
     >>> plotting.energy_window(data.plasmonic_map(shape=(2, 3), channels=512), 0.4, 0.6)
     <Signal2D, title: simulated nanorod, dimensions: (|3, 2)>
     """
+    if not low < high:
+        raise ValueError(f"low={low!r} must be below high={high!r}.")
     part = signal.isig[float(low) : float(high)]
     return part.sum(part.axes_manager.signal_axes).T
 

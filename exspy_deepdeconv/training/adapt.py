@@ -13,6 +13,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from .. import models
+from ..inference import check_device
 from ..simulate import SCENES
 from ..specimens import random_specimen
 from .exported import MeasuredPairs, _Specimens
@@ -197,6 +198,7 @@ def fine_tune(
         evaluate_every=100,
         cases=4,
     )
+    check_device(device)
     start = models.load(model)
     about = {"recipe": "fine_tune"}
     if isinstance(signal, MeasuredPairs):

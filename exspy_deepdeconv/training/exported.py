@@ -6,6 +6,7 @@ and SciPy are needed. Batch number ``n`` is drawn from the seed ``(seed, n)`` al
 """
 
 import os
+import zipfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ MEASURED_SHARE = (0.5, 1.0)  # of the noise variance; the rest is simulated
 ROUNDS = 10  # of drawing what a batch lacks
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MeasuredPairs:
     """The stream of batches that a measured map gives.
 
@@ -193,11 +194,19 @@ class MeasuredPairs:
         """
         names = {f.name for f in fields(cls)}
         with open(path, "rb") as file:
-            read = np.load(file, allow_pickle=False)
+            try:
+                read = np.load(file, allow_pickle=False)
+            except (EOFError, ValueError, zipfile.BadZipFile) as error:
+                raise ValueError(f"{path} holds no measured pairs.") from error
             arrays = {} if isinstance(read, np.ndarray) else dict(read)
         if set(arrays) != names:
             raise ValueError(f"{path} holds no measured pairs of this version.")
         return cls(**{k: v.item() if v.ndim == 0 else v for k, v in arrays.items()})
+
+    def __repr__(self):
+        """One line: arrays would fill a page of a notebook."""
+        spectra, components = self.loadings.shape
+        return f"<MeasuredPairs of {spectra} spectra, {components} components, {self.channels} channels>"
 
     def _compositions(self):
         """Loadings of each measured spectrum per elastic count."""

@@ -22,6 +22,7 @@ import torch
 
 from .. import models
 from ..forward import denormals_flushed
+from ..inference import check_device
 from ..instruments import read_response
 from ..intervals import Calibration
 from ..network import DeconvolutionNet
@@ -100,8 +101,10 @@ def train(
     ------
     FileExistsError
         If ``folder`` holds a checkpoint and ``resume`` is False.
+    FloatingPointError
+        If the loss is no number any more; nothing more is written then.
     ValueError
-        If an argument cannot be used, or the checkpoint is damaged or of another run.
+        If an argument cannot be used, or the checkpoint is damaged, of another run or other data.
 
     Examples
     --------
@@ -125,6 +128,7 @@ def train(
         raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")
     if plan.keep_start and init is None and not (folder / "checkpoint.pt").exists():
         raise ValueError(f"keep_start={plan.keep_start!r} needs init=: weights to keep some of.")
+    check_device(device)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     pairs = SimulatedPairs(plan.seed) if pairs is None else pairs
     init = None if init is None else _loaded(init)
@@ -132,7 +136,9 @@ def train(
     with torch.random.fork_rng(), denormals_flushed():
         torch.manual_seed(plan.seed)
         network = DeconvolutionNet(config) if init is None else copy.deepcopy(init.network)
-        state = TrainingState(network.to(device), plan, init is not None, folder / "checkpoint.pt")
+        state = TrainingState(
+            network.to(device), plan, init is not None, folder / "checkpoint.pt", data_hash(pairs)
+        )
         if resume:
             state.load(device)
         monitor = Monitor(pairs, plan.held_out, plan.cases, device, instrument)
@@ -143,7 +149,7 @@ def train(
     provenance = {
         "plan": asdict(plan),
         **about,
-        "data_sha256": data_hash(pairs),
+        "data_sha256": state.data,
         "steps": state.step,
         "seconds": round(state.seconds, 1),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
@@ -177,6 +183,7 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
         for batch in batches:
             spent = state.seconds / (60 * minutes) if minutes else 0.0
             parts = _step(state, plan, batch, device, spent)
+            state.hear(parts["loss"])
             bar.update()
             for key, value in parts.items():
                 sums.setdefault(key, []).append(value)

@@ -132,6 +132,11 @@ def measured_pairs(
     if left_out.any():
         captured = _rows(signal, left_out, axis)
     spectra, zero = _aligned_map(_rows(signal, ~left_out, axis))
+    if zero + references.PEAK_WIDTHS * spectra.fwhm + 2 > spectra.counts.shape[-1]:
+        raise ValueError(
+            f"signal has its highest peak, {spectra.fwhm:.3g} channels wide, at channel {zero} of "
+            f"{spectra.counts.shape[-1]}: that is no zero-loss peak with losses beyond it."
+        )
     if captured is None:
         from ..inference import estimate_response  # torch only where it is needed
 

@@ -1,6 +1,7 @@
 """What changes during a training run, and its checkpoint."""
 
 import copy
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,9 @@ from .optimiser import optimisers
 from .plan import Plan
 
 
+MOST_LOST = 20  # steps in a row whose loss may be no number: they change no weights
+
+
 @dataclass
 class TrainingState:
     """Everything that changes during a run."""
@@ -19,8 +23,10 @@ class TrainingState:
     plan: Plan
     warm: bool
     path: Path
+    data: str = ""
     step: int = 0
     seconds: float = 0.0
+    lost: int = 0
     first: dict = field(default_factory=dict)
     best: dict = field(default_factory=dict)
 
@@ -51,10 +57,19 @@ class TrainingState:
         waited = self.step - self.best["step"] if self.best else 0
         return bool(plan.patience) and waited >= plan.patience * plan.evaluate_every
 
+    def hear(self, loss):
+        """Raise a FloatingPointError where losses stay no numbers; a batch may have one by itself."""
+        self.lost = 0 if math.isfinite(loss) else self.lost + 1
+        if self.lost and self.lost >= min(MOST_LOST, max(self.step // 2, 1)):
+            raise FloatingPointError(
+                f"At step {self.step} the loss is no number any more; these weights are not saved. "
+                f"learning_rate={self.plan.learning_rate:g} may be too high."
+            )
+
     def save(self):
         """Write the checkpoint; the one before stays whole until it is written."""
         part = self.path.with_suffix(".part")
-        keys = ("step", "seconds", "warm", "first", "best", "start")
+        keys = ("step", "seconds", "warm", "first", "best", "start", "data")
         saved = {key: getattr(self, key) for key in keys}
         for key in ("network", "average"):
             saved[key] = getattr(self, key).state_dict()
@@ -78,6 +93,8 @@ class TrainingState:
             raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from error
         if saved.pop("seed", self.plan.seed) != self.plan.seed:
             raise ValueError(f"{self.path} is of a run with another seed than {self.plan.seed}.")
+        if saved.pop("data", self.data) != self.data:
+            raise ValueError(f"{self.path} is of a run on other data: choose another folder.")
         states = saved.pop("random", [])
         for key, value in saved.items():
             setattr(self, key, value)

@@ -9,7 +9,7 @@ import numpy as np
 from . import models
 from ._checks import check_resolution_number
 from ._reading import low_loss, quietly, read_response, read_signals
-from ._records import Record, print_summary
+from ._records import Record, print_summary, settings_before, settings_of
 from ._writing import DiskFullError, write_safely
 
 LOG_NAME = "deconvolve_log.jsonl"
@@ -54,7 +54,8 @@ def deconvolve_files(
         Of the results: ``".hspy"`` or ``".zspy"``.
     log : pathlib.Path, optional
         File that one line of JSON is added to for each input: ``input``, ``outputs``, ``status``
-        (done, skipped or failed), ``seconds``, ``spectra``, ``flags`` (by output), ``notes``,
+        (done, skipped or failed), ``settings`` (input and options that the result depends on; one
+        that exists is skipped if they are the same, and a failure if not), ``seconds``, ``spectra``, ``flags`` (by output), ``notes``,
         ``errors``, ``model``, ``weights_sha256``, ``version`` and ``time`` (UTC). In the output
         folder by default.
     echo : callable
@@ -85,11 +86,13 @@ def deconvolve_files(
     stems = result_stems(inputs)
     log = output / LOG_NAME if log is None else log
     log.open("a").close()  # a log that cannot be written is better known now than in the morning
+    before = settings_before(log)
     records = []
     with dask.config.set({"num_workers": workers} if workers else {}):
         for number, (path, stem) in enumerate(zip(inputs, stems, strict=True), 1):
             echo(f"[{number}/{len(inputs)}] {path}")
-            record, full = Record(path, options["model"], echo), False
+            settings = settings_of(path, options, psf, chosen)
+            record, full = Record(path, options["model"], settings, before, echo), False
             try:
                 _deconvolve_file(record, output, stem, extension, options, chosen, overwrite, lazy)
             except Exception as error:  # whatever a file holds must not stop the others
@@ -136,7 +139,7 @@ def _deconvolve_file(record, output, stem, extension, options, chosen, overwrite
     """Deconvolve each low-loss signal of a file; what becomes of them is noted in ``record``."""
     whole = output / f"{stem}_deconvolved{extension}"
     if whole.exists() and not overwrite:  # a batch that resumes reads none of its finished files
-        record.skip(f"{whole} exists (--overwrite replaces it)", target=whole)
+        record.keep(whole)
         return
     with quietly():
         signals = read_signals(record.path, lazy)
@@ -147,7 +150,7 @@ def _deconvolve_file(record, output, stem, extension, options, chosen, overwrite
         target = output / f"{stem}_signal{number}_deconvolved{extension}" if several else whole
         name = signal.metadata.General.title or str(number)
         if target.exists() and not overwrite:
-            record.skip(f"{target} exists (--overwrite replaces it)", name, target)
+            record.keep(target, name)
         elif signal.metadata.has_item("Signal.deep_deconvolution"):
             record.skip("it is itself a result of deep_deconvolve", name)
         else:

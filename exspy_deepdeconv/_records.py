@@ -1,8 +1,10 @@
 """What became of the inputs of a batch: a line of the log for each, and the table at the end."""
 
 import json
+import os
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from prettytable import PrettyTable
@@ -20,12 +22,17 @@ class Record:
         The input.
     model : Model
         The network that it is deconvolved with.
+    settings : dict
+        From `settings_of`.
+    before : dict
+        From `settings_before`.
     echo : callable
         Prints one line.
     """
 
-    def __init__(self, path, model, echo):
+    def __init__(self, path, model, settings, before, echo):
         self.path, self.model, self.echo = path, model, echo
+        self.settings, self.before = settings, before
         self.start = time.monotonic()
         self.rows = []  # signal, outcome, result, F, R
         self.outputs, self.flags, self.notes, self.errors = [], {}, [], []
@@ -49,6 +56,19 @@ class Record:
         self.echo(f"  failed: {self.errors[-1]}")
         self.rows.append([name, "failed", "", "", ""])
 
+    def keep(self, target, name=""):
+        """A result that exists is kept; that of another file or of other settings is a failure."""
+        settings = self.settings
+        before = self.before.get(str(target), settings)
+        differ = [key for key in settings if before.get(key) != settings[key]]
+        if not differ:
+            self.skip(f"{target} exists (--overwrite replaces it)", name, target)
+            return
+        made = ", ".join(f"{key}: {before.get(key)}" for key in differ)
+        self.fail(
+            f"{target} exists, but was made otherwise ({made}); --overwrite replaces it", name
+        )
+
     def skip(self, reason, name="", target=None):
         """A signal is left out."""
         self.note(f"skipped: {reason}")
@@ -58,7 +78,9 @@ class Record:
         """A result was written; ``note`` is what its metadata say of it."""
         self.echo(f"  -> {target}")
         self.outputs.append(str(target))
-        self.flags[str(target)] = note.flags.as_dictionary()
+        flags = note.flags.as_dictionary()
+        flags.pop("maps", None)  # they are in the result
+        self.flags[str(target)] = flags
         self.spectra += max(int(signal.axes_manager.navigation_size), 1)
         widths = [f"{note[key]:.4g}" for key in ("zero_loss_fwhm", "resolution")]
         self.rows.append([name, "done", target.name, *widths])
@@ -69,6 +91,7 @@ class Record:
         line = {
             "input": str(self.path),
             "outputs": self.outputs,
+            "settings": self.settings,
             "status": self.status,
             "seconds": round(self.seconds, 3),
             "spectra": self.spectra,
@@ -85,6 +108,49 @@ class Record:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             self.fail(f"the log {log} cannot be written: {error.strerror}")
+
+
+def settings_of(path, options, psf, chosen):
+    """What a result depends on, in what JSON can hold: the file as it is now, and the options.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The input.
+    options : dict
+        Arguments of ``deep_deconvolve``; the model is loaded.
+    psf : pathlib.Path or None
+        File with a measured response.
+    chosen : str or None
+        Which signal of the file.
+
+    Returns
+    -------
+    dict
+    """
+    about = {"input": os.path.abspath(path)}
+    with suppress(OSError):  # one that cannot be read is told of later
+        about["changed"] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime))
+    return about | {
+        "model": options["model"].name,
+        "weights_sha256": options["model"].sha256,
+        "resolution": options.get("resolution"),
+        "zero_loss": options.get("zero_loss", True),
+        "psf": None if psf is None else os.path.abspath(psf),
+        "signal": chosen,
+    }
+
+
+def settings_before(log):
+    """The settings of results that a log knows of: a dictionary by output."""
+    known = {}
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(
+            ValueError, AttributeError, KeyError, TypeError
+        ):  # of a run that was killed, or older
+            about = json.loads(line)
+            known |= {output: about["settings"] for output in about.get("outputs", [])}
+    return known
 
 
 def print_summary(records, log, echo):

@@ -141,8 +141,8 @@ def test_zspy_results(run, save, results, tmp_path):
     target = tmp_path / "results" / "a_deconvolved.zspy"
     want = hs.load(path).deep_deconvolve(show_progressbar=False).data
     np.testing.assert_allclose(hs.load(target).data, want, rtol=1e-5)
-    save("a.hspy", 2)
     assert "skipped" in run(path, "--zspy")
+    save("a.hspy", 2)
     run(path, "--zspy", "--overwrite")
     assert hs.load(target).data.shape == (2, 256)
     assert results() == ["a_deconvolved.zspy"]
@@ -298,3 +298,39 @@ def test_full_disk(run, save, results, log, tmp_path):
     assert [line["status"] for line in log()] == ["done", "failed"]
     run(*inputs)  # now there is room
     assert results() == [f"{name}_deconvolved.hspy" for name in "abc"]
+
+
+# A result that exists
+
+
+def test_a_result_of_other_settings_is_not_taken_for_this_one(run, save, log, tmp_path):
+    path = save("a.hspy")
+    run(path)
+    assert "1 skipped" in run(path)
+    told = " ".join(run(path, "--resolution", 0.05, code=1).split())
+    assert "a_deconvolved.hspy exists, but was made otherwise (resolution: None)" in told
+    assert [line["status"] for line in log()] == ["done", "skipped", "failed"]
+    psf = save("vacuum.hspy")
+    assert "made otherwise (psf: None)" in " ".join(run(path, "--psf", psf, code=1).split())
+    assert "1 done" in run(path, "--resolution", 0.05, "--overwrite")
+    assert "1 skipped" in run(path, "--resolution", 0.05)
+
+
+def test_a_result_of_another_file_of_that_name_is_not_taken_for_this_one(run, save, tmp_path):
+    path = save("a.hspy")
+    run(path)
+    (tmp_path / "scan2").mkdir()
+    other = tmp_path / "scan2" / "a.hspy"
+    other.write_bytes(path.read_bytes())
+    told = " ".join(run(other, code=1).split())
+    assert f"made otherwise (input: {path}" in told
+    os.utime(path, (1, 1))
+    assert "made otherwise (changed: " in " ".join(run(path, code=1).split())
+
+
+def test_a_log_of_another_version_stops_nothing(run, save, tmp_path):
+    path = save("a.hspy")
+    run(path)
+    log = tmp_path / "results" / _files.LOG_NAME
+    log.write_text('{"outputs": ["x"]}\n[1]\nno json\n')
+    assert "1 skipped" in run(path)

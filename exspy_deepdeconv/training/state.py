@@ -11,7 +11,6 @@ import torch
 from .optimiser import optimisers
 from .plan import Plan
 
-
 MOST_LOST = 20  # steps in a row whose loss may be no number: they change no weights
 
 

@@ -288,3 +288,11 @@ def test_training_history_of_a_real_run(tmp_path):
 def test_an_energy_window_has_its_lower_end_first(signals):
     with pytest.raises(ValueError, match="low=0.5 must be below high=0.4"):
         plotting.energy_window(signals["measured"], 0.5, 0.4)
+
+
+def test_units_are_not_mixed_on_one_axis(signals):
+    spectrum = signals["measured"].inav[0, 0]
+    other = spectrum.deepcopy()
+    other.axes_manager[-1].convert_to_units("meV")
+    with pytest.raises(ValueError, match="energies in eV and meV"):
+        plotting.plot_spectra({"measured": spectrum, "other": other})

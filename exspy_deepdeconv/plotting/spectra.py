@@ -29,7 +29,7 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     Raises
     ------
     ValueError
-        If a signal holds more than one spectrum.
+        If a signal holds more than one spectrum, or their energies have different units.
 
     Examples
     --------
@@ -41,6 +41,11 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     """
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
+    units = {str(s.axes_manager.signal_axes[0].units) for s in spectra.values()}
+    if len(units) > 1:
+        raise ValueError(
+            f"spectra have energies in {' and '.join(sorted(units))}: convert_to_units()."
+        )
     others = iter(OTHER_COLOURS * len(spectra))
     shown = []
     for label, spectrum in spectra.items():

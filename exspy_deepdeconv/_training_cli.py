@@ -59,6 +59,23 @@ def train(
             show_default="0.0001 with --map, else 0.001",
         ),
     ] = None,
+    components: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Components of the map that are signal.",
+            show_default="the elbow of its scree plot",
+        ),
+    ] = None,
+    keep_start: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the weights started from that the outcome keeps.",
+            show_default="0.3 with --map, else 0",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and simulations.")] = 2021,
     name: Annotated[
         str | None,
@@ -83,18 +100,21 @@ def train(
     A run that was stopped or killed goes on with the same command and --resume. The result is
     used by "exspy-deepdeconv deconvolve --model FOLDER/NAME.safetensors".
     """
-    if map_file is None and (psf is not None or signal is not None):
-        fail(f"{'--psf' if psf is not None else '--signal'} needs a --map to go with")
+    for option, value in (("psf", psf), ("signal", signal), ("components", components)):
+        if map_file is None and value is not None:
+            fail(f"--{option} needs a --map to go with")
     if not resume and (folder / "checkpoint.pt").exists():
         fail(f"{folder} holds a checkpoint: --resume goes on from it, or name another folder")
     prepare(folder)
     options = {"folder": folder, "resume": resume, "device": device, "minutes": minutes}
     if map_file is None:
         plan = {"steps": steps, "seed": seed, "learning_rate": learning_rate, "workers": workers}
+        plan |= {"keep_start": keep_start}
         model = run(_from_simulations, _given(plan), _given(options), init, name or "model")
     else:
         options |= {"steps": steps, "seed": seed, "learning_rate": learning_rate}
         options |= {"workers": workers, "name": name}
+        options |= {"components": components, "keep_start": keep_start}
         if steps is not None and minutes is None:
             options = _given(options) | {"minutes": None}  # steps alone say when to end
         else:

@@ -148,10 +148,12 @@ def test_command_adapts_a_model_to_a_map(run, tiny, nanorod, tmp_path):
     start = tmp_path / "start.safetensors"
     models.save_model(tiny.network, start, name="start")
     printed = run("--map", tmp_path / "map.hspy", "--psf", tmp_path / "vacuum.hspy", "--init",
-                  start, "--steps", 2, "--workers", 0, "--name", "mine")  # fmt: skip
+                  start, "--steps", 2, "--workers", 0, "--name", "mine", "--components", 2,
+                  "--keep-start", 0.5)  # fmt: skip
     path = tmp_path / "run" / "mine.safetensors"
     assert f"-> {path} (2 steps)" in printed
-    assert models.load(path).provenance["recipe"] == "fine_tune"
+    provenance = models.load(path).provenance
+    assert (provenance["recipe"], provenance["plan"]["keep_start"]) == ("fine_tune", 0.5)
     again = run("--map", tmp_path / "map.hspy", "--steps", 2, code=1)
     assert "--resume goes on from it" in again
 
@@ -167,6 +169,7 @@ def test_command_trains_on_simulations(run, tiny, tmp_path):
     ("arguments", "words"),
     [
         (["--psf", "vacuum.hspy"], "--psf needs a --map"),
+        (["--components", "3"], "--components needs a --map"),
         (["--map", "missing.hspy"], "missing.hspy"),
         (["--init", "nope", "--steps", "1"], "nope"),
         (["--minutes", "-3", "--steps", "1"], "minutes=-3"),

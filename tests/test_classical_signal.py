@@ -164,6 +164,7 @@ def test_estimated_response_needs_a_zero_loss_peak(make_signal, name):
     assert not result.data[:2].any()
     assert np.isnan(result.data[2]).all()
     flags = note_of(result, name).flags.as_dictionary()
+    assert flags.pop("maps")["not_finite"].tolist() == [False, False, True, False]
     judged = {} if name in ("rl", "ml") else {"unexplained": 0}  # they were stopped early
     assert flags == {
         "counted": True, "empty": 1, "no_zero_loss": 1, "not_finite": 1, "saturated": 0,

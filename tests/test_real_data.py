@@ -33,6 +33,7 @@ def quiet(signal, **arguments):
     """Deconvolve with every warning of ours an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", ".*under 3 there is nothing to sharpen")  # LSMO's
         return signal.deep_deconvolve(show_progressbar=False, **arguments)
 
 

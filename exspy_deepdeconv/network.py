@@ -20,6 +20,7 @@ from torch import nn
 
 from .frame import BLOCK, Frame
 from .steps import (
+    BASE,
     N_ESTIMATE_FEATURES,
     N_RESPONSE_FEATURES,
     View,
@@ -48,9 +49,6 @@ class Config:
         Which accelerated Richardson-Lucy iterates are shown to the estimator.
     damping : tuple of float
         Regularisation of the Wiener estimates (the response's transfer function is 1 at 0).
-    steady : bool
-        Whether the estimate that the network corrects is an earlier, smoother Richardson-Lucy
-        iterate where electrons are few. Weights up to lowloss-v6 were trained without.
     """
 
     response_width: tuple = (24, 32, 48, 64, 96, 128)
@@ -59,7 +57,6 @@ class Config:
     kernel: int = 5
     iterates: tuple = (2, 5, 10, 24)
     damping: tuple = (3e-2, 1e-3)
-    steady: bool = True
 
     def __post_init__(self):
         """Refuse a network whose coarsest grid does not fit the frame."""
@@ -77,8 +74,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values):
-        """The inverse of `to_dict`; also of what older versions stored."""
-        values = {"steady": False} | values
+        """The inverse of `to_dict`."""
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
@@ -311,7 +307,7 @@ class DeconvolutionNet(nn.Module):
             classical = classical_estimates(view, used, transfer, self.config)
         features = view.estimate_features(classical, used)
         corrections = self.estimate(torch.cat([features, said[:, 1:]], 1))
-        base = classical.base
+        base = classical.iterates[BASE] + classical.softening
         inelastic = base * _factor(corrections[:, 0])
         told = corrections[:, 1:].reshape(len(corrections), 2, len(SHARPENINGS), frame.size)
         if spectra.has_psf is not None:

@@ -13,7 +13,6 @@ from .frame import vanishing
 N_RESPONSE_FEATURES = 14
 N_ESTIMATE_FEATURES = 17
 BASE = 1  # the Richardson-Lucy iterate that the estimator corrects
-FEW = 50.0  # squared signal-to-noise ratio over a zero-loss width below which it is none to correct
 DYNAMIC_RANGE = 1e-7  # smallest level of interest, in units of the zero-loss height
 
 
@@ -79,7 +78,7 @@ class View:
 
     def estimate_features(self, classical, elastic):
         """What the estimator sees, ``(batch, features, size)``."""
-        base = classical.base
+        base = classical.iterates[BASE] + classical.softening
         log_base = torch.log(base)
         iterates = [
             (torch.log(x + classical.softening) - log_base).clamp(-6, 6)
@@ -111,8 +110,6 @@ class Classical:
         Linear estimates, damped less and less.
     residual : torch.Tensor
         Data minus the last iterate, blurred again, and the elastic peak.
-    base : torch.Tensor
-        The estimate that the network corrects.
     softening : torch.Tensor
         Level below which an estimate means nothing.
     """
@@ -120,7 +117,6 @@ class Classical:
     iterates: list
     wiener: list
     residual: torch.Tensor
-    base: torch.Tensor
     softening: torch.Tensor
 
 
@@ -205,8 +201,7 @@ def classical_estimates(view, elastic, transfer, config):
     shifted = (y + added).clamp(min=0)
     fixed = elastic + added
     tiny = 0.1 * view.quiet
-    losses = frame.smooth(y - elastic, view.fwhm).clamp(min=0)
-    s = losses + 0.1 * view.sigma
+    s = (frame.smooth(y - elastic, view.fwhm)).clamp(min=0) + 0.1 * view.sigma
     previous, step_before, iterates = s, None, []
     adjoint = transfer.conj()
     momentum = s
@@ -229,18 +224,4 @@ def classical_estimates(view, elastic, transfer, config):
     spectrum = torch.fft.rfft(y - elastic)
     power = transfer.abs() ** 2
     wiener = [torch.fft.irfft(spectrum * adjoint / (power + d), frame.size) for d in config.damping]
-    base, softening = _base(view, iterates, losses, elastic, config.steady)
-    return Classical(iterates, wiener, y - model, base, softening)
-
-
-def _base(view, iterates, losses, elastic, steady):
-    """What the estimator corrects, and the level below which estimates mean nothing."""
-    if not steady:
-        softening = 0.1 * view.sigma
-        return iterates[BASE] + softening, softening
-    # Few electrons make a late iterate spikes over nothing, which no network corrects exactly.
-    variance = view.gain * (losses + elastic) + view.floor
-    known = losses**2 * view.fwhm[:, None]
-    trust = known / (known + FEW * variance)
-    softening = 0.1 * variance.sqrt()
-    return trust * iterates[BASE] + (1 - trust) * iterates[0] + softening, softening
+    return Classical(iterates, wiener, y - model, 0.1 * view.sigma)

@@ -69,14 +69,6 @@ def test_config_round_trip():
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-def test_config_of_weights_that_knew_no_steady_base():
-    old = Config().to_dict()
-    del old["steady"]
-    assert Config().steady
-    assert not Config.from_dict(old).steady
-    assert not models.load("lowloss-v1").network.config.steady
-
-
 def test_network_that_does_not_fit_the_frame():
     with pytest.raises(ValueError, match=r"response_width=\(8, 8, 8, 8, 8\) with fold=8"):
         Config(response_width=(8,) * 5, fold=8)

@@ -14,12 +14,12 @@ from ..simulate import SCENES, Simulation, random_detector, redraw, simulate
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn.
 FAMILY_SHARE = {
-    "vibrational": 0.22,
-    "plasmonic": 0.24,
-    "gap": 0.06,
+    "vibrational": 0.34,
+    "plasmonic": 0.17,
+    "gap": 0.07,
     "doublet": 0.24,
-    "bulk": 0.14,
-    "free": 0.04,
+    "bulk": 0.07,
+    "free": 0.05,
     "featureless": 0.06,
 }
 CUT_TWICE = 0.4  # share of the scenes that are seen through two windows

@@ -55,9 +55,9 @@ def deconvolve_files(
     log : pathlib.Path, optional
         File that one line of JSON is added to for each input: ``input``, ``outputs``, ``status``
         (done, skipped or failed), ``settings`` (input and options that the result depends on; one
-        that exists is skipped if they are the same, and a failure if not), ``seconds``, ``spectra``, ``flags`` (by output), ``notes``,
-        ``errors``, ``model``, ``weights_sha256``, ``version`` and ``time`` (UTC). In the output
-        folder by default.
+        that exists is skipped if they are the same, and a failure if not), ``seconds``,
+        ``spectra``, ``flags`` (by output), ``notes``, ``errors``, ``model``, ``weights_sha256``,
+        ``version`` and ``time`` (UTC). In the output folder by default.
     echo : callable
         Prints one line.
 

@@ -145,9 +145,8 @@ def settings_before(log):
     """The settings of results that a log knows of: a dictionary by output."""
     known = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(
-            ValueError, AttributeError, KeyError, TypeError
-        ):  # of a run that was killed, or older
+        # A line may be half written, or another version's.
+        with suppress(ValueError, AttributeError, KeyError, TypeError):
             about = json.loads(line)
             known |= {output: about["settings"] for output in about.get("outputs", [])}
     return known

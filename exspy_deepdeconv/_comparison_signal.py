@@ -57,10 +57,10 @@ def deconvolution_residual(
         If `result` or `psf` is not an EELSSpectrum.
     ValueError
         If `result` has another shape or energy per channel than the data (one that begins at
-        another energy is taken channel by channel, with a warning); for a `psf` of another dispersion or navigation
-        shape; if the noise variance in the metadata is neither a positive number nor a signal of
-        the shape of the data; for an energy axis under 64 channels or in other units than those
-        of energy.
+        another energy is taken channel by channel, with a warning); for a `psf` of another
+        dispersion or navigation shape; if the noise variance in the metadata is neither a positive
+        number nor a signal of the shape of the data; for an energy axis under 64 channels or in
+        other units than those of energy.
 
     See Also
     --------

@@ -88,9 +88,9 @@ def deep_deconvolve(
         Counts (float32) on the same axes. ``metadata.Signal.deep_deconvolution`` holds the model
         and its sha256, the version of this package, ``resolution`` and ``zero_loss_fwhm`` (the
         median zero-loss width of the data) in eV, where the response came from, and how many
-        spectra were flagged, of maps also which (``flags.maps``). With `return_interval`, ``[result, lower, upper]``. With
-        `interactive` the tool behind the widget, whose ``result`` is there after Apply
-        (``display=False``: the dictionary of the widget).
+        spectra were flagged, of maps also which (``flags.maps``). With `return_interval`,
+        ``[result, lower, upper]``. With `interactive` the tool behind the widget, whose ``result``
+        is there after Apply (``display=False``: the dictionary of the widget).
 
     Raises
     ------
@@ -99,12 +99,12 @@ def deep_deconvolve(
     TypeError
         If `psf` is not an EELSSpectrum.
     ValueError
-        If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has
-        a zero-loss peak; for a single spectrum that is empty or not finite; for a `resolution`
-        out of range; for a `psf` of another dispersion or navigation shape, or that is itself a result; for an unknown
-        `model` or a weights file whose hash differs; for a noise variance in the metadata that is
-        neither a positive number nor a signal of the shape of the data; for any other argument
-        out of its range.
+        If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has a
+        zero-loss peak; for a single spectrum that is empty or not finite; for a `resolution` out of
+        range; for a `psf` of another dispersion or navigation shape, or that is itself a result;
+        for an unknown `model` or a weights file whose hash differs; for a noise variance in the
+        metadata that is neither a positive number nor a signal of the shape of the data; for any
+        other argument out of its range.
 
     Warns
     -----
@@ -143,13 +143,13 @@ def deep_deconvolve(
 
     The predicted variance of every channel (the square of half the interval that covers 68 %%) is
     attached to the result as its noise variance, which model fits take as weights; where there is
-    no result (empty spectra, a mask) it is 1e30. The errors of
-    neighbouring channels are correlated, over about the resolution and by the response as a
-    whole, and HyperSpy scales the printed errors of a fit by its chi-square, which is next to
-    nothing for a result as smooth as this: such errors mean nothing. Align, crop and stack before
-    deconvolving, or cut the result with ``isig``: HyperSpy's ``crop_signal`` and
-    ``align_zero_loss_peak`` leave the attached variance as it was, and ``hyperspy.api.stack`` joins
-    variances along the energy. ``del result.metadata.Signal.Noise_properties`` rids a result of it. A lazy result carries no
+    no result (empty spectra, a mask) it is 1e30. The errors of neighbouring channels are
+    correlated, over about the resolution and by the response as a whole, and HyperSpy scales the
+    printed errors of a fit by its chi-square, which is next to nothing for a result as smooth as
+    this: such errors mean nothing. Align, crop and stack before deconvolving, or cut the result
+    with ``isig``: HyperSpy's ``crop_signal`` and ``align_zero_loss_peak`` leave the attached
+    variance as it was, and ``hyperspy.api.stack`` joins variances along the energy. ``del
+    result.metadata.Signal.Noise_properties`` rids a result of it. A lazy result carries no
     variance: it would be computed in a pass of its own. The three signals of a lazy interval share
     their blocks: ``dask.compute(result.data, lower.data, upper.data)`` runs the network once.
 

@@ -148,8 +148,8 @@ def deep_deconvolve(
     printed errors of a fit by its chi-square, which is next to nothing for a result as smooth as
     this: such errors mean nothing. Align, crop and stack before deconvolving, or cut the result
     with ``isig``: HyperSpy's ``crop_signal`` and ``align_zero_loss_peak`` leave the attached
-    variance as it was, and ``hyperspy.api.stack`` joins variances along the energy. ``del
-    result.metadata.Signal.Noise_properties`` rids a result of it. A lazy result carries no
+    variance as it was, and ``hyperspy.api.stack`` joins variances along the energy. Deleting
+    ``metadata.Signal.Noise_properties`` rids a result of it. A lazy result carries no
     variance: it would be computed in a pass of its own. The three signals of a lazy interval share
     their blocks: ``dask.compute(result.data, lower.data, upper.data)`` runs the network once.
 

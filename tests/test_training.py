@@ -540,7 +540,7 @@ def test_weights_that_are_no_numbers_are_neither_written_nor_read(tmp_path):
 
 def test_a_run_goes_on_with_its_own_data_only(tmp_path):
     train(replace(PLAN, steps=1), tmp_path, pairs=PAIRS, config=TINY)
-    others = replace(PAIRS, psf_share=0.9)
+    others = replace(PAIRS, seed=99)
     with pytest.raises(ValueError, match="of a run on other data: choose another folder"):
         train(replace(PLAN, steps=2), tmp_path, pairs=others, config=TINY)
 

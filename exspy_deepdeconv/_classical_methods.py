@@ -110,6 +110,7 @@ def deconvolve(
     _checks.check_channels(signal)
     response = _checks.check_psf(psf, signal, axis.dispersion)
     variance = _checks.check_variance(signal)
+    _checks.warn_of_result(signal, method.name, stacklevel=4)
     data = _checks.plain_array(signal)
     mask = np.zeros(data.shape[:-1], dtype=bool)
     lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
@@ -177,7 +178,6 @@ def deconvolve(
         note[method.setting] = setting
     if automatic:
         note["chosen"] = _results.chosen_note(tally, lazy_output)
-    _checks.warn_of_result(signal, method.name, stacklevel=4)
     note["resolution"] = None if channels is None else float(channels * axis.dispersion)
     note["flags"] = {"counted": False} if lazy_output else tally.counts() | tally.maps()
     _results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)

@@ -45,9 +45,8 @@ def deconvolution_residual(
         zero-loss width past the zero-loss peak on: the mean square of the residual (reduced
         chi-square), and the correlation of the residual of neighbouring channels, less that of
         the noise itself, in units of its standard error 1 / sqrt(channels). Near 1 and within a
-        few units of 0 for a result that explains simulated data. Of measured ones, drift, jitter
-        and the gain reference leave more, near the zero-loss peak most, however small a share of
-        many counts. Both have the navigation axes of the data.
+        few units of 0 for a result that explains simulated data; of measured ones with many counts
+        they can be farther off, for misfits near the zero-loss peak. Both have the navigation axes of the data.
 
     Raises
     ------

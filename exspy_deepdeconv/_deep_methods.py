@@ -45,6 +45,7 @@ def deconvolve(
     mask = _checks.check_navigation_mask(navigation_mask, signal)
     response = _checks.check_psf(psf, signal, axis.dispersion)
     variance = _checks.check_variance(signal)
+    _checks.warn_of_result(signal, "deep_deconvolve", stacklevel=4)
     model = models.load(model)
     inference.check_device(device)
     if return_interval:
@@ -85,7 +86,6 @@ def deconvolve(
         result.set_noise_variance(predicted)
     for odd in _sampling.remarks(found, psf is not None):
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
-    _checks.warn_of_result(signal, "deep_deconvolve", stacklevel=4)
     note = {
         "model": model.name,
         "weights_sha256": model.sha256,

@@ -12,6 +12,7 @@ from .zero_loss import half_height_width
 
 BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
 STANDARD_ERRORS = 3.0  # of a zero-loss width, by which it must exceed that of the response
+AROUND = 8.0  # widths to both sides of the energy zero: all that a width is read from
 STEPS = 5
 
 
@@ -42,37 +43,43 @@ def broadened(responses, position, fwhm, doubt=0.0):
     >>> round(float(half_height_width(wide, np.array([64]))[0]), 1)
     10.0
     """
-    size = responses.shape[-1]
-    frequency = fft.rfftfreq(size)
-    transform = np.broadcast_to(fft.rfft(responses), (len(fwhm), frequency.size))
-    placed = transform * moving(frequency, (position - np.floor(position + 0.5))[:, None])
-
-    def blurred(spectra, blur):
-        return spectra * np.exp(-2 * (np.pi * blur[:, None] / FWHM_PER_SIGMA * frequency) ** 2)
+    zero = responses.shape[-1] // 2
+    reach = min(int(np.ceil(AROUND * fwhm.max())), zero)
+    core = responses[:, zero - reach : zero + reach]
+    frequency = fft.rfftfreq(2 * reach)
+    placed = fft.rfft(core) * moving(frequency, (position - np.floor(position + 0.5))[:, None])
 
     def widths_of(spectra):
-        peaks = fft.irfft(spectra, size)
+        peaks = fft.irfft(spectra, 2 * reach)
         return half_height_width(peaks, peaks.argmax(axis=-1))
 
     widths = widths_of(placed)
     rows = np.flatnonzero(fwhm - widths > np.maximum((BROADER_THAN - 1) * widths, doubt))
-    out = np.array(np.broadcast_to(responses, (len(fwhm), size)))
+    out = np.array(np.broadcast_to(responses, (len(fwhm), responses.shape[-1])))
     if rows.size:
         missing = fwhm[rows] ** 2 - widths[rows] ** 2
         blur = np.sqrt(missing)
         for _ in range(STEPS):  # only the widths of Gaussians add up in squares
-            gained = widths_of(blurred(placed[rows], blur)) ** 2 - widths[rows] ** 2
+            seen = placed[rows] * _gaussians(frequency, blur)
+            gained = widths_of(seen) ** 2 - widths[rows] ** 2
             blur *= np.sqrt(missing / np.maximum(gained, 1e-3 * fwhm[rows] ** 2))
-        out[rows] = np.maximum(fft.irfft(blurred(transform[rows], blur), size), 0)
+        size = out.shape[-1]
+        whole = fft.rfft(out[rows]) * _gaussians(fft.rfftfreq(size), blur)
+        out[rows] = np.maximum(fft.irfft(whole, size), 0)
     return out
+
+
+def _gaussians(frequency, fwhm):
+    """Transfer functions of Gaussians of these widths, ``(spectra, frequencies)``."""
+    return np.exp(-2 * (np.pi * fwhm[:, None] / FWHM_PER_SIGMA * frequency) ** 2)
 
 
 def doubtful_width(fwhm, height, noise):
     """What a zero-loss width is uncertain by: three standard errors, in channels.
 
-    Those of the half-height crossings of a Gaussian. Where electrons are few, the width is read
-    from a smoothed peak; this is more than its scatter then, but not than what smoothing adds to
-    the width of a peak that is no Gaussian.
+    Those of the half-height crossings of a Gaussian that is not smoothed. Where electrons are few,
+    widths are read from smoothed peaks: they scatter less, but of peaks that are no Gaussians too
+    much width is left.
 
     Parameters
     ----------

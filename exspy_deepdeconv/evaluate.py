@@ -7,7 +7,6 @@ moved by parts of a channel, while a peak of two channels would ring all over th
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from scipy.ndimage import shift as spline_shift
@@ -69,12 +68,11 @@ def errors(estimate, simulation, resolution, shift=True):
     >>> bool(errors(spectrum.truth(4.0), spectrum, 4.0).loss < 1e-6)
     True
     """
-    truth = _truth(simulation, resolution)
+    moved = _movable_truth(simulation, resolution)
     inelastic = simulation.inelastic(resolution) - simulation.dark
     start, stop = _loss_region(simulation)
     estimate = np.asarray(estimate, float)
-    if shift:
-        truth = _nearest(estimate, partial(_truth, simulation, resolution), start)
+    truth = _nearest(estimate, moved, start) if shift else moved(0.0)
     root, root_truth = np.sqrt(np.maximum(estimate, 0)), np.sqrt(np.maximum(truth, 0))
 
     def relative(error, reference, where):
@@ -221,9 +219,8 @@ def visible_losses(estimate, simulation, resolution):
         the Poisson noise of the data.
     """
     start = _loss_region(simulation)[0]
-    truth = partial(_truth, simulation, resolution)
-    # Less than nothing is rounding: the truth is made by Fourier transforms.
-    moved = np.maximum(_nearest(np.asarray(estimate, float), truth, start), 0)
+    nearest = _nearest(np.asarray(estimate, float), _movable_truth(simulation, resolution), start)
+    moved = np.maximum(nearest, 0)  # less is rounding: the truth is made by Fourier transforms
     gain = simulation.detector.gain
     electrons = np.maximum(simulation.expected - simulation.dark, 0) / gain
     inelastic = (simulation.inelastic(resolution) - simulation.dark) / gain
@@ -315,13 +312,18 @@ def resolves(estimate, positions):
     return bool(valley < (1 - DIP) * estimate[highest].min())
 
 
-def _truth(simulation, resolution, shift=0.0):
-    """What a result is held against: a negative offset is taken off, since no result has one."""
+def _movable_truth(simulation, resolution):
+    """What a result is held against, by its shift in channels.
+
+    A negative offset is taken off, since no result has one.
+    """
     losses = simulation.inelastic(resolution) - min(simulation.dark, 0.0)
-    if shift:
-        losses = _moved(losses, shift)
-    peak = gaussian(losses.size, simulation.position + shift, resolution)
-    return losses + simulation.elastic_counts * peak
+
+    def moved(shift):
+        peak = gaussian(losses.size, simulation.position + shift, resolution)
+        return (_moved(losses, shift) if shift else losses) + simulation.elastic_counts * peak
+
+    return moved
 
 
 def _loss_region(simulation):

@@ -63,7 +63,7 @@ def energy_window(signal, low, high):
     Raises
     ------
     ValueError
-        If no channel lies between them.
+        If ``low`` is not below ``high``.
 
     Examples
     --------

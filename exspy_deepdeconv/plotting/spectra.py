@@ -39,13 +39,13 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     >>> ax.get_xlabel()
     'Energy loss (eV)'
     """
-    if ax is None:
-        _, ax = plt.subplots(layout="constrained")
     units = {str(s.axes_manager.signal_axes[0].units) for s in spectra.values()}
     if len(units) > 1:
         raise ValueError(
             f"spectra have energies in {' and '.join(sorted(units))}: convert_to_units()."
         )
+    if ax is None:
+        _, ax = plt.subplots(layout="constrained")
     others = iter(OTHER_COLOURS * len(spectra))
     shown = []
     for label, spectrum in spectra.items():

@@ -313,6 +313,16 @@ def main(arguments=None):
     parser.add_argument("--measured", nargs="*", default=[], help="files of zero-loss peaks")
     parser.add_argument("--pairs", help="file of exported measured pairs to mix in")
     parser.add_argument("--share", type=float, default=0.3, help="share of the measured pairs")
+    parser.add_argument(
+        "--channels-per-batch",
+        type=int,
+        default=SimulatedPairs().channels_per_batch,
+        help="spectra times channels; a graphics card takes several times more at no cost",
+    )
+    parser.add_argument("--psf-share", type=float, default=SimulatedPairs().psf_share)
+    parser.add_argument(
+        "--shown-again", type=float, default=0.0, help="share that is shown with its response, too"
+    )
     parser.add_argument("--minutes", type=float, help="end after this time")
     parser.add_argument("--device", help="a torch device")
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True)
@@ -326,7 +336,11 @@ def main(arguments=None):
     options = vars(parser.parse_args(arguments))
     plan = Plan(**{key: options.pop(key) for key in asdict(Plan())})
     measured, exported, share = (options.pop(key) for key in ("measured", "pairs", "share"))
-    pairs = SimulatedPairs(plan.seed, measured=tuple(read_response(path) for path in measured))
+    pairs = SimulatedPairs(
+        plan.seed,
+        measured=tuple(read_response(path) for path in measured),
+        **{key: options.pop(key) for key in ("channels_per_batch", "psf_share", "shown_again")},
+    )
     if exported:
         if not 0 < share < 1:
             parser.error(f"--share {share}: must lie between 0 and 1")

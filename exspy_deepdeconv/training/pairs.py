@@ -14,13 +14,13 @@ from ..simulate import SCENES, Simulation, random_detector, redraw, simulate
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn.
 FAMILY_SHARE = {
-    "vibrational": 0.34,
-    "plasmonic": 0.17,
+    "vibrational": 0.26,
+    "plasmonic": 0.22,
     "gap": 0.07,
-    "doublet": 0.24,
-    "bulk": 0.07,
+    "doublet": 0.26,
+    "bulk": 0.09,
     "free": 0.05,
-    "featureless": 0.06,
+    "featureless": 0.05,
 }
 CUT_TWICE = 0.4  # share of the scenes that are seen through two windows
 FARTHEST_CUT = 96  # channels between the two
@@ -44,6 +44,9 @@ class SimulatedPairs:
         Measured zero-loss peaks to draw responses from.
     psf_share : float
         Share of the spectra whose response is handed to the network.
+    shown_again : float
+        Share of the spectra that a batch holds once more, this time with their response: to draw
+        them costs more than a graphics card needs to learn from them.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class SimulatedPairs:
     channels_per_batch: int = 32 * 1024
     measured: tuple = ()
     psf_share: float = 0.35
+    shown_again: float = 0.0
 
     def batch(self, number):
         """Batch ``number`` as a dictionary of float32 arrays, scaled to unit peak height."""
@@ -66,7 +70,14 @@ class SimulatedPairs:
         rows = []
         while len(rows) < size:
             rows += self._rows(rng, channels, size - len(rows))
-        return batch_of_rows(rows)
+        batch = batch_of_rows(rows)
+        if self.shown_again:
+            # One stretch of the batch: spectra that were cut from one simulation stay neighbours.
+            again = slice(0, round(self.shown_again * size))
+            with_psf = {key: value[again] for key, value in batch.items()}
+            with_psf |= {"has_psf": np.ones_like(with_psf["has_psf"])}
+            batch = {key: np.concatenate([batch[key], with_psf[key]]) for key in batch}
+        return batch
 
     def _scene(self, rng, channels):
         """A specimen on an instrument, twice: drawing it costs more than recording or cutting it."""

@@ -120,7 +120,7 @@ def test_unknown_model_lists_the_known_ones():
 
 def test_bundled_default():
     model = models.load()
-    assert model.name == models.available()[-1] == "lowloss-v6"
+    assert model.name == models.available()[-1] == "lowloss-v7"
     assert (models.FOLDER / f"{model.name}.safetensors").stat().st_size < 8e6
     values = torch.cat([p.ravel() for p in model.network.parameters()])
     assert torch.isfinite(values).all()

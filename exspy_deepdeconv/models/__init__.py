@@ -22,6 +22,7 @@ REGISTRY = {
     "lowloss-v4": "5af3f7b0a8b9193f6067fc27d51b8550ccc71e9df783327edb2b4fc1ce736d03",
     "lowloss-v5": "54d0644e4e29017f995250be30dba3d2492be4af97e79e1b2069cc367a81849a",
     "lowloss-v6": "9c0e1122500d2e3841459877129589bc789c2e790cfaf810235ba87b57987020",
+    "lowloss-v7": "33bc74bc0b34c69ab7f3854ca265ed6cec5e8f09db0b28efbdd06aa58881e6bb",
 }
 
 

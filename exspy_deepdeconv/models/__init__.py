@@ -22,7 +22,7 @@ REGISTRY = {
     "lowloss-v4": "5af3f7b0a8b9193f6067fc27d51b8550ccc71e9df783327edb2b4fc1ce736d03",
     "lowloss-v5": "54d0644e4e29017f995250be30dba3d2492be4af97e79e1b2069cc367a81849a",
     "lowloss-v6": "9c0e1122500d2e3841459877129589bc789c2e790cfaf810235ba87b57987020",
-    "lowloss-v7": "33bc74bc0b34c69ab7f3854ca265ed6cec5e8f09db0b28efbdd06aa58881e6bb",
+    "lowloss-v7": "3f98b1f482b94bda8323d676eedc7c92313d93190cb5a8700a09f8d5e9b1ce6e",
 }
 
 

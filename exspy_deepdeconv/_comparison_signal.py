@@ -28,7 +28,8 @@ def deconvolution_residual(
         What a deconvolution made of this signal, whole or cropped alike.
     psf : EELSSpectrum, optional
         The response with which to blur it: the one that the deconvolution was given. By default
-        ``estimate_psf()`` reads it off the data.
+        the model that made the result reads it off the data, as ``estimate_psf()`` does (the default
+        one, if that model is neither bundled nor loaded: a warning says so).
     return_maps : bool, default False
         Whether to return two measures of each spectrum as well.
     %s

@@ -3,6 +3,7 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -34,7 +35,8 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     respond = None
     if psf is None:
         zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)
-        respond = _classical_methods.responder(models.load(), zero_loss, data.shape[-1])
+        model = _model_of(result, stacklevel=4)
+        respond = _classical_methods.responder(model, zero_loss, data.shape[-1])
 
     resolution, has_zero_loss = seen_through(result)
     beside = {"result": estimate}
@@ -77,12 +79,32 @@ def seen_through(result):
 
     Of a result of a result, the last deconvolution counts.
     """
-    node = result.metadata.Signal.get_item("deconvolved_by")
-    note = result.metadata.Signal.get_item(node) if node in _NODES else None
+    note = _last_note(result)
     if note is None:
         return None, True
     resolution = note.get_item("resolution")
     return resolution, bool(note.get_item("zero_loss", True))
+
+
+def _last_note(result):
+    """What the last deconvolution wrote into the metadata, or None."""
+    node = result.metadata.Signal.get_item("deconvolved_by")
+    return result.metadata.Signal.get_item(node) if node in _NODES else None
+
+
+def _model_of(result, stacklevel):
+    """The model that reads the response: the one that made the result, if it is at hand."""
+    note = _last_note(result)
+    sha256 = note and note.get_item("weights_sha256")
+    model = models.load() if sha256 is None else models.of_hash(sha256)
+    if model is None:
+        model = models.load()
+        warnings.warn(
+            f"deconvolution_residual: the result was made by the model {note.model!r}, which is not "
+            f"at hand, and {model.name} reads the response: load it with models.load() before.",
+            stacklevel=stacklevel + 1,
+        )
+    return model
 
 
 def _signals(signal, blocks, lazy, has_spectra):

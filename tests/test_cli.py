@@ -184,7 +184,7 @@ def test_data_that_cannot_be_deconvolved_fail_in_one_line(run, tmp_path, make_si
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--model", "unknown"), "lowloss-v1"),
+        (("--model", "unknown"), "lowloss-v6"),
         (("--psf", "missing.hspy"), "--psf missing.hspy: no such file"),
     ],
 )

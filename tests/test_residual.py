@@ -7,7 +7,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import physics, reblur, residual
+from exspy_deepdeconv import models, physics, reblur, residual
 from exspy_deepdeconv.simulate import SCENES, Detector, simulate
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -224,6 +224,30 @@ def test_residual_and_maps(make_signal, shape, lazy):
     assert (s.metadata.as_dictionary(), result.metadata.as_dictionary()) == before
     alone = residual_of(s, result)
     np.testing.assert_array_equal(np.asarray(alone.data), values)
+
+
+def test_response_is_read_by_the_model_that_made_the_result(make_signal, tmp_path):
+    """Two models tell two responses: a result is blurred again with its own."""
+    s = make_signal()
+    path = models.save_model(
+        models.load("lowloss-v5").network, tmp_path / "mine.safetensors", name="mine"
+    )
+    for model in ("lowloss-v6", path):
+        result = deconvolve(s, model=model)
+        psf = s.estimate_psf(model=model, show_progressbar=False)
+        left, own = residual_of(s, result), residual_of(s, result, psf)
+        np.testing.assert_allclose(left.data, own.data, atol=1e-2)
+        of_default = residual_of(s, result, s.estimate_psf(show_progressbar=False))
+        assert np.abs(left.data - of_default.data).max() > 0.1
+
+
+def test_model_of_a_result_is_not_at_hand(make_signal):
+    s = make_signal()
+    result = deconvolve(s)
+    result.metadata.Signal.deep_deconvolution.weights_sha256 = "0" * 64
+    result.metadata.Signal.deep_deconvolution.model = "lost"
+    with pytest.warns(UserWarning, match="made by the model 'lost', which is not at hand"):
+        residual_of(s, result)
 
 
 def test_eager_and_lazy_agree_whatever_the_chunks(make_signal):

@@ -7,6 +7,7 @@ is downloaded, and a bundled file is refused unless its sha256 is the registered
 import hashlib
 import json
 import warnings
+import weakref
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,14 +17,11 @@ from ..intervals import Calibration
 FOLDER = Path(__file__).parent
 # The newest last: it is the default.
 REGISTRY = {
-    "lowloss-v1": "222e7f1b52d42d932ee272c3fbc015baec4bf66d3115640136a16f74e2dab0e3",
-    "lowloss-v2": "088467f97717048ee73155d886dd023a9973158d298c8849b7381d792bd30191",
-    "lowloss-v3": "f413f876997abd978cde2790073f91a58fda21e89090dfc46187714019b17abc",
-    "lowloss-v4": "5af3f7b0a8b9193f6067fc27d51b8550ccc71e9df783327edb2b4fc1ce736d03",
     "lowloss-v5": "54d0644e4e29017f995250be30dba3d2492be4af97e79e1b2069cc367a81849a",
     "lowloss-v6": "9c0e1122500d2e3841459877129589bc789c2e790cfaf810235ba87b57987020",
     "lowloss-v7": "3f98b1f482b94bda8323d676eedc7c92313d93190cb5a8700a09f8d5e9b1ce6e",
 }
+_LOADED = weakref.WeakValueDictionary()  # models of this session by their hash
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +75,7 @@ def available():
     Examples
     --------
     >>> import exspy_deepdeconv
-    >>> "lowloss-v1" in exspy_deepdeconv.models.available()
+    >>> "lowloss-v6" in exspy_deepdeconv.models.available()
     True
     """
     return list(REGISTRY)
@@ -155,7 +153,34 @@ def _load_file(path, name, expected_hash, _version=None):
         raise ValueError(f"model={str(path)!r} is not a usable weights file: {error}") from error
     network.eval().requires_grad_(False)
     calibration = Calibration.from_dict(about.get("calibration", {}))
-    return Model(name, sha256, network, about["provenance"], calibration)
+    model = Model(name, sha256, network, about["provenance"], calibration)
+    _LOADED[sha256] = model
+    return model
+
+
+def of_hash(sha256):
+    """The model whose weights file has this hash, as the metadata of results tell it.
+
+    Parameters
+    ----------
+    sha256 : str
+        The hash.
+
+    Returns
+    -------
+    Model or None
+        None if it is neither bundled nor loaded in this session.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv import models
+    >>> models.of_hash(models.load().sha256) is models.load()
+    True
+    """
+    for name, known in REGISTRY.items():
+        if known == sha256:
+            return load(name)
+    return _LOADED.get(sha256)
 
 
 def save_model(network, path, *, name, provenance=None, calibration=None):

@@ -303,12 +303,12 @@ def _stop(number, step):
 
 
 def main(arguments=None):
-    """Command line of a bare node: ``python -m exspy_deepdeconv.training.loop --folder runs/v1``."""
+    """Command line of a bare node: ``python -m exspy_deepdeconv.training.loop --folder runs/mine``."""
     from .exported import MeasuredPairs
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", required=True)
-    parser.add_argument("--name", default="lowloss-v1")
+    parser.add_argument("--name", default="model")
     parser.add_argument("--init", help="bundled model or weights file to start from")
     parser.add_argument("--measured", nargs="*", default=[], help="files of zero-loss peaks")
     parser.add_argument("--pairs", help="file of exported measured pairs to mix in")

@@ -1,5 +1,7 @@
 """The flat offset of a spectrum, and how well it is known."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,17 @@ def test_no_offset_no_error():
     spectra = spectra_with_tail(5, 0.0, 0.0)
     level, error = flat_level(spectra, find_zero_loss(spectra))
     assert (level == 0).all() and (error == 0).all()
+
+
+def test_spectrum_that_is_negative_everywhere():
+    """Too much was taken off: its highest channel is no scale."""
+    channel, rng = np.arange(1024), np.random.default_rng(0)
+    mean = np.exp(-0.5 * ((channel - 15) / 4) ** 2) + 0.1 * np.exp(-(((channel - 500) / 80) ** 2))
+    spectra = rng.poisson(1e4 * mean) - 2e4 + rng.normal(0, 3, 1024)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen = inspect(spectra)
+    assert not seen.usable and (seen.level, seen.level_error) == (0, 0)
 
 
 @pytest.mark.parametrize("channels", [3, 5, 64, 95, 96, 97, 112])

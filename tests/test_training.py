@@ -118,6 +118,23 @@ def test_spectra_are_cut_twice():
         np.testing.assert_array_equal(batch["psf"][first], batch["psf"][second])
 
 
+def test_spectra_are_shown_again_with_their_response():
+    plain = SimulatedPairs(seed=3, channels_per_batch=4096, psf_share=0.0)
+    batch = replace(plain, shown_again=0.5).batch(4)
+    number = len(plain.batch(4)["counts"])
+    assert len(batch["counts"]) == number + round(number / 2)
+    np.testing.assert_array_equal(batch["has_psf"], np.arange(len(batch["counts"])) >= number)
+    for key in set(batch) - {"has_psf"}:
+        np.testing.assert_array_equal(batch[key][:number], plain.batch(4)[key])
+        np.testing.assert_array_equal(batch[key][number:], plain.batch(4)[key][: number // 2])
+
+
+@pytest.mark.parametrize("bad", [{"psf_share": -0.1}, {"shown_again": 1.5}])
+def test_shares_of_responses_are_checked(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        SimulatedPairs(**bad)
+
+
 def test_windows_that_disagree_cost():
     """Of the same errors, those that both windows share cost less than those of one alone."""
     batch, places = cut_twice()

@@ -62,6 +62,12 @@ class SimulatedPairs:
     psf_share: float = 0.35
     shown_again: float = 0.0
 
+    def __post_init__(self):
+        """Refuse shares that are none."""
+        for name in ("psf_share", "shown_again"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be between 0 and 1.")
+
     def batch(self, number):
         """Batch ``number`` as a dictionary of float32 arrays, scaled to unit peak height."""
         rng = np.random.default_rng([self.seed, number])

@@ -174,7 +174,9 @@ def test_one_frame_of_boron_nitride_predicts_the_others(predictions):
     assert ours < 0.65 * raw and ours < theirs
 
 
-@pytest.mark.xfail(strict=True, reason="0.56 of the raw mean square with lowloss-v7")
+@pytest.mark.xfail(
+    strict=True, reason="0.56 of the raw mean square with lowloss-v7", raises=AssertionError
+)
 def test_one_frame_of_boron_nitride_predicts_the_others_three_times_better(predictions):
     raw, ours, _ = predictions
     assert ours < raw / 3
@@ -197,6 +199,8 @@ def test_intervals_of_tungsten_disulfide_blind_and_given_overlap(overlap):
     assert overlap.mean() > 0.8
 
 
-@pytest.mark.xfail(strict=True, reason="in 87 % of the channels with lowloss-v7")
+@pytest.mark.xfail(
+    strict=True, reason="in 87 % of the channels with lowloss-v7", raises=AssertionError
+)
 def test_intervals_of_tungsten_disulfide_overlap_nearly_everywhere(overlap):
     assert overlap.mean() > 0.95

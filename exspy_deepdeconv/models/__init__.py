@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 REGISTRY = {
     "lowloss-v5": "54d0644e4e29017f995250be30dba3d2492be4af97e79e1b2069cc367a81849a",
     "lowloss-v6": "9c0e1122500d2e3841459877129589bc789c2e790cfaf810235ba87b57987020",
-    "lowloss-v7": "3f98b1f482b94bda8323d676eedc7c92313d93190cb5a8700a09f8d5e9b1ce6e",
+    "lowloss-v7": "04d711da3be28f12878f11612ef11e5352bd4c46012d47726157345c2eab1dc2",
 }
 _LOADED = weakref.WeakValueDictionary()  # models of this session by their hash
 

@@ -119,7 +119,7 @@ def deconvolve(
     respond = None
     if psf is None:
         model = models.load()
-        note |= {"model": model.name}
+        note |= {"model": model.name, "weights_sha256": model.sha256}
         zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)
         respond = responder(model, zero_loss, data.shape[-1])
     channels = None

@@ -29,7 +29,7 @@ def deconvolution_residual(
     psf : EELSSpectrum, optional
         The response with which to blur it: the one that the deconvolution was given. By default
         the model that made the result reads it off the data, as ``estimate_psf()`` does (the default
-        one, if that model is neither bundled nor loaded: a warning says so).
+        one, if that model is neither bundled nor in memory: a warning says so).
     return_maps : bool, default False
         Whether to return two measures of each spectrum as well.
     %s

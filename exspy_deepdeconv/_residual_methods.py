@@ -35,7 +35,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     respond = None
     if psf is None:
         zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)
-        model = _model_of(result, stacklevel=4)
+        model = _model_of(result, stacklevel=3)
         respond = _classical_methods.responder(model, zero_loss, data.shape[-1])
 
     resolution, has_zero_loss = seen_through(result)
@@ -89,19 +89,20 @@ def seen_through(result):
 def _last_note(result):
     """What the last deconvolution wrote into the metadata, or None."""
     node = result.metadata.Signal.get_item("deconvolved_by")
-    return result.metadata.Signal.get_item(node) if node in _NODES else None
+    note = result.metadata.Signal.get_item(node) if node in _NODES else None
+    return note if hasattr(note, "get_item") else None  # a user may have put anything there
 
 
 def _model_of(result, stacklevel):
     """The model that reads the response: the one that made the result, if it is at hand."""
     note = _last_note(result)
-    sha256 = note and note.get_item("weights_sha256")
+    sha256 = None if note is None else note.get_item("weights_sha256")
     model = models.load() if sha256 is None else models.of_hash(sha256)
     if model is None:
         model = models.load()
         warnings.warn(
-            f"deconvolution_residual: the result was made by the model {note.model!r}, which is not "
-            f"at hand, and {model.name} reads the response: load it with models.load() before.",
+            f"deconvolution_residual: the model that made the result ({note.get_item('model')}) is not "
+            f"at hand, and {model.name} reads the response: load its file with models.load() before.",
             stacklevel=stacklevel + 1,
         )
     return model

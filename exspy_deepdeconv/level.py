@@ -69,6 +69,7 @@ def _level_of_noise(spectra, position):
     level, error = np.zeros((2, len(spectra)))
     if spectra.shape[-1] < 6 * SHORTEST_SEGMENT:  # too few segments for a line, as of a response
         return level, error
+    # Where a spectrum is negative everywhere, its highest channel is no scale.
     top = np.maximum(np.abs(spectra).max(axis=-1, initial=0.0), 1e-100)
     segments = Segments.of(spectra / top[:, None], 1, position.astype(int))
     # Counts that do not scatter at all are no electrons: these segments tell the offset best.

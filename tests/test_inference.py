@@ -38,9 +38,9 @@ def test_scale_equivariance(factor):
     assert np.abs(other - one).max() < 1e-3 * loss_maximum(one)
 
 
-def cut_37_channels_later(offset=0.0):
+def cut_37_channels_later(offset=0.0, seed=0):
     """Results of one spectrum cut twice from a longer one, where they overlap; and the difference."""
-    longer = low_loss(channels=1200, position=250.3, offset=offset)
+    longer = low_loss(seed, channels=1200, position=250.3, offset=offset)
     one, other = (
         deconvolve(longer[start : start + 1024], DISPERSION, resolution=0.03) for start in (0, 37)
     )
@@ -51,9 +51,12 @@ def cut_37_channels_later(offset=0.0):
 @pytest.mark.parametrize(("offset", "share"), [(0.0, 1e-3), (3.0, 1e-2)])
 def test_shift_equivariance(offset, share):
     """An offset is read from other channels after a shift, within its error."""
-    one, difference = cut_37_channels_later(offset)
-    assert difference[180:].max() < share * loss_maximum(one, 250)  # beyond the zero-loss peak
-    assert difference.max() < 1e-3 * one.max()
+    changes = []
+    for seed in range(9):  # noise changes it, too
+        one, difference = cut_37_channels_later(offset, seed)
+        changes.append(difference[180:].max() / loss_maximum(one, 250))  # beyond the zero-loss peak
+        assert difference.max() < 1e-3 * one.max()
+    assert np.median(changes) < share and max(changes) < 5 * share
 
 
 def test_shift_of_a_peak_between_two_channels():

@@ -38,7 +38,7 @@ def quiet(signal, **arguments):
 
 
 def blind_of(specimen, **arguments):
-    """WS2 without its response; the last spectrum has shoulders on both sides of its peak."""
+    """WS2 without its response; the last spectrum, whose peak has two shoulders, may be flagged."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", "deep_deconvolve: of 10 spectra 1 not explained")
@@ -133,7 +133,7 @@ def test_tungsten_disulfide_blind_agrees_with_its_vacuum_response(load):
     specimen, vacuum = load("ws2_mono_specimen.hspy"), load("ws2_mono_vacuum.hspy").mean()
     told, blind = told_vacuum(specimen, vacuum), blind_of(specimen)
     ratio = np.median(mean_counts(blind) / mean_counts(told))
-    assert 0.6 < ratio < 1.6  # of what was a fifth of the counts there
+    assert 0.6 < ratio < 1.5  # 1.40; with lowloss-v6 0.87
 
 
 def reblurred(signal, result, psf):

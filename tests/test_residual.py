@@ -244,10 +244,37 @@ def test_response_is_read_by_the_model_that_made_the_result(make_signal, tmp_pat
 def test_model_of_a_result_is_not_at_hand(make_signal):
     s = make_signal()
     result = deconvolve(s)
-    result.metadata.Signal.deep_deconvolution.weights_sha256 = "0" * 64
-    result.metadata.Signal.deep_deconvolution.model = "lost"
-    with pytest.warns(UserWarning, match="made by the model 'lost', which is not at hand"):
+    note = result.metadata.Signal.deep_deconvolution
+    note.weights_sha256, note.model = "0" * 64, "lost"
+    with pytest.warns(UserWarning, match=r"made the result \(lost\) is not at hand") as warned:
+        s.deconvolution_residual(result, show_progressbar=False)
+    assert warned[0].filename == __file__
+    del note.model
+    with pytest.warns(UserWarning, match=r"made the result \(None\) is not at hand"):
         residual_of(s, result)
+
+
+@pytest.mark.parametrize("note", [{}, "a word"])
+def test_result_whose_note_is_lost(make_signal, note):
+    """Taken for one that was made with the response itself, as any signal is."""
+    s = make_signal()
+    result = deconvolve(s)
+    result.metadata.Signal.set_item("deep_deconvolution", note)
+    assert np.isfinite(residual_of(s, result).data).all()
+
+
+def test_classical_result_is_blurred_with_the_response_it_was_made_with(make_signal, monkeypatch):
+    """Also after the default model has become another one."""
+    s = make_signal()
+    with monkeypatch.context() as before:
+        before.setattr(models, "available", lambda: ["lowloss-v6"])
+        result = s.rl_deconvolve(iterations=8, show_progressbar=False)
+        psf = s.estimate_psf(show_progressbar=False)
+    np.testing.assert_allclose(
+        residual_of(s, result).data, residual_of(s, result, psf).data, atol=1e-2
+    )
+    of_default = residual_of(s, result, s.estimate_psf(show_progressbar=False))
+    assert np.abs(residual_of(s, result).data - of_default.data).max() > 0.1
 
 
 def test_eager_and_lazy_agree_whatever_the_chunks(make_signal):

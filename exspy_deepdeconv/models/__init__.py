@@ -21,7 +21,7 @@ REGISTRY = {
     "lowloss-v6": "9c0e1122500d2e3841459877129589bc789c2e790cfaf810235ba87b57987020",
     "lowloss-v7": "04d711da3be28f12878f11612ef11e5352bd4c46012d47726157345c2eab1dc2",
 }
-_LOADED = weakref.WeakValueDictionary()  # models of this session by their hash
+_LOADED = weakref.WeakValueDictionary()  # models that are in memory, by their hash
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +154,7 @@ def _load_file(path, name, expected_hash, _version=None):
     network.eval().requires_grad_(False)
     calibration = Calibration.from_dict(about.get("calibration", {}))
     model = Model(name, sha256, network, about["provenance"], calibration)
-    _LOADED[sha256] = model
-    return model
+    return _LOADED.setdefault(sha256, model)
 
 
 def of_hash(sha256):
@@ -169,7 +168,7 @@ def of_hash(sha256):
     Returns
     -------
     Model or None
-        None if it is neither bundled nor loaded in this session.
+        None if it is neither bundled nor loaded and still in memory.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Make the intervals of a trained network honest: conformal factors from simulations.
 
-    python -m exspy_deepdeconv.training.calibrate runs/v2/lowloss-v2.safetensors --output FILE
+    python -m exspy_deepdeconv.training.calibrate runs/mine/mine.safetensors --output FILE
 
 The spectra are of the scenes that accuracy is measured on, with a seed that is used for nothing else.
 """

@@ -317,9 +317,14 @@ def main(arguments=None):
         "--channels-per-batch",
         type=int,
         default=SimulatedPairs().channels_per_batch,
-        help="spectra times channels; a graphics card takes several times more at no cost",
+        help="spectra times channels: a graphics card is idle with few",
     )
-    parser.add_argument("--psf-share", type=float, default=SimulatedPairs().psf_share)
+    parser.add_argument(
+        "--psf-share",
+        type=float,
+        default=SimulatedPairs().psf_share,
+        help="share of the simulated spectra whose response is handed over",
+    )
     parser.add_argument(
         "--shown-again", type=float, default=0.0, help="share that is shown with its response, too"
     )
@@ -334,6 +339,11 @@ def main(arguments=None):
         )
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value)
     options = vars(parser.parse_args(arguments))
+    for name in ("psf_share", "shown_again"):
+        if not 0 <= options[name] <= 1:
+            parser.error(f"--{name.replace('_', '-')} {options[name]}: must lie between 0 and 1")
+    if options["channels_per_batch"] < 1:
+        parser.error(f"--channels-per-batch {options['channels_per_batch']}: must be at least 1")
     plan = Plan(**{key: options.pop(key) for key in asdict(Plan())})
     measured, exported, share = (options.pop(key) for key in ("measured", "pairs", "share"))
     pairs = SimulatedPairs(

@@ -39,14 +39,16 @@ class SimulatedPairs:
     seed : int
         Seed of the run.
     channels_per_batch : int
-        Spectra times channels in a batch (longer spectra come in smaller batches).
+        Spectra times channels in a batch (longer spectra come in smaller batches), without those
+        that are shown again.
     measured : tuple of numpy.ndarray
         Measured zero-loss peaks to draw responses from.
     psf_share : float
         Share of the spectra whose response is handed to the network.
     shown_again : float
         Share of the spectra that a batch holds once more, this time with their response: to draw
-        them costs more than a graphics card needs to learn from them.
+        them costs more than a graphics card needs to learn from them. With ``psf_share=0`` none is
+        there twice in the same way.
 
     Examples
     --------

@@ -113,18 +113,18 @@ def test_eager_lazy_and_one_at_a_time(seed, shape, chunks, batch_size):
     ratio=st.floats(1.1, 4),
 )
 def test_smoothed_result_is_that_of_a_coarser_resolution(seed, width, counts, sharper, ratio):
-    """Up to the width of the data. The largest differences in sixty examples: 0.08 % and 0.2 %.
+    """Up to the width of the data. The largest differences seen: 0.02 % and 0.2 %.
 
-    From three channels on: one of two, in whole channels, is not smoothed to one of two and a half.
+    From three channels on, with a Gaussian of two at least: in whole channels, narrower ones are none.
     """
     s = low_loss(seed, width=width, counts=counts)
     widest = float(physics.find_zero_loss(s.data).fwhm)
     fine = max(widest / sharper, 3.0)
-    coarse = min(ratio * fine, widest)
+    coarse = min(max(ratio * fine, np.hypot(fine, 2.0)), widest)
     sharp, want = (deconvolve(s, DISPERSION * channels) for channels in (fine, coarse))
     smoothed = physics.smooth(np.float64(sharp.data), np.sqrt(coarse**2 - fine**2))
     difference = np.abs(smoothed - want.data)[: -int(2 * width)]  # the end holds other data
-    assert difference[int(2 * width) :].max() < 2e-3 * want.data.max()
+    assert difference[int(2 * width) :].max() < 1e-3 * want.data.max()
     assert difference[beyond_peak(width)].max() < 5e-3 * largest_loss(want, width)
 
 

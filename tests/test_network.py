@@ -118,6 +118,15 @@ def test_unknown_model_lists_the_known_ones():
         models.load("no-such-model")
 
 
+def test_a_copy_has_its_own_name_and_is_found_by_its_hash(weights, tmp_path):
+    copy = tmp_path / "mine.safetensors"
+    copy.write_bytes(weights.read_bytes())
+    one, other = models.load(weights), models.load(copy)
+    assert (one.name, other.name) == (weights.stem, "mine")
+    assert models.of_hash(other.sha256) in (one, other)
+    assert models.of_hash("0" * 64) is None
+
+
 def test_bundled_default():
     model = models.load()
     assert model.name == models.available()[-1] == "lowloss-v7"

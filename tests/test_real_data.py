@@ -200,7 +200,7 @@ def test_intervals_of_tungsten_disulfide_blind_and_given_overlap(overlap):
 
 
 @pytest.mark.xfail(
-    strict=True, reason="in 87 % of the channels with lowloss-v7", raises=AssertionError
+    strict=True, reason="in 86 % of the channels with lowloss-v7", raises=AssertionError
 )
 def test_intervals_of_tungsten_disulfide_overlap_nearly_everywhere(overlap):
     assert overlap.mean() > 0.95

@@ -27,7 +27,7 @@ from exspy_deepdeconv.training.eelspecnet import (
     mean_squared_error,
     training_set,
 )
-from exspy_deepdeconv.training.loop import Plan, learning_rate, to_spectra, train
+from exspy_deepdeconv.training.loop import Plan, learning_rate, main, to_spectra, train
 from exspy_deepdeconv.training.loss import training_loss
 from exspy_deepdeconv.training.monitor import HELD_OUT, Monitor
 
@@ -129,10 +129,16 @@ def test_spectra_are_shown_again_with_their_response():
         np.testing.assert_array_equal(batch[key][number:], plain.batch(4)[key][: number // 2])
 
 
-@pytest.mark.parametrize("bad", [{"psf_share": -0.1}, {"shown_again": 1.5}])
-def test_shares_of_responses_are_checked(bad):
-    with pytest.raises(ValueError, match=next(iter(bad))):
+@pytest.mark.parametrize(
+    "bad", [{"psf_share": -0.1}, {"shown_again": 1.5}, {"channels_per_batch": 0}]
+)
+def test_what_no_batch_can_be_drawn_with_is_refused(bad, tmp_path, capsys):
+    name, value = next(iter(bad.items()))
+    with pytest.raises(ValueError, match=name):
         SimulatedPairs(**bad)
+    with pytest.raises(SystemExit):
+        main(["--folder", str(tmp_path), f"--{name.replace('_', '-')}={value}"])
+    assert f"{name}={value}" in capsys.readouterr().err
 
 
 def test_windows_that_disagree_cost():

@@ -21,7 +21,7 @@ REGISTRY = {
     "lowloss-v6": "9c0e1122500d2e3841459877129589bc789c2e790cfaf810235ba87b57987020",
     "lowloss-v7": "04d711da3be28f12878f11612ef11e5352bd4c46012d47726157345c2eab1dc2",
 }
-_LOADED = weakref.WeakValueDictionary()  # models that are in memory, by their hash
+_LOADED = weakref.WeakSet()  # models that are in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +154,8 @@ def _load_file(path, name, expected_hash, _version=None):
     network.eval().requires_grad_(False)
     calibration = Calibration.from_dict(about.get("calibration", {}))
     model = Model(name, sha256, network, about["provenance"], calibration)
-    return _LOADED.setdefault(sha256, model)
+    _LOADED.add(model)
+    return model
 
 
 def of_hash(sha256):
@@ -179,7 +180,7 @@ def of_hash(sha256):
     for name, known in REGISTRY.items():
         if known == sha256:
             return load(name)
-    return _LOADED.get(sha256)
+    return next((model for model in _LOADED if model.sha256 == sha256), None)
 
 
 def save_model(network, path, *, name, provenance=None, calibration=None):

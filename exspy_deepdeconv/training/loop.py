@@ -339,18 +339,14 @@ def main(arguments=None):
         )
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value)
     options = vars(parser.parse_args(arguments))
-    for name in ("psf_share", "shown_again"):
-        if not 0 <= options[name] <= 1:
-            parser.error(f"--{name.replace('_', '-')} {options[name]}: must lie between 0 and 1")
-    if options["channels_per_batch"] < 1:
-        parser.error(f"--channels-per-batch {options['channels_per_batch']}: must be at least 1")
     plan = Plan(**{key: options.pop(key) for key in asdict(Plan())})
     measured, exported, share = (options.pop(key) for key in ("measured", "pairs", "share"))
-    pairs = SimulatedPairs(
-        plan.seed,
-        measured=tuple(read_response(path) for path in measured),
-        **{key: options.pop(key) for key in ("channels_per_batch", "psf_share", "shown_again")},
-    )
+    drawn = {key: options.pop(key) for key in ("channels_per_batch", "psf_share", "shown_again")}
+    drawn["measured"] = tuple(read_response(path) for path in measured)
+    try:
+        pairs = SimulatedPairs(plan.seed, **drawn)
+    except ValueError as error:
+        parser.error(str(error))
     if exported:
         if not 0 < share < 1:
             parser.error(f"--share {share}: must lie between 0 and 1")

@@ -65,7 +65,9 @@ class SimulatedPairs:
     shown_again: float = 0.0
 
     def __post_init__(self):
-        """Refuse shares that are none."""
+        """Refuse what no batch can be drawn with."""
+        if self.channels_per_batch < 1:
+            raise ValueError(f"channels_per_batch={self.channels_per_batch!r} must be at least 1.")
         for name in ("psf_share", "shown_again"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be between 0 and 1.")

@@ -10,7 +10,7 @@ import scipy.fft as fft
 from .physics import FWHM_PER_SIGMA
 
 
-def random_response(grid, fwhm, spread_channels, rng, measured=()):
+def random_response(grid, fwhm, spread_channels, rng, measured=(), shoulders=0.0):
     """Draw a response about ``fwhm`` channels wide.
 
     Parameters
@@ -26,6 +26,9 @@ def random_response(grid, fwhm, spread_channels, rng, measured=()):
     measured : sequence of numpy.ndarray
         Measured zero-loss peaks (any length, any units), stretched to the width; one in ten
         responses is made of one of them.
+    shoulders : float
+        Share of the responses with a shoulder on either side, as a monochromator that is not
+        quite in tune makes them.
 
     Returns
     -------
@@ -39,6 +42,8 @@ def random_response(grid, fwhm, spread_channels, rng, measured=()):
     stretch = _full_width(core) / (fwhm * grid.oversampling)
     core = draw(distance * stretch, np.random.default_rng(seed))
     core = np.roll(core, -int(np.argmax(core)))
+    if shoulders and rng.random() < shoulders:
+        core = _with_shoulders(core, distance, rng)
     core = _tapered(_with_tails(core, distance, rng), grid)
     if spread_channels > 0:
         core = _blurred(core, spread_channels * grid.oversampling)
@@ -219,6 +224,23 @@ KINDS = (
     _jitter,
     _free_form,
 )
+
+
+def _with_shoulders(core, x, rng):
+    """Add a low bell on either side, about as far from the peak and mostly about as high.
+
+    Of ten spectra of a monochromated map, two have a gain side that is up to three times as high as
+    the loss side from two to six widths.
+    """
+    place = np.exp(rng.uniform(np.log(0.8), np.log(4.0)))
+    width = place * rng.uniform(0.4, 1.3)
+    height = core.max() * np.exp(rng.uniform(np.log(1e-3), np.log(0.05)))
+    unlike = 0.3 if rng.random() < 0.7 else 1.0
+    for side in (-1, 1):
+        centre = side * place * np.exp(0.1 * rng.standard_normal())
+        bell = np.exp(-0.5 * ((x - centre) * FWHM_PER_SIGMA / width) ** 2)
+        core = core + height * np.exp(unlike * rng.standard_normal()).clip(max=2) * bell
+    return core
 
 
 def _with_tails(core, x, rng):

@@ -39,6 +39,8 @@ class Scene:
         The width is kept within these channels.
     elastic_counts : tuple of float
         Range of elastic counts I0.
+    shoulders : float
+        Share of the responses that have a shoulder on either side of the peak.
     """
 
     family: str
@@ -46,6 +48,7 @@ class Scene:
     fwhm_ev: tuple
     fwhm_channels: tuple = (3.0, 60.0)
     elastic_counts: tuple = (1e4, 3e7)
+    shoulders: float = 0.0
 
 
 SCENES = {
@@ -284,7 +287,7 @@ def simulate(scene, rng, channels=1024, detector=None, measured=()):
     detector = random_detector(rng, counts / fwhm) if detector is None else detector
     grid = grid_for(channels, fwhm)
     position = _zero_loss_position(channels, fwhm, rng)
-    response = random_response(grid, fwhm, detector.spread_channels, rng, measured)
+    response = random_response(grid, fwhm, detector.spread_channels, rng, measured, scene.shoulders)
     specimen = random_specimen(
         scene.family, grid.fine_channels - position, dispersion, fwhm, 1 / grid.oversampling, rng
     )

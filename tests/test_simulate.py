@@ -248,6 +248,23 @@ def test_responses_are_read_from_files(tmp_path):
         read_response(tmp_path / "c.csv")
 
 
+def test_shoulders_stand_beside_the_peak():
+    """From one to four widths, on both sides."""
+    grid = grid_for(512, 10.0)
+    sides = []
+    for shoulders in (0.0, 1.0):
+        rng = np.random.default_rng(1)
+        drawn = [random_response(grid, 10.0, 0.0, rng, shoulders=shoulders) for _ in range(60)]
+        step = 10 * grid.oversampling
+        loss, gain = (
+            np.array([each[side].sum() / each.max() for each in drawn])
+            for side in (slice(step, 4 * step), slice(-4 * step, -step))
+        )
+        sides.append((np.median(loss), np.median(gain)))
+    plain, with_shoulders = sides
+    assert with_shoulders[0] > 1.2 * plain[0] and with_shoulders[1] > 1.2 * plain[1]
+
+
 def test_zero_loss_peaks_have_one_top():
     rng = np.random.default_rng(4)
     for _ in range(150):

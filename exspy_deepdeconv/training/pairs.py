@@ -14,13 +14,13 @@ from ..simulate import SCENES, Simulation, random_detector, redraw, simulate
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn.
 FAMILY_SHARE = {
-    "vibrational": 0.26,
+    "vibrational": 0.24,
     "plasmonic": 0.22,
-    "gap": 0.07,
-    "doublet": 0.26,
+    "gap": 0.10,
+    "doublet": 0.22,
     "bulk": 0.09,
     "free": 0.05,
-    "featureless": 0.05,
+    "featureless": 0.08,
 }
 CUT_TWICE = 0.4  # share of the scenes that are seen through two windows
 FARTHEST_CUT = 96  # channels between the two
@@ -28,6 +28,9 @@ FARTHEST_CUT = 96  # channels between the two
 # specimens and dispersions alike. Narrow ones are what many instruments record, and scenes have few.
 NARROW, NARROW_SHARE = (2.0, 5.0), 0.2
 ANY_WIDTH, ANY_WIDTH_SHARE = (3.0, 60.0), 0.3
+# Electrons beyond what the scenes have: measured peaks hold up to some 1e9.
+ANY_COUNTS, ANY_COUNTS_SHARE = (1e3, 1e9), 0.3
+SHOULDERS = 0.15  # share of the responses that have some
 
 
 @dataclass(frozen=True)
@@ -253,9 +256,9 @@ def _widened(scene, rng):
             dispersion_ev=(dispersion, dispersion),
             fwhm_channels=widths,
         )
-    if rng.random() < 0.3:
-        scene = replace(scene, elastic_counts=(1e3, 1e8))
-    return scene
+    if rng.random() < ANY_COUNTS_SHARE:
+        scene = replace(scene, elastic_counts=ANY_COUNTS)
+    return replace(scene, shoulders=SHOULDERS)
 
 
 def noisy_response(psf, rng):

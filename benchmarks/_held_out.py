@@ -2,6 +2,7 @@
 
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 
@@ -12,18 +13,20 @@ from tqdm import tqdm
 
 from exspy_deepdeconv.physics import prepare
 from exspy_deepdeconv.simulate import FAMILIES, simulate
+from exspy_deepdeconv.simulate import SCENES as RANGES
 
 SEED = 20_211_105
 SCENES = ("vibrational", "plasmonic", "gap", "doublet", "bulk")
 LENGTHS = (512, 1024, 2048, 4096)
 
 
-def held_out(scene, cases, channels=None, seed=SEED):
+def held_out(scene, cases, channels=None, seed=SEED, shoulders=0.0):
     """Yield simulated spectra with their measured zero-loss width in channels."""
+    drawn = replace(RANGES[scene], shoulders=shoulders)
     rng = np.random.default_rng([seed, FAMILIES.index(scene)])
     while cases:
         length = int(rng.choice(LENGTHS)) if channels is None else channels
-        simulation = simulate(scene, rng, length)
+        simulation = simulate(drawn, rng, length)
         width = float(prepare(simulation.counts)[1].fwhm)
         if np.isfinite(width):
             cases -= 1

@@ -2,13 +2,14 @@
 
     python benchmarks/accuracy.py [--cases 32] [--model NAME_OR_PATH] [--workers 2]
         [--part table|doublets|false-peaks|coverage|response|recipe|dose|width|all]
-        [--rivals "oracle RL" ...] [--channels N] [--output FOLDER]
+        [--rivals "oracle RL" ...] [--channels N] [--shoulders SHARE] [--output FOLDER]
 
 The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
 in choosing a model. All rivals get the noise-free response (one of them the tail of its gain side only,
 which is what a blind method can see of it: `exspy_deepdeconv.oracles.reflected_tail`); an oracle also
 gets, for each spectrum and each error, the iteration count (or weight, or damping) and the extra
-smoothing that bring it nearest to the truth. Errors are those of `exspy_deepdeconv.evaluate`. What each part measures is said at the
+smoothing that bring it nearest to the truth. ``--shoulders 1`` puts shoulders beside all zero-loss
+peaks of the table, as monochromated ones may have; by default none has any. Errors are those of `exspy_deepdeconv.evaluate`. What each part measures is said at the
 head of its module beside this file.
 """
 
@@ -71,7 +72,11 @@ def report(options, run):
     names = tuple(name for name in METHODS if name in options.rivals or name in OURS)
     function = partial(one_case, model=options.model, names=names)
     results = {
-        scene: run(function, held_out(scene, options.cases, options.channels)) for scene in SCENES
+        scene: run(
+            function,
+            held_out(scene, options.cases, options.channels, shoulders=options.shoulders),
+        )
+        for scene in SCENES
     }
     lengths = LENGTHS if options.channels is None else (options.channels,)
     print(f"median errors, {options.cases} cases a scene, seed {SEED}, {lengths} channels, R = F/4")
@@ -92,6 +97,9 @@ def parsed(arguments):
     parser.add_argument("--model")
     parser.add_argument("--rivals", nargs="*", choices=RIVALS, default=list(RIVALS))
     parser.add_argument("--channels", type=int, help="one length for all spectra")
+    parser.add_argument(
+        "--shoulders", type=float, default=0.0, help="share of the table's responses with some"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--output", type=Path, default=Path(), help="folder of the figure")
     options = parser.parse_args(arguments)

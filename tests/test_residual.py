@@ -230,7 +230,7 @@ def test_response_is_read_by_the_model_that_made_the_result(make_signal, tmp_pat
     """Two models tell two responses: a result is blurred again with its own."""
     s = make_signal()
     path = models.save_model(
-        models.load("lowloss-v5").network, tmp_path / "mine.safetensors", name="mine"
+        models.load("lowloss-v7").network, tmp_path / "mine.safetensors", name="mine"
     )
     for model in ("lowloss-v6", path):
         result = deconvolve(s, model=model)

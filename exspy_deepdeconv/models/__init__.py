@@ -17,9 +17,9 @@ from ..intervals import Calibration
 FOLDER = Path(__file__).parent
 # The newest last: it is the default.
 REGISTRY = {
-    "lowloss-v5": "54d0644e4e29017f995250be30dba3d2492be4af97e79e1b2069cc367a81849a",
     "lowloss-v6": "9c0e1122500d2e3841459877129589bc789c2e790cfaf810235ba87b57987020",
     "lowloss-v7": "04d711da3be28f12878f11612ef11e5352bd4c46012d47726157345c2eab1dc2",
+    "lowloss-v8": "da1b73bf33ba252a04ce2acf450498bba8344e8f5340f07b380f1180ac0a5c64",
 }
 _LOADED = weakref.WeakSet()  # models that are in memory
 

@@ -227,19 +227,17 @@ KINDS = (
 
 
 def _with_shoulders(core, x, rng):
-    """Add a low bell on either side, about as far from the peak and mostly about as high.
+    """Add a low bell on either side, as far from the peak and about as high; or lower on the loss side.
 
     Of ten spectra of a monochromated map, two have a gain side that is up to three times as high as
-    the loss side from two to six widths.
+    the loss side from two to six widths. A bell on the loss side alone is taken for a loss.
     """
     place = np.exp(rng.uniform(np.log(0.8), np.log(4.0)))
     width = place * rng.uniform(0.4, 1.3)
     height = core.max() * np.exp(rng.uniform(np.log(1e-3), np.log(0.05)))
-    unlike = 0.3 if rng.random() < 0.7 else 1.0
-    for side in (-1, 1):
-        centre = side * place * np.exp(0.1 * rng.standard_normal())
-        bell = np.exp(-0.5 * ((x - centre) * FWHM_PER_SIGMA / width) ** 2)
-        core = core + height * np.exp(unlike * rng.standard_normal()).clip(max=2) * bell
+    loss_side = rng.uniform(0, 1) if rng.random() < 0.3 else np.exp(0.15 * rng.standard_normal())
+    for centre, share in ((-place, 1.0), (place * np.exp(0.05 * rng.standard_normal()), loss_side)):
+        core = core + share * height * np.exp(-0.5 * ((x - centre) * FWHM_PER_SIGMA / width) ** 2)
     return core
 
 

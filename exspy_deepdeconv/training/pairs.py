@@ -14,13 +14,13 @@ from ..simulate import SCENES, Simulation, random_detector, redraw, simulate
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn.
 FAMILY_SHARE = {
-    "vibrational": 0.24,
+    "vibrational": 0.27,
     "plasmonic": 0.22,
-    "gap": 0.10,
+    "gap": 0.07,
     "doublet": 0.22,
-    "bulk": 0.09,
-    "free": 0.05,
-    "featureless": 0.08,
+    "bulk": 0.08,
+    "free": 0.09,
+    "featureless": 0.05,
 }
 CUT_TWICE = 0.4  # share of the scenes that are seen through two windows
 FARTHEST_CUT = 96  # channels between the two
@@ -30,7 +30,7 @@ NARROW, NARROW_SHARE = (2.0, 5.0), 0.2
 ANY_WIDTH, ANY_WIDTH_SHARE = (3.0, 60.0), 0.3
 # Electrons beyond what the scenes have: measured peaks hold up to some 1e9.
 ANY_COUNTS, ANY_COUNTS_SHARE = (1e3, 1e9), 0.3
-SHOULDERS = 0.15  # share of the responses that have some
+SHOULDERS = 0.12  # share of the responses that have some
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Accuracy on held-out simulations, beside rivals that are told everything.
 
     python benchmarks/accuracy.py [--cases 32] [--model NAME_OR_PATH] [--workers 2]
-        [--part table|doublets|false-peaks|coverage|response|recipe|dose|width|all]
+        [--part table|doublets|false-peaks|lost-peaks|coverage|response|recipe|dose|width|all]
         [--rivals "oracle RL" ...] [--channels N] [--shoulders SHARE] [--output FOLDER]
 
 The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
@@ -25,6 +25,7 @@ import doublets
 import false_peaks
 import hyperspy.api as hs
 import intervals
+import lost_peaks
 import numpy as np
 import recipe
 import response
@@ -39,7 +40,9 @@ RATIOS = (
     *((ours, unit) for unit in ("oracle RL", "oracle TGV") for ours in OURS),
     ("ours, blind", "reflected tail"),
 )
-PARTS = ("table", "doublets", "false-peaks", "coverage", "response", "recipe", "dose", "width")
+PARTS = (
+    "table", "doublets", "false-peaks", "lost-peaks", "coverage", "response", "recipe", "dose", "width"
+)  # fmt: skip
 
 
 def one_case(simulation, width, model, names):
@@ -120,6 +123,7 @@ def main(arguments=None):
         "table": report,
         "doublets": doublets.report,
         "false-peaks": false_peaks.report,
+        "lost-peaks": lost_peaks.report,
         "coverage": intervals.report,
         "response": response.report,
         "recipe": recipe.report,

@@ -20,7 +20,8 @@ from .physics import (
 )
 from .specimens import random_specimen
 
-FAMILIES = ("vibrational", "plasmonic", "gap", "doublet", "bulk", "free", "featureless")
+FAMILIES = ("vibrational", "plasmonic", "gap", "doublet", "bulk", "free", "featureless",
+            "near")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ SCENES = {
         Scene("bulk", (0.03, 0.1), (0.3, 1.0)),
         Scene("free", (1e-3, 0.3), (5e-3, 2.0)),
         Scene("featureless", (1e-3, 0.1), (5e-3, 1.0)),
+        Scene("near", (1e-3, 0.03), (7e-3, 0.3)),
     )
 }
 

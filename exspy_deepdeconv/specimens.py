@@ -59,6 +59,7 @@ def random_specimen(family, distance, dispersion, fwhm_channels, step_channels, 
         "bulk": _bulk,
         "free": _free,
         "featureless": _featureless,
+        "near": _near,
     }
     loss = np.maximum(makers[family](axis, rng), 0) * (axis.energy > 0)
     return gain_side(axis, loss, rng.uniform(80, 1000))
@@ -296,4 +297,19 @@ def _featureless(axis, rng):
         out += _falling_background(axis, rng, strength * rng.uniform(0.2, 1))
     if rng.random() < 0.6:
         out += _smooth_continuum(axis, rng, strength)
+    return out
+
+
+def _near(axis, rng):
+    """A few lone losses within some widths of the zero-loss peak, hardly anything beside them."""
+    out = np.zeros_like(axis.energy)
+    for _ in range(rng.integers(1, 4)):
+        centre, width = axis.fwhm * _loguniform(rng, 1.1, 6), axis.fwhm * _loguniform(rng, 0.1, 1.5)
+        shape = lorentzian if rng.random() < 0.6 else bell
+        out += shape(axis, centre, width, _loguniform(rng, 3e-4, 0.1))
+    if rng.random() < 0.3:
+        out += _falling_background(axis, rng, out.sum() * _loguniform(rng, 0.03, 2))
+    if rng.random() < 0.6:
+        far, area = axis.top * rng.uniform(0.4, 1.2), _loguniform(rng, 0.01, 0.5)
+        out += bell(axis, far, axis.top * rng.uniform(0.05, 0.4), area)
     return out

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 REGISTRY = {
     "lowloss-v6": "9c0e1122500d2e3841459877129589bc789c2e790cfaf810235ba87b57987020",
     "lowloss-v7": "04d711da3be28f12878f11612ef11e5352bd4c46012d47726157345c2eab1dc2",
-    "lowloss-v8": "da1b73bf33ba252a04ce2acf450498bba8344e8f5340f07b380f1180ac0a5c64",
+    "lowloss-v8": "4738eb53dd138a9ae3fb42b4b212ec35c3c9657cc08b0257ea8677d886f6e006",
 }
 _LOADED = weakref.WeakSet()  # models that are in memory
 

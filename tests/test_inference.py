@@ -31,6 +31,23 @@ def loss_maximum(answer, position=150.3):
     return answer[..., int(position) + 15 :].max()
 
 
+@pytest.mark.parametrize("gain_side", [False, True])
+def test_lone_loss_near_the_peak_is_no_shoulder(gain_side):
+    """Two zero-loss widths from the peak, 3 % as high: it stays. Alike on both sides, it goes."""
+    channels, position, found = 512, 150.3, []
+    peak = 0.95 * gaussian(channels, position, 9.0) + 0.05 * gaussian(channels, position, 27.0)
+    bump = gaussian(channels, position + 19, 10.0)
+    bump *= 0.03 * peak.max() / bump.max()
+    if gain_side:
+        bump = bump + bump[np.clip(2 * 150 - np.arange(channels), 0, channels - 1)]
+    near = slice(int(position) + 10, int(position) + 29)
+    for seed in range(3):
+        counts = np.random.default_rng(seed).poisson(1e6 * (peak + bump) + 3.0)
+        answer = deconvolve(counts, DISPERSION, resolution=0.025)
+        found.append(answer[near].sum() / (1e6 * bump[near].sum()))
+    assert max(found) < 0.3 if gain_side else min(found) > 0.7, found
+
+
 @pytest.mark.parametrize("factor", [1e-6, 1e3])
 def test_scale_equivariance(factor):
     counts = low_loss()

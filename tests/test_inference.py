@@ -65,15 +65,15 @@ def cut_37_channels_later(offset=0.0, seed=0):
     return one, np.abs(other[50:863] - one[87:900])
 
 
-@pytest.mark.parametrize(("offset", "share"), [(0.0, 1e-3), (3.0, 1e-2)])
-def test_shift_equivariance(offset, share):
+@pytest.mark.parametrize(("offset", "usual", "most"), [(0.0, 5e-4, 1e-3), (3.0, 1e-2, 5e-2)])
+def test_shift_equivariance(offset, usual, most):
     """An offset is read from other channels after a shift, within its error."""
     changes = []
     for seed in range(9):  # noise changes it, too
         one, difference = cut_37_channels_later(offset, seed)
         changes.append(difference[180:].max() / loss_maximum(one, 250))  # beyond the zero-loss peak
         assert difference.max() < 1e-3 * one.max()
-    assert np.median(changes) < share and max(changes) < 5 * share
+    assert np.median(changes) < usual and max(changes) < most
 
 
 def test_shift_of_a_peak_between_two_channels():

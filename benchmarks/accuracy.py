@@ -9,8 +9,9 @@ in choosing a model. All rivals get the noise-free response (one of them the tai
 which is what a blind method can see of it: `exspy_deepdeconv.oracles.reflected_tail`); an oracle also
 gets, for each spectrum and each error, the iteration count (or weight, or damping) and the extra
 smoothing that bring it nearest to the truth. ``--shoulders 1`` puts shoulders beside all zero-loss
-peaks of the table, as monochromated ones may have; by default none has any. Errors are those of `exspy_deepdeconv.evaluate`. What each part measures is said at the
-head of its module beside this file.
+peaks of the table, as monochromated ones may have; by default none has any. Errors are those of
+`exspy_deepdeconv.evaluate`. What each part measures is said at the head of its module beside this
+file.
 """
 
 import argparse

@@ -26,7 +26,7 @@ CHANNELS, ELECTRONS = 1024, 1e6
 
 
 def lone_line(distance, height, case):
-    """A simulated spectrum with such a line, its distance and its width in zero-loss widths."""
+    """A spectrum with such a line, F as it was drawn (in channels), the line's width in units of F."""
     rng = np.random.default_rng([SEED, 304, case])
     fwhm = float(np.exp(rng.uniform(np.log(4), np.log(24))))
     width = float(rng.choice((0.3, 1.0)))

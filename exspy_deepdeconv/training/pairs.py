@@ -16,13 +16,13 @@ LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # the peak are rare, they are taken for a part of it.
 FAMILY_SHARE = {
     "vibrational": 0.19,
-    "plasmonic": 0.16,
+    "plasmonic": 0.19,
     "gap": 0.06,
-    "doublet": 0.17,
+    "doublet": 0.18,
     "bulk": 0.07,
     "free": 0.06,
     "featureless": 0.05,
-    "near": 0.24,
+    "near": 0.20,
 }
 CUT_TWICE = 0.4  # share of the scenes that are seen through two windows
 FARTHEST_CUT = 96  # channels between the two

@@ -302,10 +302,9 @@ def fourier_deconvolve(
     specimen's leaves the difference, which a fine `resolution` turns into ringing: look at
     ``deconvolution_residual()``, and choose a coarser one. Results whose misfit is 100 times above
     the noise in the mean square over a window of four zero-loss widths, 2 %% of the counts being
-    allowed, count as unexplained. (The damping knows but one noise for all channels, which leaves
-    smaller misfits in weak losses.) The response must be right to about a per cent: what a wrong
-    one leaves of the elastic peak is divided by it, which can give ripples, or more noise than the
-    data have. No flag tells of that; ``compare_deconvolution`` shows the noise gain.
+    allowed, count as unexplained. What lies within some three zero-loss widths of the peak is
+    damped apart from the rest: what a wrong response leaves of the peak is divided by it and may
+    ripple there, but adds hardly any noise farther away.
 
     References
     ----------

@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.fft as fft
 from scipy.ndimage import uniform_filter1d
+from scipy.special import erf
 
 from .blur import smooth_each
 from .convolution import as_rows, response_convolution
@@ -13,7 +14,8 @@ ROWS_AT_ONCE = 64
 POWER_WIDTH = 5  # frequencies over which a power spectrum is averaged
 AHEAD = 24  # frequencies looked ahead for what stands above the noise
 ROUNDING = 1e-8  # share of the counts below which responses are known no more
-VISIBLE = 2.5  # in units of the noise power
+VISIBLE = 5.0  # in units of the noise power, which is not quite the same at all frequencies
+CLEAR_OF_PEAK = 3.0, 0.7  # zero-loss widths: where the spectrum is parted, and how softly
 LARGEST = 2.0  # power over that of all counts in one channel; it scatters
 LEAST_PASSED = np.finfo(float).eps ** 2  # power below which a response is but rounding
 SPREADINGS = 15  # of what lies below zero over its surroundings
@@ -26,7 +28,9 @@ def fourier_ratio(spectra, psf, resolution, *, noise=None):
     The elastic peak is fitted with the response and replaced by the Gaussian; what is left is
     filtered by Wiener's ratio: full division where the spectrum's power stands above the
     noise's, none where it does not, nor where more would come out than all counts hold (the mark of
-    a response that does not fit).
+    a response that does not fit). What lies within some three zero-loss widths of the peak and what
+    lies farther are filtered apart: the noise is high on the peak and low beyond, and what a
+    response that does not fit has left of the peak says nothing of the losses beyond.
 
     Parameters
     ----------
@@ -90,22 +94,37 @@ def _ratio_of_rows(rows, blur, resolution, damping, noise):
     seen, variance, elastic = split(rows, blur, noise)
     left = seen.counts - elastic.seen_through(blur)[0][:, blur.window]
     rounding = (ROUNDING * np.abs(seen.counts).sum(axis=-1)) ** 2
-    loss = _filtered(left, blur, damping * variance.sum(axis=-1) + rounding, resolution)
-    peak = gaussian(rows.shape[-1], elastic.position, np.full(len(rows), float(resolution)))
     width = np.nan_to_num(seen.zero_loss.fwhm, nan=FALLBACK_WIDTH)
-    estimate = _cut_off(loss + elastic.counts[:, None] * peak, width)
+    clear = _clear_of_peak(elastic.position, width, rows.shape[-1])
+    estimate = elastic.counts[:, None] * gaussian(
+        rows.shape[-1], elastic.position, np.full(len(rows), float(resolution))
+    )
+    for share, falls in ((1 - clear, True), (clear, False)):
+        noise_power = damping * (variance * share**2).sum(axis=-1) + rounding
+        estimate = estimate + _filtered(left * share, blur, noise_power, resolution, falls)
+    estimate = _cut_off(estimate, width)
     estimate = estimate + np.maximum(seen.level, 0)[:, None]
     return np.where((seen.flags & NOT_FINITE > 0)[:, None], np.nan, estimate)
 
 
-def _filtered(spectra, blur, noise_power, resolution):
-    """Wiener's ratio times the Gaussian of ``resolution`` channels."""
+def _clear_of_peak(position, width, channels):
+    """0 at the elastic peak, 1 far from it, ``(batch, channels)``.
+
+    Its edge is a Gaussian's: a kinked one would add frequencies that no blurred spectrum has.
+    """
+    distance = np.abs(np.arange(channels) - position[:, None]) / width[:, None]
+    edge, softness = CLEAR_OF_PEAK
+    return 0.5 * (1 + erf((distance - edge) / (np.sqrt(2) * softness)))
+
+
+def _filtered(spectra, blur, noise_power, resolution, falls):
+    """Wiener's ratio times the Gaussian of ``resolution`` channels; ``falls`` as below."""
     sigma = resolution / FWHM_PER_SIGMA
     goal = np.exp(-2 * (np.pi * sigma * blur.frequency) ** 2)
     transform = fft.rfft(_closed(spectra, blur))
     passed = np.abs(blur.transfer) ** 2
     most = LARGEST * np.abs(spectra).sum(axis=-1)[:, None] ** 2
-    signal = _signal_power(np.abs(transform) ** 2, passed, noise_power[:, None], most)
+    signal = _signal_power(np.abs(transform) ** 2, passed, noise_power[:, None], most, falls)
     ratio = (
         blur.transfer.conj() * signal / np.maximum(passed * signal + noise_power[:, None], 1e-300)
     )
@@ -123,15 +142,18 @@ def _closed(spectra, blur):
     return np.roll(circle, blur.pad, axis=-1)
 
 
-def _signal_power(power, passed, noise_power, most):
+def _signal_power(power, passed, noise_power, most, falls):
     """Power of the unblurred spectrum at each frequency.
 
     Read from the data as far as they stand above their noise and are below ``most``, and continued
-    with the fourth power of the frequency, as for kinks.
+    with the fourth power of the frequency, as for kinks. Where it ``falls``, it may not rise again,
+    as the power of what an unfit response has left does.
     """
     ahead = uniform_filter1d(power, AHEAD, axis=-1, mode="nearest", origin=-(AHEAD // 2))
     power = uniform_filter1d(power, POWER_WIDTH, axis=-1, mode="nearest")
     measured = np.maximum(power - noise_power, 0) / np.maximum(passed, LEAST_PASSED)
+    if falls:
+        measured = np.minimum.accumulate(measured, axis=-1)
     # A dip is not the end: that is where nothing follows but noise.
     seen = ahead > VISIBLE * noise_power
     # No frequency of a spectrum holds more than all its counts. Where there is more, a response

@@ -5,9 +5,10 @@ import pytest
 from scipy.special import voigt_profile
 
 from exspy_deepdeconv.classical import fourier_ratio
+from exspy_deepdeconv.evaluate import errors as errors_of
 from exspy_deepdeconv.fourier import damped_ratio
 from exspy_deepdeconv.oracles import oracle_fourier, raw_errors
-from exspy_deepdeconv.physics import FWHM_PER_SIGMA, Noise, gaussian
+from exspy_deepdeconv.physics import FWHM_PER_SIGMA, Noise, gaussian, smooth
 from exspy_deepdeconv.simulate import Detector, simulate
 
 SILENT = Noise(np.array(1e-16), np.array(1e-16))
@@ -111,6 +112,19 @@ def test_a_response_that_does_not_fit_raises_no_noise(width):
     roughness = [np.std(np.diff(spectrum[far], 2)) for spectrum in (sharp, counts)]
     assert roughness[0] < 1.5 * roughness[1]
     assert np.abs(sharp - mean)[far].max() < 0.8 * mean[far].max()
+
+
+@pytest.mark.parametrize(("too_wide", "most"), [(1.0, 0.25), (1.08, 0.35)])
+def test_what_is_near_the_peak_decides_nothing_beyond(too_wide, most):
+    """Noise on the peak, and what an unfit response leaves of it (before: 0.33 and 0.70)."""
+    errors = []
+    for seed in range(12):
+        simulation = simulate("gap", np.random.default_rng([6, seed]), 1024)
+        resolution = max(simulation.fwhm / 4, 2.0)
+        psf = smooth(simulation.psf, simulation.fwhm * np.sqrt(too_wide**2 - 1))
+        sharp = fourier_ratio(simulation.counts, psf, resolution)
+        errors.append(errors_of(sharp, simulation, resolution).loss)
+    assert np.exp(np.mean(np.log(errors))) < most
 
 
 def test_a_loss_one_zero_loss_width_away_is_kept():

@@ -81,10 +81,15 @@ def deconvolve(
     if wanted.variance:
         predicted = others.pop(0)
         # Zeros and NaN, as of empty spectra and of those under a mask, would stop a fit of the map.
-        predicted.data[~(predicted.data > 0)] = UNKNOWN_VARIANCE
+        unknown = ~np.isfinite(predicted.data) | ~result.data.any(axis=-1, keepdims=True)
+        least = np.finfo(np.float32).tiny  # of counts below some 1e-16, float32 holds no square
+        predicted.data = np.where(unknown, UNKNOWN_VARIANCE, np.maximum(predicted.data, least))
         predicted.metadata.General.title = f"predicted variance of {signal.metadata.General.title}"
         result.set_noise_variance(predicted)
-    for odd in _sampling.remarks(found, psf is not None):
+    remarks = _sampling.remarks(found, psf is not None)
+    if isinstance(response, np.ndarray) and response.ndim == 1:
+        remarks += filter(None, [_sampling.of_short_response(response)])
+    for odd in remarks:
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
     note = {
         "model": model.name,

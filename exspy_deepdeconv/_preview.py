@@ -69,9 +69,9 @@ class Answer:
         self.usable = self.seen.usable[0] and (psf is None or bool(usable_responses(psf)))
         if self.usable:
             psf = None if psf is None else psf[None]
-            with quick_and_quiet(device, model) as device:
+            with quick_and_quiet(device, model) as (device, network):
                 self.batch, self.measured = batch_of(self.seen, self.seen.usable, psf, device)
-                self.answer = model.network(self.batch)
+                self.answer = network(self.batch)
 
     def preview(self, wanted, zero_channel=None):
         """The spectrum as ``deep_deconvolve`` gives it.

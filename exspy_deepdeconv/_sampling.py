@@ -12,6 +12,8 @@ import numpy as np
 from . import physics
 from ._checks import usable_responses
 
+# A response must reach so many zero-loss widths to either side, or fall to this share of its height before.
+SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
 MAX_SAMPLED = 256
 NARROWEST, WIDEST = 1.8, 64.0  # channels; 2 to 60 are trained on, and sampling widens
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
@@ -125,6 +127,23 @@ def remarks(found, given):
         wide = f"the zero-loss peak is only {found.fwhm:.2g} channels wide"
         said.append(f"{wide}: under 3 there is nothing to sharpen, it keeps its width.")
     return said
+
+
+def of_short_response(psf):
+    """A sentence on a response, ``(length,)``, that is cut off where it is far from zero; else None."""
+    width, position = response_width(psf), int(psf.argmax())
+    if np.isnan(width):  # not even its half height is in it
+        width = float(psf.size)
+    few = max(int(width / 4), 1)
+    for end, distance in ((psf[:few], position), (psf[-few:], psf.size - 1 - position)):
+        height = float(end.mean() / psf.max())
+        if distance < SHORT_WIDTHS * width and height > SHORT_HEIGHT:
+            return (
+                f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is "
+                f"still {100 * height:.1g} % as high: what it lacks counts as losses. A longer one is "
+                "needed."
+            )
+    return None
 
 
 def spread_over(positions, number=None):

@@ -1,5 +1,8 @@
 """One batch through the network: what goes in, and what its answer is in the units of the data."""
 
+import copy
+import threading
+import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +20,10 @@ from .physics import NOT_FINITE
 from .reblur import Response
 
 CONSERVE_WITHIN = 0.05  # larger differences in counts, unless noise, have another cause
+_COPIES, _COPYING = (
+    weakref.WeakKeyDictionary(),
+    threading.Lock(),
+)  # of networks, by model and device
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,24 @@ def quick_and_quiet(device, model):
 
     Denormals make a network six times slower. The tensors are small: it is quicker to work on
     several batches at a time, as dask does, than to share a batch between threads.
+
+    Yields the device and the model's network there.
     """
-    device = torch.device("cpu" if device is None else _at_hand(device))
+    device = torch.empty(0, device="cpu" if device is None else _at_hand(device)).device
+    network = _network_on(model, device)
     with denormals_flushed(), _openmp().limit(limits=1), torch.inference_mode():
-        model.network.to(device)
-        yield device
+        yield device, network
+
+
+def _network_on(model, device):
+    """The network, or its copy on another device: the model itself is shared by all, and stays."""
+    if next(model.network.parameters()).device == device:
+        return model.network
+    with _COPYING:
+        copies = _COPIES.setdefault(model, {})
+        if device not in copies:
+            copies[device] = copy.deepcopy(model.network).to(device)
+        return copies[device]
 
 
 def _at_hand(device):
@@ -234,14 +254,16 @@ def _certainty(answer, spectra, inelastic, peak, level_error, wanted, model):
     if wanted.arrays == 1:
         return []
     above, below = error_sizes(answer, wanted.resolution)
-    common = model.calibration, regime(answer, spectra, inelastic)
+    found, estimate = regime(answer, spectra, inelastic), inelastic + peak
+    fwhm = spectra.fwhm.double().cpu().numpy()[:, None]
+    moved = intervals.shift_error(estimate, fwhm, found.electrons)
+    common = model.calibration, found, np.hypot(level_error, moved)
     arrays = []
     if wanted.variance:
-        arrays.append(intervals.variance(peak, above, below, *common, level_error))
+        arrays.append(intervals.variance(peak, above, below, *common))
     if wanted.confidence is not None:
-        estimate = inelastic + peak
         sizes = peak, above, below, wanted.confidence
-        arrays += intervals.bounds(estimate, *sizes, *common, level_error)
+        arrays += intervals.bounds(estimate, *sizes, *common)
     return arrays
 
 
@@ -252,15 +274,15 @@ def response_of(answer, channels):
 
 
 def responses(answer, zero_channel, length):
-    """The responses that the network found: unit area, their maximum at ``zero_channel``."""
+    """The responses that the network found: unit area, their energy zero at ``zero_channel``."""
     elastic = answer.elastic.double().cpu().numpy()
     size = elastic.shape[-1]
-    nearest = np.floor(answer.frame.position.double().cpu().numpy() + 0.5).astype(int)
+    position = answer.frame.position.double().cpu().numpy().reshape(-1)
+    nearest = np.floor(position + 0.5).astype(int)
     index = (np.arange(size) - zero_channel + nearest[:, None]) % size
     placed = np.take_along_axis(elastic, index, -1)
-    # The energy zero is the vertex of the peak. The axis is a circle: a Fourier shift is exact.
-    vertex = physics.parabola_vertex(placed, placed.argmax(axis=-1))
-    phase = moving(np.fft.rfftfreq(size), (zero_channel - vertex)[:, None])
+    # The energy zero is where the answer has it. The axis is a circle: a Fourier shift is exact.
+    phase = moving(np.fft.rfftfreq(size), (nearest - position)[:, None])
     moved = np.fft.irfft(np.fft.rfft(placed) * phase, size)
     moved = np.maximum(moved[:, :length], 0)
     return moved / moved.sum(axis=-1, keepdims=True)

@@ -4,9 +4,8 @@ import math
 
 import torch
 
-from .blur import movable
+from .blur import FWHM_PER_SIGMA, movable
 
-FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 BLOCK = 64  # channels: the coarsest grid of the U-Nets
 EDGE_FADE = 24.0  # channels over which what is mirrored fades out at the ends of the data
 PAD = 32  # shortest distance between the two ends of a spectrum on the circle

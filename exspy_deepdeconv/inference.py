@@ -2,6 +2,7 @@
 
 import numbers
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -196,11 +197,10 @@ def stacked_block(spectra, *, model, wanted, psf=None, variance=None, batch_size
     flags : numpy.ndarray of uint8
         Navigation shape; bits as in `exspy_deepdeconv.physics`.
     """
-
-    def run(device, spectra, psf, variance):
-        return _run_batch(model, device, spectra, psf, variance, wanted)
-
-    return _by_batches(run, spectra, psf, variance, model, batch_size, device, arrays=wanted.arrays)
+    function = partial(_run_batch, model, wanted)
+    return _by_batches(
+        function, spectra, psf, variance, model, batch_size, device, arrays=wanted.arrays
+    )
 
 
 def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None, device=None):
@@ -283,20 +283,20 @@ def response_block(spectra, *, model, zero_channel, psf=None, batch_size=None, d
         Navigation shape; bits as in `exspy_deepdeconv.physics`.
     """
 
-    def respond(device, spectra, *_):
+    def respond(device, network, spectra, *_):
         seen = physics.inspect(spectra)
         good = seen.usable
         out = nothing(seen)
         if good.any():
             batch, _ = batch_of(seen, good, None, device)
-            out[good] = responses(model.network(batch), zero_channel, spectra.shape[-1])
+            out[good] = responses(network(batch), zero_channel, spectra.shape[-1])
         return out, seen.flags
 
     return _by_batches(respond, spectra, psf, None, model, batch_size, device)
 
 
 def _by_batches(function, spectra, psf, variance, model, batch_size, device, arrays=1):
-    """Batch by batch: ``function(device, spectra, psf, variance) -> (answers, flags)``."""
+    """Batch by batch: ``function(device, network, spectra, psf, variance) -> (answers, flags)``."""
     spectra = np.asarray(spectra)
     channels = spectra.shape[-1]
     flat = spectra.reshape(-1, channels)
@@ -305,19 +305,19 @@ def _by_batches(function, spectra, psf, variance, model, batch_size, device, arr
         variance = variance.reshape(flat.shape)
     out = np.zeros((flat.shape[0], arrays * channels), np.float32)
     flags = np.zeros(flat.shape[0], np.uint8)
-    with quick_and_quiet(device, model) as device:
+    with quick_and_quiet(device, model) as (device, network):
         most = CHANNELS_PER_BATCH if device.type == "cpu" else CHANNELS_PER_BATCH_ON_CARD
         batch_size = batch_size or max(most // channels, 1)
         for start in range(0, flat.shape[0], batch_size):
             rows = slice(start, start + batch_size)
             chosen = responses if responses is None or len(responses) == 1 else responses[rows]
             noise = variance[rows] if isinstance(variance, np.ndarray) else variance
-            out[rows], flags[rows] = function(device, flat[rows], chosen, noise)
+            out[rows], flags[rows] = function(device, network, flat[rows], chosen, noise)
     shape = spectra.shape[:-1]
     return out.reshape((*shape, arrays * channels)), flags.reshape(shape)
 
 
-def _run_batch(model, device, spectra, psf, variance, wanted):
+def _run_batch(model, wanted, device, network, spectra, psf, variance):
     """Everything wanted, side by side, and the flags of one batch, ``(batch, channels)``."""
     seen = physics.inspect(spectra)
     if variance is not None:
@@ -327,7 +327,7 @@ def _run_batch(model, device, spectra, psf, variance, wanted):
     if good.any():
         chosen = psf if psf is None or len(psf) == 1 else psf[good]
         batch, measured = batch_of(seen, good, chosen, device)
-        answer = model.network(batch)
+        answer = network(batch)
         found = answers(answer, seen, good, batch, wanted, model)
         out[good] = np.concatenate(found, axis=-1)
         if measured is None:
@@ -412,6 +412,8 @@ def check_device(device):
     if device is None:
         return
     try:
-        torch.empty(0, device=device)
+        there = torch.empty(0, device=device)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"device={device!r} cannot be used: {error}") from error
+    if there.is_meta:
+        raise ValueError(f"device={device!r} cannot be used: nothing is computed there.")

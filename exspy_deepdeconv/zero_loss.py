@@ -8,6 +8,13 @@ from .blur import smooth, smooth_each
 
 SPIKE_RATIO = 2.5  # a channel higher than this many times both neighbours is cut to that height
 ROUGH_BLURS = (3.0, 5.0, 9.0, 16.0, 28.0)  # channels
+# By how much (in widths) noise must be expected to move the vertex of a parabola through three channels
+# for a cubic through more of them to be better (which leans a little where the peak is no cubic), for the
+# peak to be smoothed, and for the cubic to reach farther.
+UNCERTAIN, DOUBTFUL, VERY_DOUBTFUL = 0.004, 0.02, 0.04
+WIDE = 6.0  # channels: narrower peaks have too few for a cubic
+REACHES = 0.5, 0.75  # of the cubic to either side, in widths
+FARTHEST = 0.6  # from the middle that its maximum may be, in reaches
 
 
 @dataclass(frozen=True)
@@ -17,8 +24,7 @@ class ZeroLoss:
     Attributes
     ----------
     position : numpy.ndarray
-        Vertex of the parabola through the three highest channels, in (fractional) channels;
-        NaN where no zero-loss peak was found.
+        Of the maximum, in (fractional) channels; NaN where no zero-loss peak was found.
     fwhm : numpy.ndarray
         Full width at half maximum, in channels; NaN where none was found.
     height : numpy.ndarray
@@ -86,8 +92,11 @@ def find_zero_loss(spectra):
 
     The peak is the highest one, unless a narrower peak of at least a fifth of its height stands
     on its low-energy side (a plasmon may overtop the zero-loss peak in a thick specimen). Its
-    position is the vertex of the parabola through the three highest channels. Where counts are
-    few, both are read from a slightly smoothed spectrum and the smoothing is taken off the width.
+    position is the vertex of the parabola through the three highest channels; where noise would
+    move that by more than a few thousandths of the width, it is the maximum of a cubic through the
+    logarithms of the counts around it (cubic, since peaks may lean to one side). Where counts are
+    few, height and width are read from a slightly smoothed spectrum and the smoothing is taken off
+    the width.
 
     Parameters
     ----------
@@ -131,7 +140,8 @@ def _find(spectra):
     shared = np.minimum(spectra, SPIKE_RATIO * np.maximum(ring[:, :-2], ring[:, 2:]))
     index, width = _first_strong_peak(spectra, shared, shared.argmax(axis=-1))
     index, width = _rough_peak(shared, index, width)
-    taken_off = _smoothing_needed(spectra, index, width)
+    doubt = _vertex_error(spectra, index, width)
+    taken_off = np.where(doubt > DOUBTFUL, width / 3.0, 0.0)
     used = smooth_each(spectra, taken_off)
     searched = np.where(taken_off[:, None] > 0, used, shared)
     index = _highest(searched, index, (width / 2).astype(int) + 1)
@@ -140,7 +150,38 @@ def _find(spectra):
     found = (index > 0) & (index < channels - 1) & (width <= channels / 4)
     found &= _above_scatter(used, height)
     width = np.sqrt(np.maximum(width**2 - taken_off**2, 1.0))
-    return np.where(found, [parabola_vertex(used, index), width, height], np.nan)
+    position = parabola_vertex(used, index)
+    rows = np.flatnonzero(found & (doubt > UNCERTAIN) & (width >= WIDE))
+    if rows.size:
+        reach = np.where(doubt > VERY_DOUBTFUL, REACHES[1], REACHES[0])[rows] * width[rows]
+        for _ in range(2):  # the second time around the maximum that was found
+            position[rows] = _cubic_maximum(spectra[rows], position[rows], reach)
+    return np.where(found, [position, width, height], np.nan)
+
+
+def _cubic_maximum(spectra, position, reach):
+    """Maximum of the cubic through the logarithms within ``reach``; ``position`` where it has none."""
+    half = int(np.ceil(reach.max())) + 1
+    place = np.floor(position + 0.5).astype(int)[:, None] + np.arange(-half, half + 1)
+    seen = np.take_along_axis(spectra, np.clip(place, 0, spectra.shape[-1] - 1), -1)
+    x = (place - position[:, None]) / reach[:, None]
+    inside = (np.abs(x) < 1) & (place >= 0) & (place < spectra.shape[-1])
+    top = np.where(inside, seen, 0).max(axis=-1, keepdims=True)
+    share = np.maximum(seen / top, 1e-3)
+    # The noise of a logarithm is one over the root of the counts. Towards the ends less and less is
+    # believed, so that no channel makes a jump when it comes in.
+    weight = np.where(inside, share * (1 - x**2), 0.0)
+    powers = x[..., None] ** np.arange(4)
+    matrix = np.einsum("bc,bci,bcj->bij", weight, powers, powers)
+    vector = np.einsum("bc,bci,bc->bi", weight, powers, np.log(share))
+    matrix = matrix + 1e-9 * weight.sum(axis=-1)[:, None, None] * np.eye(4)
+    _, c, b, a = np.linalg.solve(matrix, vector[..., None])[..., 0].T
+    # Of the derivative c + 2 b x + 3 a x^2 the root at which the cubic is highest.
+    under = b**2 - 3 * a * c
+    with np.errstate(divide="ignore", invalid="ignore"):
+        maximum = c / (np.sqrt(under) - b)
+    good = (b < 0) & (under > 0) & (np.abs(maximum) < FARTHEST)
+    return position + np.where(good, maximum, 0.0) * reach
 
 
 def _first_strong_peak(spectra, shared, index):
@@ -226,9 +267,9 @@ def _smoothed_near(spectra, index, half, blur):
     return smooth(near, blur)[:, margin : near.shape[-1] - margin]
 
 
-def _smoothing_needed(spectra, index, width):
-    """Blur (channels) under which the noise moves the vertex by less than a fiftieth of F."""
-    blur = np.zeros(len(spectra))
+def _vertex_error(spectra, index, width):
+    """How far noise moves the vertex, in widths; 0 for narrow peaks, of which it cannot be told."""
+    error = np.zeros(len(spectra))
     rows = np.flatnonzero(width >= 4)
     if rows.size:
         index, width = index[rows], width[rows]
@@ -238,9 +279,8 @@ def _smoothing_needed(spectra, index, width):
         place = first[:, None] + np.arange(number.max() + 4)
         near = spectra[rows[:, None], np.minimum(place, spectra.shape[-1] - 1)]
         scatter = _medians(np.abs(np.diff(near, 4)), number) / (0.6745 * np.sqrt(70.0))
-        vertex_error = width**2 * scatter / (7.8 * np.maximum(spectra[rows, index], 1e-300))
-        blur[rows] = np.where(vertex_error > 0.02 * width, width / 3.0, 0.0)
-    return blur
+        error[rows] = width * scatter / (7.8 * np.maximum(spectra[rows, index], 1e-300))
+    return error
 
 
 def _medians(values, number):

@@ -153,7 +153,7 @@ def test_flagged_spectra_are_counted_in_one_warning(make_signal, lazy):
         "not_finite": 2,
         "saturated": 1,
         "spike": 1,
-        "unexplained": 2,  # the saturated one and the spike
+        "unexplained": 1,  # the spike
         "gains": 0,
         **dict.fromkeys(("undersampled", "narrow", "wide", "no_gain_side", "uneven"), False),
     }

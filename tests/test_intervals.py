@@ -4,7 +4,7 @@ import dask
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import deconvolve, intervals, models
+from exspy_deepdeconv import deconvolve, intervals, models, physics
 from exspy_deepdeconv.intervals import Calibration, Regime
 from exspy_deepdeconv.simulate import simulate
 
@@ -136,7 +136,7 @@ def test_lazy_intervals_come_from_one_pass(make_signal, network, monkeypatch):
     want = s.deep_deconvolve(return_interval=True, show_progressbar=False)
     passes = []
     run = inference._run_batch
-    monkeypatch.setattr(inference, "_run_batch", lambda *a: passes.append(len(a[2])) or run(*a))
+    monkeypatch.setattr(inference, "_run_batch", lambda *a: passes.append(len(a[4])) or run(*a))
     lazy = s.as_lazy().deep_deconvolve(return_interval=True)
     assert all(x._lazy for x in lazy)
     got = dask.compute(*(x.data for x in lazy))
@@ -173,3 +173,23 @@ def test_interval_knows_the_error_of_an_offset():
     empty = np.abs(distance - 100) > 150
     inside = (lower <= offset) & (offset <= upper)
     assert inside[:, empty & (distance < -100)].mean() > 0.87
+
+
+def test_steep_flanks_are_as_uncertain_as_the_place_of_the_peak(make_signal):
+    """Of 100 noisy spectra: the zero-loss peak's flanks lie a little to the left or to the right."""
+    mean = 1e5 * physics.gaussian(512, 150.3, 16.0)
+    s = make_signal(100, channels=512)
+    s.data = np.random.default_rng(0).poisson(mean, s.data.shape).astype(np.float32)
+    resolution = 4 * s.axes_manager[-1].scale
+    _, low, high = s.deep_deconvolve(resolution, return_interval=True, show_progressbar=False)
+    truth, near = 1e5 * physics.gaussian(512, 150.3, 4.0), slice(146, 155)
+    inside = (low.data <= truth) & (truth <= high.data)
+    assert 0.8 < inside[:, near].mean()
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e-18, 1e-21])
+def test_a_variance_below_single_precision_is_still_one(make_signal, factor):
+    s = make_signal(2)
+    s.data = s.data.astype(float) * factor
+    predicted = s.deep_deconvolve(show_progressbar=False).get_noise_variance()
+    assert (predicted.data < 1e-10).all() and (predicted.data > 0).all()

@@ -74,9 +74,9 @@ def calibrate(model, cases=64, seed=SEED, device=None):
             if not seen.usable[0]:
                 continue
             psf = noisy_response(simulation.psf, rng)[None] if given else None
-            with quick_and_quiet(device, model) as where:
+            with quick_and_quiet(device, model) as (where, network):
                 spectra, _ = batch_of(seen, seen.usable, psf, where)
-                answer = model.network(spectra)
+                answer = network(spectra)
                 for ratio in SHARPENINGS:
                     needed, at, error = _needed(answer, seen, spectra, simulation, ratio)
                     found[given].append((simulation.family, needed, at))

@@ -27,7 +27,7 @@ def run(function, *args, **kwargs):
     """Call it; an error that a user can cause ends in one line."""
     try:
         return function(*args, **kwargs)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, FloatingPointError) as error:
         fail(error)
 
 

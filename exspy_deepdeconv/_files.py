@@ -2,13 +2,14 @@
 
 import os
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from . import models
 from ._checks import check_resolution_number
-from ._reading import low_loss, quietly, read_response, read_signals
+from ._reading import low_loss, quietly, read_response, signals_of
 from ._records import Record, print_summary, settings_before, settings_of
 from ._writing import DiskFullError, write_safely
 
@@ -87,14 +88,14 @@ def deconvolve_files(
     log = output / LOG_NAME if log is None else log
     log.open("a").close()  # a log that cannot be written is better known now than in the morning
     before = settings_before(log)
-    records = []
+    records, batch = [], _Batch(output, extension, options, chosen, overwrite, lazy)
     with dask.config.set({"num_workers": workers} if workers else {}):
         for number, (path, stem) in enumerate(zip(inputs, stems, strict=True), 1):
             echo(f"[{number}/{len(inputs)}] {path}")
             settings = settings_of(path, options, psf, chosen)
             record, full = Record(path, options["model"], settings, before, echo), False
             try:
-                _deconvolve_file(record, output, stem, extension, options, chosen, overwrite, lazy)
+                _deconvolve_file(record, stem, batch)
             except Exception as error:  # whatever a file holds must not stop the others
                 record.fail(error)
                 full = isinstance(error, DiskFullError)
@@ -135,34 +136,64 @@ def result_stems(inputs):
     return stems
 
 
-def _deconvolve_file(record, output, stem, extension, options, chosen, overwrite, lazy):
+@dataclass(frozen=True)
+class _Batch:
+    """What is the same for all inputs; see `deconvolve_files`."""
+
+    output: Path
+    extension: str
+    options: dict
+    chosen: str | None
+    overwrite: bool
+    lazy: bool
+    written: dict = field(default_factory=dict)  # input by result
+
+    def target(self, stem, signal=None):
+        """The result of a file, or of one of its signals."""
+        ending = "_deconvolved" if signal is None else f"_signal{signal}_deconvolved"
+        return self.output / f"{stem}{ending}{self.extension}"
+
+    def keeps(self, target):
+        """Whether what is there stays."""
+        return target.exists() and not self.overwrite
+
+
+def _deconvolve_file(record, stem, batch):
     """Deconvolve each low-loss signal of a file; what becomes of them is noted in ``record``."""
-    whole = output / f"{stem}_deconvolved{extension}"
-    if whole.exists() and not overwrite:  # a batch that resumes reads none of its finished files
-        record.keep(whole)
+    whole = batch.target(stem)
+    if whole not in batch.written and batch.keeps(whole):
+        record.keep(whole)  # a batch that resumes reads none of its finished files
         return
-    with quietly():
-        signals = read_signals(record.path, lazy)
-    wanted, several, notes = low_loss(signals, chosen)
-    for note in notes:
-        record.note(note)
-    for number, signal in wanted:
-        target = output / f"{stem}_signal{number}_deconvolved{extension}" if several else whole
-        name = signal.metadata.General.title or str(number)
-        if target.exists() and not overwrite:
-            record.keep(target, name)
-        elif signal.metadata.has_item("Signal.deep_deconvolution"):
-            record.skip("it is itself a result of deep_deconvolve", name)
-        else:
-            try:
-                _deconvolve_signal(record, name, signal, target, options)
-            except DiskFullError:
-                raise
-            except Exception as error:  # the other signals may be sound
-                record.fail(error, name)
+    with signals_of(record.path, batch.lazy) as signals:
+        wanted, several, notes = low_loss(signals, batch.chosen)
+        for note in notes:
+            record.note(note)
+        for number, signal in wanted:
+            name = signal.metadata.General.title or str(number)
+            target = batch.target(stem, number if several else None)
+            _deconvolve_signal(record, name, signal, target, batch)
 
 
-def _deconvolve_signal(record, name, signal, target, options):
+def _deconvolve_signal(record, name, signal, target, batch):
+    """One of the signals of a file, unless there is a reason to leave it out."""
+    if target in batch.written:
+        other = batch.written[target]
+        record.fail(f"{target} is already the result of {other}: rename one of the two", name)
+    elif batch.keeps(target):
+        record.keep(target, name)
+    elif signal.metadata.has_item("Signal.deep_deconvolution"):
+        record.skip("it is itself a result of deep_deconvolve", name)
+    else:
+        try:
+            _write_result(record, name, signal, target, batch.options)
+            batch.written[target] = record.path
+        except DiskFullError:
+            raise
+        except Exception as error:  # the other signals may be sound
+            record.fail(error, name)
+
+
+def _write_result(record, name, signal, target, options):
     # A result in memory knows its flags; a larger one is written piece by piece.
     small = signal.data.size * np.dtype(np.float32).itemsize <= IN_MEMORY_BYTES
     with quietly() as heard:

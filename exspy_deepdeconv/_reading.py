@@ -31,10 +31,8 @@ def read_signals(path, lazy):
 
 
 def _load(path, lazy):
-    # HyperSpy takes names for patterns: brackets are escaped, and stars exist in no file name
-    # that came through a shell.
     try:
-        return hs.load(str(path), lazy=lazy, escape_square_brackets=True)
+        return hs.load(path, lazy=lazy)  # a Path: HyperSpy takes strings for patterns
     except (PermissionError, MemoryError):
         raise
     except Exception:  # not every format can be read piece by piece, nor does every reader say so
@@ -180,6 +178,30 @@ def one_line(error):
     """The message of an error, or its kind where it has none."""
     text = " ".join(str(error).split())
     return text or type(error).__name__
+
+
+@contextmanager
+def signals_of(path, lazy):
+    """The signals of a file; in the end it is closed, which HyperSpy leaves to its users."""
+    with quietly():
+        signals = read_signals(path, lazy)
+    try:
+        yield signals
+    finally:
+        with quietly():
+            for signal in signals:
+                if signal._lazy:
+                    signal.close_file()
+
+
+def note_of_result(path):
+    """What a result says of itself: a dictionary, empty if it cannot be read or is of another kind."""
+    try:
+        with signals_of(path, lazy=True) as signals:
+            note = signals[0].metadata.get_item("Signal.deep_deconvolution")
+            return note.as_dictionary()
+    except Exception:  # whatever is there, it is only asked
+        return {}
 
 
 @contextmanager

@@ -6,11 +6,12 @@ import time
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
+from math import isclose
 
 from prettytable import PrettyTable
 
 from . import __version__
-from ._reading import one_line
+from ._reading import note_of_result, one_line
 
 
 class Record:
@@ -59,8 +60,11 @@ class Record:
     def keep(self, target, name=""):
         """A result that exists is kept; that of another file or of other settings is a failure."""
         settings = self.settings
-        before = self.before.get(str(target), settings)
-        differ = [key for key in settings if before.get(key) != settings[key]]
+        before = self.before.get(os.path.abspath(target))
+        if before is None:  # made by a run with another log
+            before = self.told_by(target)
+        # Logs of older versions do not tell everything: what they lack counts as the same.
+        differ = [key for key in settings if before.get(key, settings[key]) != settings[key]]
         if not differ:
             self.skip(f"{target} exists (--overwrite replaces it)", name, target)
             return
@@ -68,6 +72,15 @@ class Record:
         self.fail(
             f"{target} exists, but was made otherwise ({made}); --overwrite replaces it", name
         )
+
+    def told_by(self, target):
+        """As far as a result itself tells its settings, these."""
+        note = note_of_result(target)
+        told = {key: note[key] for key in ("model", "weights_sha256", "zero_loss") if key in note}
+        wanted, found = self.settings["resolution"], note.get("resolution")
+        if wanted is not None and found is not None and not isclose(wanted, found, rel_tol=0.02):
+            told["resolution"] = found
+        return told
 
     def skip(self, reason, name="", target=None):
         """A signal is left out."""
@@ -77,10 +90,10 @@ class Record:
     def done(self, target, signal, note, name=""):
         """A result was written; ``note`` is what its metadata say of it."""
         self.echo(f"  -> {target}")
-        self.outputs.append(str(target))
+        self.outputs.append(os.path.abspath(target))
         flags = note.flags.as_dictionary()
         flags.pop("maps", None)  # they are in the result
-        self.flags[str(target)] = flags
+        self.flags[self.outputs[-1]] = flags
         self.spectra += max(int(signal.axes_manager.navigation_size), 1)
         widths = [f"{note[key]:.4g}" for key in ("zero_loss_fwhm", "resolution")]
         self.rows.append([name, "done", target.name, *widths])
@@ -128,27 +141,34 @@ def settings_of(path, options, psf, chosen):
     -------
     dict
     """
-    about = {"input": os.path.abspath(path)}
-    with suppress(OSError):  # one that cannot be read is told of later
-        about["changed"] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime))
-    return about | {
+    return {
+        **_file(path, "input", "changed"),
         "model": options["model"].name,
         "weights_sha256": options["model"].sha256,
         "resolution": options.get("resolution"),
         "zero_loss": options.get("zero_loss", True),
-        "psf": None if psf is None else os.path.abspath(psf),
+        **({"psf": None} if psf is None else _file(psf, "psf", "psf_changed")),
         "signal": chosen,
     }
 
 
+def _file(path, name, changed):
+    """The path of a file and when it was changed, under these names."""
+    about = {name: os.path.abspath(path)}
+    with suppress(OSError):  # one that cannot be read is told of later
+        about[changed] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime))
+    return about
+
+
 def settings_before(log):
-    """The settings of results that a log knows of: a dictionary by output."""
+    """The settings of results that a log knows of: a dictionary by output, an absolute path."""
     known = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         # A line may be half written, or another version's.
         with suppress(ValueError, AttributeError, KeyError, TypeError):
             about = json.loads(line)
-            known |= {output: about["settings"] for output in about.get("outputs", [])}
+            outputs = map(os.path.abspath, about.get("outputs", []))
+            known |= dict.fromkeys(outputs, about["settings"])
     return known
 
 

@@ -60,11 +60,14 @@ def _prefix(target):
 
 
 def _remove_left_over(target):
-    prefix, end = _prefix(target), f".part{target.suffix}"
-    for part in target.parent.glob(f"{escape(prefix)}*{end}"):
-        pid = part.name[len(prefix) : -len(end)]
-        if pid.isdecimal() and _has_ended(int(pid)):
-            _remove(part)
+    prefix = _prefix(target)
+    for end in (f".part.old{target.suffix}", f".part{target.suffix}"):
+        for part in target.parent.glob(f"{escape(prefix)}*{end}"):
+            pid = part.name[len(prefix) : -len(end)]
+            if pid.isdecimal() and _has_ended(int(pid)):
+                if ".old" in end and not target.exists():  # it was killed between two renamings
+                    os.replace(part, target)
+                _remove(part)
 
 
 def _has_ended(pid):
@@ -105,7 +108,11 @@ def _rename(part, target):
         return
     old = part.with_name(f"{part.stem}.old{part.suffix}")  # a folder cannot replace a full one
     os.replace(target, old)
-    os.replace(part, target)
+    try:
+        os.replace(part, target)
+    except OSError:
+        os.replace(old, target)
+        raise
     shutil.rmtree(old)
 
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _files, _writing, cli
+from exspy_deepdeconv import _files, _reading, _writing, cli
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -106,7 +106,7 @@ def test_a_killed_run_is_resumed(run, save, results, log, tmp_path):
 def test_a_finished_file_is_not_read_again(run, save, monkeypatch):
     path = save("a.hspy")
     run(path)
-    monkeypatch.setattr(_files, "read_signals", None)
+    monkeypatch.setattr(_reading, "read_signals", None)
     assert "skipped" in run(path)
 
 
@@ -206,7 +206,7 @@ def test_one_bad_signal_of_a_file_does_not_stop_the_others(
     bad.metadata.General.title = "bad"
     path = tmp_path / "dual.dm4"
     path.write_text("")
-    monkeypatch.setattr(_files, "read_signals", lambda *_: [bad, good])
+    monkeypatch.setattr(_reading, "read_signals", lambda *_: [bad, good])
     monkeypatch.setattr(_files, "low_loss", lambda *_: ([(0, bad), (1, good)], True, []))
     assert "not uniform" in run(path, code=1)
     assert results() == ["dual_signal1_deconvolved.hspy"]
@@ -334,3 +334,95 @@ def test_a_log_of_another_version_stops_nothing(run, save, tmp_path):
     log = tmp_path / "results" / _files.LOG_NAME
     log.write_text('{"outputs": ["x"]}\n[1]\nno json\n')
     assert "1 skipped" in run(path)
+
+
+# The same settings, or others
+
+
+def test_a_result_is_known_by_any_spelling_of_its_path(run, save, tmp_path, monkeypatch):
+    path = save("x.hspy")
+    run(path, "--resolution", 0.05)
+    monkeypatch.chdir(tmp_path)
+    command = ["deconvolve", str(path), "--output", "results", "--resolution", "0.06"]
+    result = CliRunner().invoke(cli.app, command)
+    assert result.exit_code == 1
+    assert "was made otherwise (resolution: 0.05)" in " ".join(result.output.split())
+
+
+def test_a_response_that_was_replaced_makes_another_result(run, save):
+    path, psf = save("x.hspy"), save("v.hspy")
+    run(path, "--psf", psf)
+    assert "skipped" in run(path, "--psf", psf)
+    os.utime(psf, (1, 1))
+    assert "made otherwise (psf_changed" in " ".join(run(path, "--psf", psf, code=1).split())
+
+
+def test_a_result_whose_log_is_gone_tells_how_it_was_made(run, save, tmp_path):
+    path = save("x.hspy")
+    run(path, "--resolution", 0.05)
+    (tmp_path / "results" / _files.LOG_NAME).unlink()
+    assert "skipped" in run(path, "--resolution", 0.05)
+    assert "made otherwise (resolution" in " ".join(run(path, "--resolution", 0.06, code=1).split())
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_two_inputs_with_one_name_of_their_results(run, save, monkeypatch, make_signal, overwrite):
+    """One file holds two signals, and the other is named as the first one's result will be."""
+    both, other = save("y.hspy"), save("y_signal1.hspy")
+    read = _reading.read_signals
+
+    def two(path, lazy):
+        return [*read(path, lazy), make_signal()] if path == both else read(path, lazy)
+
+    monkeypatch.setattr(_reading, "read_signals", two)
+    printed = " ".join(run(both, other, *overwrite, code=1).split())
+    assert "rename one of the two" in printed and "1 failed" in printed
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_files_that_are_read_lazily_are_closed(run, save):
+    paths = [save(f"{number}.hspy") for number in range(3)]
+    run(*paths)
+    still_open = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    assert not set(map(str, paths)) & set(still_open)
+
+
+def test_a_star_in_a_name_is_no_pattern(run, save, results):
+    save("ab.hspy")
+    run(save("a*.hspy"))
+    assert results() == ["a*_deconvolved.hspy"]
+
+
+def test_a_folder_whose_renaming_fails_is_put_back(run, save, results, tmp_path, monkeypatch):
+    """The second of two renamings finds the disk full."""
+    path = save("x.hspy")
+    run(path, "--zspy")
+    before = hs.load(tmp_path / "results" / "x_deconvolved.zspy").data
+    rename, calls = os.replace, []
+
+    def full(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(28, os.strerror(28))
+        rename(source, target)
+
+    monkeypatch.setattr(_writing.os, "replace", full)
+    run(path, "--zspy", "--overwrite", code=1)
+    monkeypatch.undo()
+    assert results() == ["x_deconvolved.zspy"]
+    np.testing.assert_array_equal(hs.load(tmp_path / "results" / "x_deconvolved.zspy").data, before)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_a_killed_renaming_left_is_put_back_or_removed(make_signal, tmp_path, there):
+    target = tmp_path / "x.zspy"
+    signal = make_signal()
+    pid = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    left = tmp_path / f"{_writing._prefix(target)}{int(pid.stdout)}.part.old.zspy"
+    signal.save(left)
+    if there:
+        signal.save(target)
+    _writing._remove_left_over(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.zspy"]

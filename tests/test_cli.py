@@ -398,3 +398,9 @@ def test_files_that_cannot_be_read_are_named(run, tmp_path, command, name):
 
 def test_a_folder_is_called_one(run, tmp_path):
     assert f"{tmp_path}: a folder: name the files in it" in run("compare", tmp_path, code=1)
+
+
+def test_training_that_diverges_ends_in_one_line(tmp_path):
+    command = ["train", "--folder", str(tmp_path / "x"), "--steps", "8", "--learning-rate", "1e30"]
+    result = CliRunner().invoke(cli.app, [*command, "--workers", "0", "--init", "lowloss-v6"])
+    assert result.exit_code == 1 and "loss is no number any more" in result.output

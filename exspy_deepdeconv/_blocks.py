@@ -3,6 +3,7 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
+import math
 import warnings
 from functools import partial
 
@@ -12,6 +13,7 @@ from dask.utils import SerializableLock
 
 from . import physics
 from ._checks import usable_responses
+from .convolution import at_most_threads, processors
 
 # Small enough for a moving progress bar, large enough to fill the batches of the network.
 SPECTRA_PER_BLOCK = 512
@@ -129,6 +131,7 @@ def run_blocks(
     dtype=np.float32,
     arrays=1,
     extra=0,
+    num_workers=None,
 ):
     """Apply ``function`` to blocks of whole spectra.
 
@@ -155,6 +158,9 @@ def run_blocks(
         Arrays of ``channels`` values per spectrum that the function returns side by side.
     extra : int
         Values per spectrum that the function returns after them.
+    num_workers : int, optional
+        Blocks that dask will work on at a time; all processors by default. Where there are fewer
+        blocks, they share these between them.
 
     Returns
     -------
@@ -182,6 +188,7 @@ def run_blocks(
             dtype=dtype,
             arrays=arrays,
             extra=extra,
+            threads=max((num_workers or processors()) // max(math.prod(blocks.numblocks), 1), 1),
         ),
         (*nav, "out"),
         *pairs,
@@ -196,7 +203,18 @@ def run_blocks(
 
 
 def _run_block(
-    spectra, spectrum, *given, names, function, constant_psf, tally, reverse, dtype, arrays, extra
+    spectra,
+    spectrum,
+    *given,
+    names,
+    function,
+    constant_psf,
+    tally,
+    reverse,
+    dtype,
+    arrays,
+    extra,
+    threads,
 ):
     channels = spectra.shape[-1]
     beside = dict(zip(names, given, strict=True))
@@ -218,7 +236,8 @@ def _run_block(
             chosen_ones = {k: None if v is None else v[rows] for k, v in beside.items()}
             if chosen_ones["psf"] is None:
                 chosen_ones["psf"] = constant_psf
-            out[rows], *noted = apply(spectra[rows], **chosen_ones)
+            with at_most_threads(threads):
+                out[rows], *noted = apply(spectra[rows], **chosen_ones)
             tally.hand_in(spectrum[rows], *noted)
     if reverse:
         for start in range(0, arrays * channels, channels):

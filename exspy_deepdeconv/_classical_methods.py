@@ -164,6 +164,7 @@ def deconvolve(
         beside={} if fixed else {"variance": variance},
         reverse=axis.reversed,
         dtype=result_dtype(data.dtype),
+        num_workers=num_workers,
     )
     result = _results.finish(
         signal,
@@ -260,6 +261,10 @@ def deconvolve_block(
     chosen : numpy.ndarray
         Navigation shape; what the function chose.
     """
+
+    def inspected(spectra):
+        return physics.inspect(spectra.reshape(-1, spectra.shape[-1]))
+
     seen = None
     if respond is not None:
         psf, flags = respond(spectra)
@@ -267,7 +272,7 @@ def deconvolve_block(
         finite, empty = np.isfinite(spectra).all(axis=-1), (spectra == 0).all(axis=-1)
         flags = (physics.EMPTY * empty + physics.NOT_FINITE * ~finite).astype(np.uint8)
         if fits_peak:
-            seen = physics.inspect(spectra.reshape(-1, spectra.shape[-1]))
+            seen = inspected(spectra)
             flags |= seen.flags.reshape(flags.shape) & (physics.SATURATED | physics.SPIKE)
     good = flags & UNUSABLE == 0
     estimate = np.zeros(spectra.shape, dtype)
@@ -277,8 +282,11 @@ def deconvolve_block(
         given = [spectra[good].astype(dtype), psf if psf.ndim == 1 else psf[good]]
         noise = None
         if variance is not None:
+            # A flat offset is noise, but no counts: the methods use the line without it.
+            seen = inspected(spectra) if seen is None else seen
+            counts = seen.counts.reshape(spectra.shape)[good]
             of_good = np.broadcast_to(variance, spectra.shape)[good]
-            noise = physics.noise_of_variance(of_good, spectra[good])
+            noise = physics.noise_of_variance(of_good, counts)
         if automatic:
             found, chosen[good] = function(*given, noise=noise, return_chosen=True)
         else:

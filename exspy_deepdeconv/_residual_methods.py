@@ -36,6 +36,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     if psf is None:
         zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)
         model = _model_of(result, stacklevel=3)
+        _warn_of_measured(result, stacklevel=4)
         respond = _classical_methods.responder(model, zero_loss, data.shape[-1])
 
     resolution, has_zero_loss = seen_through(result)
@@ -91,6 +92,19 @@ def _last_note(result):
     node = result.metadata.Signal.get_item("deconvolved_by")
     note = result.metadata.Signal.get_item(node) if node in _NODES else None
     return note if hasattr(note, "get_item") else None  # a user may have put anything there
+
+
+def _warn_of_measured(result, stacklevel):
+    """Say that a result was made with a measured response, where none is given now."""
+    note = _last_note(result)
+    source = str(note.get_item("psf")) if note is not None else ""
+    if source.startswith("measured"):
+        warnings.warn(
+            f"deconvolution_residual: the result was made with a psf ({source}), and is blurred with "
+            "another response now, the one that is found in the spectra: pass the same psf.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def _model_of(result, stacklevel):

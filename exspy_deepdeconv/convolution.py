@@ -2,6 +2,8 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,7 @@ from .physics import centred_response
 
 NEGLIGIBLE_TAIL = 1e-6  # share of a response's area that may reach past the padding
 BATCH_BYTES = 2**19  # arrays of this size stay in the processor's cache
+_MOST_THREADS = ContextVar("most threads", default=None)
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,21 @@ def as_rows(spectra, psf):
     return rows, psf if psf.ndim == 1 else psf.reshape(-1, psf.shape[-1])
 
 
+def processors():
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@contextmanager
+def at_most_threads(number):
+    """Around a task of dask, which runs as many of them as it was told to: `in_batches` uses so many."""
+    before = _MOST_THREADS.set(number)
+    try:
+        yield
+    finally:
+        _MOST_THREADS.reset(before)
+
+
 def in_batches(function, total, row_bytes):
     """Call ``function(rows)`` on index arrays that fit the cache, on all processors at once.
 
@@ -166,12 +184,10 @@ def in_batches(function, total, row_bytes):
     """
     size = max(int(BATCH_BYTES // row_bytes), 1)
     batches = [np.arange(start, min(start + size, total)) for start in range(0, total, size)]
-    processors = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
-    if len(batches) < 2 or processors < 2:
+    number = _MOST_THREADS.get() or processors()
+    if len(batches) < 2 or number < 2:
         for rows in batches:
             function(rows)
         return
-    with ThreadPoolExecutor(processors) as threads:
+    with ThreadPoolExecutor(number) as threads:
         list(threads.map(function, batches))

@@ -4,11 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .physics import EMPTY, NO_ZERO_LOSS, NOT_FINITE, Inspected, Noise, inspect, smooth
+from .physics import (
+    EMPTY,
+    NO_ZERO_LOSS,
+    NOT_FINITE,
+    Inspected,
+    Noise,
+    inspect,
+    noise_of_variance,
+    smooth,
+)
 from .reblur import blur_again, measured_response
 
 WINDOW = 4.0  # zero-loss widths: a misfit of one feature is judged in a window of this length
 SMALLEST_WINDOW = 24  # channels
+# A variance that is handed over is not believed where it is the counts themselves (their correlation), nor
+# under this share of what the counts make likely.
+READ_OFF, LEAST_OF_LINE = 0.99995, 0.1
 ELECTRONS = 25.0  # from which a mean variance is read
 MANY = 50.0  # electrons in a channel, for which their number is its own expectation
 MISFIT = 30.0  # mean square over the worst window
@@ -203,10 +215,9 @@ def _left_over(estimate, seen, response, variance, resolution, zero_loss):
     counts = seen.counts + np.maximum(seen.level, 0)[:, None]
     if variance is None:
         variance = expected_variance(seen.counts, seen.noise, found.fwhm)
-    variance = np.broadcast_to(variance, counts.shape)
-    # A variance of zero, as Poisson's rule gives for empty channels, is no certainty.
-    least = 1e-6 * variance.mean(axis=-1, keepdims=True)
-    variance = np.maximum(variance, np.maximum(least, np.finfo(float).tiny))
+    else:
+        variance = _believed(np.broadcast_to(variance, counts.shape), seen)
+    variance = np.maximum(variance, np.finfo(float).tiny)
     model = blur_again(
         counts, estimate, response, found, variance, resolution=resolution, zero_loss=zero_loss
     )
@@ -221,6 +232,22 @@ def _left_over(estimate, seen, response, variance, resolution, zero_loss):
         ]
     )
     return residual, judge(residual, found, correlation, np.nan_to_num(around / sigma))
+
+
+def _believed(variance, seen):
+    """A variance that was handed over, less the noise that it was read from.
+
+    HyperSpy's Poisson rule takes the counts themselves for the variance: an empty channel has none,
+    which is no certainty, and one with a single electron too much. There the straight line that they
+    make is believed, of the counts that are to be expected.
+    """
+    line = noise_of_variance(variance, seen.counts)
+    expected = expected_variance(seen.counts, line, seen.zero_loss.fwhm)
+    counts, of_them = (x - x.mean(axis=-1, keepdims=True) for x in (seen.counts, variance))
+    together = (counts * of_them).sum(axis=-1)
+    apart = np.sqrt((counts**2).sum(axis=-1) * (of_them**2).sum(axis=-1))
+    read_off = together > READ_OFF * np.maximum(apart, np.finfo(float).tiny)
+    return np.where(read_off[:, None] | (variance < LEAST_OF_LINE * expected), expected, variance)
 
 
 def select(seen, rows):

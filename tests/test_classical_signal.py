@@ -618,3 +618,43 @@ def test_quick_methods_look_at_a_few_spectra_first(
         result = judged(s, name, psf)
     assert seen == blocks
     assert note_of(result, name).flags.unexplained == (40 if wide else 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_noise_of_an_offset_is_noise_but_no_counts(make_signal, name):
+    """A dark level with HyperSpy's own Poisson variance: as good as without, and not flagged."""
+    psf = make_signal(channels=512, position=200.0)
+    psf.data = 1e6 * physics.gaussian(512, 200.0, 12.0)
+    s = make_signal(channels=1024)
+    clean = (
+        1e5 * physics.gaussian(1024, 200.0, 12.0)
+        + 5e3 * physics.gaussian(1024, 500.0, 30.0)
+        + 2000.0
+    )
+    s.data = np.random.default_rng(0).poisson(clean).astype(float)
+    plain = run(s, name, psf)
+    s.estimate_poissonian_noise_variance()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        told = run(s, name, psf)
+    truth = 5e3 * physics.gaussian(1024, 500.0, np.sqrt(30.0**2 - 12.0**2)) + 2000.0
+    errors = [np.linalg.norm((x.data - truth)[400:600]) for x in (plain, told)]
+    assert errors[1] < 1.2 * errors[0]
+
+
+def test_num_workers_are_all_that_work(make_signal, response, monkeypatch):
+    from exspy_deepdeconv import convolution
+
+    made = []
+
+    class Pool(convolution.ThreadPoolExecutor):
+        def __init__(self, number):
+            made.append(number)
+            super().__init__(number)
+
+    monkeypatch.setattr(convolution, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(convolution, "BATCH_BYTES", 1)
+    make_signal(4).rl_deconvolve(response, iterations=2, num_workers=1, show_progressbar=False)
+    assert not made
+    make_signal(4).rl_deconvolve(response, iterations=2, num_workers=3, show_progressbar=False)
+    assert made and set(made) == {3}

@@ -454,3 +454,20 @@ def test_variance_of_another_shape(make_signal):
     s.metadata.set_item("Signal.Noise_properties.variance", make_signal(3))
     with pytest.raises(ValueError, match=r"variance has the shape \(3, 256\)"):
         residual_of(s, s.deepcopy())
+
+
+def test_poisson_rule_of_hyperspy_is_a_usable_variance(make_signal):
+    """It gives channels that happen to be empty no variance at all."""
+    s = make_signal(4)
+    s.data = np.random.default_rng(1).poisson(s.data / 100).astype(float)
+    s.estimate_poissonian_noise_variance()
+    result = s.deep_deconvolve(show_progressbar=False)
+    chi2 = s.deconvolution_residual(result, return_maps=True, show_progressbar=False)[1]
+    assert 0.5 < chi2.data.min() and chi2.data.max() < 1.5
+
+
+def test_result_of_a_measured_response_asks_for_it(make_signal):
+    s, vacuum = make_signal(), make_signal(seed=1)
+    result = s.deep_deconvolve(psf=vacuum, show_progressbar=False)
+    with pytest.warns(UserWarning, match="pass the same psf"):
+        s.deconvolution_residual(result, show_progressbar=False)

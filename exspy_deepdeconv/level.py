@@ -12,6 +12,7 @@ DOUBT = 0.5  # share of what was taken off for the tail, whose shape is a guess,
 QUIETER = 0.6  # noise per count of the darkest channels over that of brighter ones: worth a look
 # Half a chi-square by which a line that begins at an offset must explain the noise better.
 BETTER = 12.0
+LEAST_SHARE = 0.1  # of the channels that must be negative for a negative offset
 EQUAL = 2.0  # the same, of lines that explain it as well: two standard errors
 
 
@@ -22,7 +23,9 @@ def flat_level(spectra, zero_loss):
     that is level, far above (or below) its noise, and nowhere undercut by the rest of the spectrum:
     the tail of a response is none of these. What the tail adds there, falling off with the square of
     the distance to the peak, is fitted and taken off. Where nothing can be read from the gain side,
-    the noise is asked: counts of an offset scatter less than electrons do. Else the level is zero.
+    stretches of channels that are negative beyond doubt tell a negative offset, wherever they lie: no
+    spectrum is. Then the noise is asked: counts of an offset scatter less than electrons do. Else
+    the level is zero.
 
     Parameters
     ----------
@@ -55,8 +58,33 @@ def flat_level(spectra, zero_loss):
     for row in np.flatnonzero(_offset_likely(flat, ends)):
         level[row], error[row] = _level_of_one(flat[row], ends[row], position[row])
     rest = np.flatnonzero((level == 0) & np.isfinite(position))
+    level[rest], error[rest] = _negative_level(flat[rest])
+    rest = rest[level[rest] == 0]
     level[rest], error[rest] = _level_of_noise(flat[rest], position[rest])
     return level.reshape(data.shape[:-1]), error.reshape(data.shape[:-1])
+
+
+def _negative_level(spectra):
+    """Offsets and their errors from the lowest stretch of channels, if it is negative; else 0.
+
+    Stretches of about the same height as the lowest one are taken together with it: the lowest of
+    many is too low by chance.
+    """
+    level, error = np.zeros((2, len(spectra)))
+    number = spectra.shape[-1] // SHORTEST
+    if number < 2:
+        return level, error
+    blocks = spectra[:, : number * SHORTEST].reshape(len(spectra), number, SHORTEST)
+    mean = blocks.mean(axis=-1)
+    of_mean = _error_of_mean(blocks.std(axis=-1), SHORTEST)
+    lowest = mean.min(axis=-1, keepdims=True)
+    of_lowest = np.take_along_axis(of_mean, mean.argmin(axis=-1)[:, None], -1)
+    alike = mean <= lowest + 2 * of_lowest
+    together = alike.sum(axis=-1)
+    # A few bad channels are no offset of all.
+    sure = (lowest < -6 * of_lowest)[:, 0] & (together >= max(LEAST_SHARE * number, 2))
+    level = np.where(sure, (mean * alike).sum(axis=-1) / together, 0.0)
+    return level, np.where(sure, of_lowest[:, 0] / np.sqrt(together), 0.0)
 
 
 def _level_of_noise(spectra, position):

@@ -1,5 +1,6 @@
 """Weights run no code, damage is refused, no network, nothing written but what the user names."""
 
+import json
 import os
 import pickle
 import shutil
@@ -267,3 +268,35 @@ def test_inputs_are_not_written_to(finished, folders):
 
     want = exciton_spectrum(channels=256)
     assert np.array_equal(hs.load(folders["inputs"] / "scan.hspy").data, want.data)
+
+
+@pytest.mark.parametrize(
+    "change", ["calibration of another version", "ragged table", "no provenance"]
+)
+def test_headers_that_do_not_fit_are_refused(tmp_path, change):
+    import safetensors.torch
+
+    model = models.load()
+    path = models.save_model(model.network, tmp_path / "x.safetensors", name="x")
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    about = json.loads(header["__metadata__"]["exspy_deepdeconv"])
+    if change == "no provenance":
+        del about["provenance"]
+    elif change == "ragged table":
+        about["calibration"]["blind"] = [[1.0, 2.0]]
+    else:
+        about["calibration"]["future"] = 1.0
+    tensors = safetensors.torch.load(data)
+    about = {"exspy_deepdeconv": json.dumps(about)}
+    safetensors.torch.save_file(tensors, path, metadata=about)
+    with pytest.raises(ValueError, match="not a usable weights file"):
+        models.load(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_weights_can_be_read_by_whom_files_can_be_read(tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    path = models.save_model(models.load().network, tmp_path / "x.safetensors", name="x")
+    assert path.stat().st_mode == plain.stat().st_mode

@@ -576,3 +576,16 @@ def test_a_device_that_is_not_there_is_named_at_once(tmp_path):
 
 def test_a_model_is_one_line():
     assert repr(models.load("lowloss-v6")) == "<Model lowloss-v6, sha256 9c0e1122500d>"
+
+
+def test_scores_survive_an_interruption(tmp_path):
+    def run(folder, steps):
+        plan = Plan(steps=steps, warmup=1, workers=0, evaluate_every=2, held_out=1, cases=1)
+        return train(plan, folder, pairs=PAIRS, config=TINY, name="tiny")
+
+    whole = run(tmp_path / "whole", 5)
+    run(tmp_path / "parts", 4)
+    resumed = run(tmp_path / "parts", 5).provenance["scores"]
+    assert resumed["after"].keys() == whole.provenance["scores"]["after"].keys()
+    again = run(tmp_path / "whole", 5)  # nothing is left to do
+    assert again.sha256 == whole.sha256

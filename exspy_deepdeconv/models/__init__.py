@@ -149,11 +149,12 @@ def _load_file(path, name, expected_hash, _version=None):
         network.load_state_dict({key: value.float() for key, value in tensors.items()})
         if not all(torch.isfinite(value).all() for value in tensors.values()):
             raise ValueError("it holds weights that are no numbers")
+        calibration = Calibration.from_dict(about.get("calibration", {}))
+        provenance = dict(about["provenance"])
     except Exception as error:
         raise ValueError(f"model={str(path)!r} is not a usable weights file: {error}") from error
     network.eval().requires_grad_(False)
-    calibration = Calibration.from_dict(about.get("calibration", {}))
-    model = Model(name, sha256, network, about["provenance"], calibration)
+    model = Model(name, sha256, network, provenance, calibration)
     _LOADED.add(model)
     return model
 
@@ -193,7 +194,8 @@ def save_model(network, path, *, name, provenance=None, calibration=None):
     path : str or pathlib.Path
         The file; replaced if it exists.
     name : str
-        Name of the model, as the metadata of results will have it.
+        What the model was called when it was made; it is kept in the file. Once loaded, the model
+        has the name of its file.
     provenance : dict, optional
         How it came to be, in what JSON can hold.
     calibration : Calibration, optional
@@ -208,7 +210,7 @@ def save_model(network, path, *, name, provenance=None, calibration=None):
     >>> import tempfile
     >>> from exspy_deepdeconv import models
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = models.save_model(models.load().network, f"{folder}/mine.safetensors", name="mine")
+    ...     path = models.save_model(models.load().network, f"{folder}/mine.safetensors", name="run 3")
     ...     models.load(path).name
     'mine'
     """
@@ -226,5 +228,7 @@ def save_model(network, path, *, name, provenance=None, calibration=None):
     }
     metadata = {"exspy_deepdeconv": json.dumps(about)}
     path = Path(path)
-    safetensors.torch.save_file(tensors, path, metadata=metadata)
+    # Written by hand, so that others may read it as they may any file: the library's own function
+    # leaves it to its owner alone.
+    path.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
     return path

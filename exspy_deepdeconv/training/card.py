@@ -99,10 +99,12 @@ def write_card(path, provenance, calibrated=False):
     """
     path = Path(path)
     about = {key: value for key, value in provenance.items() if key not in ("plan", "scores")}
+    # The steps that were run are told already; those of a run that ends by the clock are endless.
+    plan = {key: value for key, value in provenance["plan"].items() if key != "steps"}
     text = CARD.format(
         name=path.stem,
         about=_rows(about),
-        plan=_rows(provenance["plan"]),
+        plan=_rows(plan),
         scores=_scores(provenance.get("scores", {})),
         calibrated=" keep the calibration of the weights that it started from"
         if calibrated

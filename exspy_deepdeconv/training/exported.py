@@ -129,7 +129,7 @@ class MeasuredPairs:
 
         Raises
         ------
-        RuntimeError
+        ValueError
             If the zero-loss peak is lost in the noise of nearly all spectra that are drawn.
         """
         rng = np.random.default_rng([self.seed, number])
@@ -141,7 +141,7 @@ class MeasuredPairs:
             drawn = [self._simulation(specimens, response, rng) for _ in range(missing)]
             rows += training_rows(drawn, self.psf_share, rng) if missing else []
         if len(rows) < size:
-            raise RuntimeError(
+            raise ValueError(
                 f"of {ROUNDS * size} spectra made of this map only {len(rows)} show their "
                 "zero-loss peak: its elastic counts are too few."
             )

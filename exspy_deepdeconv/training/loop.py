@@ -170,13 +170,11 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
     """All steps that are left; returns the last scores, and the first of a warm start."""
     log = Log(folder, state.step)
     batches = loader(pairs, state.step, plan.steps, plan.workers)
-    bar = _bar(plan, state, show_progressbar)
+    bar = _bar(plan, state, minutes, show_progressbar)
     before, began = state.seconds, time.monotonic()
-    scores = {}
+    scores = state.scores
     if state.warm and state.step == 0 and plan.steps >= plan.evaluate_every:
-        state.first = monitor.scores(state.average)
-    if state.first:
-        scores["before"] = state.first
+        scores["before"] = monitor.scores(state.average)
     sums, spectra = {}, 0
     saved = shown = time.monotonic()
     with _stop_signals() as told, bar:
@@ -184,12 +182,12 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
             spent = state.seconds / (60 * minutes) if minutes else 0.0
             parts = _step(state, plan, batch, device, spent)
             state.hear(parts["loss"])
-            bar.update()
             for key, value in parts.items():
                 sums.setdefault(key, []).append(value)
             spectra += len(batch["counts"])
             now = time.monotonic()
             state.seconds = before + now - began
+            bar.update((round(state.seconds) if minutes else state.step) - bar.n)
             last = state.step == plan.steps or (minutes and state.seconds >= 60 * minutes)
             due = state.step % plan.evaluate_every == 0
             if due or (last and "after" in scores):
@@ -250,15 +248,17 @@ def _loaded(init):
     return models.load(init)
 
 
-def _bar(plan, state, show):
+def _bar(plan, state, minutes, show):
+    """A bar over the steps, or over the seconds of a run that ends by the clock."""
     try:
         from tqdm.auto import tqdm
     except ImportError:  # a bare node
         return _NoBar()
     # Not wrapped around the batches: tqdm.auto would start the worker processes twice.
     return tqdm(
-        total=plan.steps,
-        initial=state.step,
+        total=round(60 * minutes) if minutes else plan.steps,
+        initial=round(state.seconds) if minutes else state.step,
+        unit="s" if minutes else "step",
         desc="training",
         disable=None if show is None else not show,
     )
@@ -267,8 +267,10 @@ def _bar(plan, state, show):
 class _NoBar(nullcontext):
     """In the place of tqdm's bar."""
 
-    def update(self):
-        """One step more."""
+    n = 0
+
+    def update(self, _):
+        """So much more is done."""
 
     def set_postfix(self, **_):
         """What is shown beside it."""

@@ -26,7 +26,7 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     lost: int = 0
-    first: dict = field(default_factory=dict)
+    scores: dict = field(default_factory=dict)  # "before" and "after"
     best: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -68,7 +68,7 @@ class TrainingState:
     def save(self):
         """Write the checkpoint; the one before stays whole until it is written."""
         part = self.path.with_suffix(".part")
-        keys = ("step", "seconds", "warm", "first", "best", "start", "data")
+        keys = ("step", "seconds", "warm", "scores", "best", "start", "data")
         saved = {key: getattr(self, key) for key in keys}
         for key in ("network", "average"):
             saved[key] = getattr(self, key).state_dict()

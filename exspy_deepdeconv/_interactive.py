@@ -96,6 +96,8 @@ device, show_progressbar, num_workers, lazy_output
     ):
         super().__init__()
         _checks.check_numbers(resolution, confidence, batch_size)
+        for name, value in (("zero_loss", zero_loss), ("return_interval", return_interval)):
+            _checks.check_bool(name, value)
         self._axis = _checks.check_energy_axis(signal)
         _checks.check_data(signal)
         _checks.check_channels(signal)

@@ -288,6 +288,8 @@ class _Picture:
 
     def png(self, energy, preview, *, limits, log, with_residual):
         """Bytes of the picture of a `Preview`."""
+        step = abs(energy[1] - energy[0])
+        limits = limits if limits[1] > limits[0] else (limits[0] - step, limits[1] + step)
         if with_residual != self.with_residual:
             self._start(with_residual)
         inside = (energy >= limits[0]) & (energy <= limits[1])

@@ -296,3 +296,19 @@ def test_units_are_not_mixed_on_one_axis(signals):
     other.axes_manager[-1].convert_to_units("meV")
     with pytest.raises(ValueError, match="energies in eV and meV"):
         plotting.plot_spectra({"measured": spectrum, "other": other})
+
+
+def test_window_of_a_falling_energy_axis(make_signal):
+    s = make_signal(2, 3)
+    falling = s.deepcopy()
+    falling.data = falling.data[..., ::-1].copy()
+    axis = falling.axes_manager.signal_axes[0]
+    axis.offset, axis.scale = s.axes_manager.signal_axes[0].high_value, -axis.scale
+    maps = [plotting.energy_window(each, 0.4, 0.6).data for each in (s, falling)]
+    np.testing.assert_allclose(maps[1], maps[0])
+    assert maps[0].max() > 0
+
+
+def test_window_without_a_channel(make_signal):
+    with pytest.raises(ValueError, match="hold none of the energies"):
+        plotting.energy_window(make_signal(2, 3), 90.0, 95.0)

@@ -318,3 +318,19 @@ def test_registered_whatever_is_imported_first_and_nothing_heavy(first):
     """
     process = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.parametrize("name", ["zero_loss", "return_interval"])
+def test_words_are_neither_true_nor_false(make_signal, name):
+    with pytest.raises(ValueError, match=f"{name}='no' must be True or False"):
+        make_signal().deep_deconvolve(interactive=True, display=False, **{name: "no"})
+
+
+def test_picture_of_a_single_energy(make_signal, recwarn):
+    """Both ends of the range on one value: a channel to either side is shown."""
+    tool = DeepDeconvolution(make_signal())
+    parts = tool.gui(display=False, toolkit="ipywidgets")["ipywidgets"]["wdict"]
+    before = parts["picture"].value
+    parts["energy_range"].value = (0.2, 0.2)
+    assert parts["picture"].value != before
+    assert not [w for w in recwarn if "identical" in str(w.message)]

@@ -73,7 +73,12 @@ def energy_window(signal, low, high):
     """
     if not low < high:
         raise ValueError(f"low={low!r} must be below high={high!r}.")
-    part = signal.isig[float(low) : float(high)]
+    axis = signal.axes_manager.signal_axes[0]
+    half = 0.5 * abs(axis.scale)  # as HyperSpy's slices round, also where the energy falls
+    inside = np.flatnonzero((axis.axis > low - half) & (axis.axis < high - half))
+    if not inside.size:
+        raise ValueError(f"low={low!r} and high={high!r} hold none of the energies.")
+    part = signal.isig[int(inside[0]) : int(inside[-1]) + 1]
     return part.sum(part.axes_manager.signal_axes).T
 
 

@@ -1,14 +1,15 @@
 """Accuracy on held-out simulations, beside rivals that are told everything.
 
     python benchmarks/accuracy.py [--cases 32] [--model NAME_OR_PATH] [--workers 2]
-        [--part table|doublets|false-peaks|lost-peaks|coverage|response|recipe|dose|width|all]
+        [--part table|doublets|false-peaks|lost-peaks|coverage|position|response|recipe|dose|width|all]
         [--rivals "oracle RL" ...] [--channels N] [--shoulders SHARE] [--output FOLDER]
 
 The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
 in choosing a model. All rivals get the noise-free response (one of them the tail of its gain side only,
 which is what a blind method can see of it: `exspy_deepdeconv.oracles.reflected_tail`); an oracle also
 gets, for each spectrum and each error, the iteration count (or weight, or damping) and the extra
-smoothing that bring it nearest to the truth. ``--shoulders 1`` puts shoulders beside all zero-loss
+smoothing that bring it nearest to the truth, and all are compared with the truth where it suits
+them best (``--part position`` measures the shift). ``--shoulders 1`` puts shoulders beside all zero-loss
 peaks of the table, as monochromated ones may have; by default none has any. Errors are those of
 `exspy_deepdeconv.evaluate`. What each part measures is said at the head of its module beside this
 file.
@@ -28,6 +29,7 @@ import hyperspy.api as hs
 import intervals
 import lost_peaks
 import numpy as np
+import position
 import recipe
 import response
 from _held_out import LENGTHS, SCENES, SEED, held_out, workers
@@ -42,7 +44,8 @@ RATIOS = (
     ("ours, blind", "reflected tail"),
 )
 PARTS = (
-    "table", "doublets", "false-peaks", "lost-peaks", "coverage", "response", "recipe", "dose", "width"
+    "table", "doublets", "false-peaks", "lost-peaks", "coverage", "position", "response", "recipe",
+    "dose", "width",
 )  # fmt: skip
 
 
@@ -126,6 +129,7 @@ def main(arguments=None):
         "false-peaks": false_peaks.report,
         "lost-peaks": lost_peaks.report,
         "coverage": intervals.report,
+        "position": position.report,
         "response": response.report,
         "recipe": recipe.report,
     }

@@ -28,7 +28,6 @@ from .residual import explain, select
 CHANNELS_PER_BATCH = 96 * 1024
 CHANNELS_PER_BATCH_ON_CARD = 512 * 1024
 MANY_SPECTRA = 4096  # from which a map is worth the way to a graphics card
-MAX_SAMPLED = 256  # spectra that are asked for the zero-loss width
 
 
 def deconvolve(
@@ -92,6 +91,9 @@ def deconvolve(
     >>> deconvolve(spectrum.counts, spectrum.dispersion).shape
     (512,)
     """
+    from ._checks import check_resolution  # HyperSpy is not needed for the rest, nor for training
+    from ._sampling import zero_loss_width
+
     spectra = np.asarray(spectra)
     if not dispersion > 0:
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
@@ -101,14 +103,8 @@ def deconvolve(
     model = load(model)
     if return_interval:
         model.warn_if_not_calibrated()
-    fwhm = _median_width(spectra.reshape(-1, spectra.shape[-1]))
-    finest, coarsest = physics.resolution_range(fwhm)
-    wanted = physics.default_resolution(fwhm) if resolution is None else resolution / dispersion
-    if not finest * (1 - 1e-6) <= wanted <= coarsest * (1 + 1e-6):
-        raise ValueError(
-            f"resolution={resolution!r} eV is out of range: from {finest * dispersion:.4g} to "
-            f"{coarsest * dispersion:.4g} eV for a zero-loss peak {fwhm * dispersion:.4g} eV wide."
-        )
+    fwhm = zero_loss_width(spectra, np.zeros(spectra.shape[:-1], bool))
+    wanted = check_resolution(resolution, fwhm, dispersion)
     estimate, _, *interval = deconvolve_block(
         spectra,
         model=model,
@@ -388,18 +384,6 @@ def _check_arguments(spectra, psf, resolution, batch_size, device):
     if batch_size is not None and not (isinstance(batch_size, numbers.Integral) and batch_size > 0):
         raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
     check_device(device)
-
-
-def _median_width(spectra):
-    """Median zero-loss width in channels of at most 256 spread spectra; of all, if none serves."""
-    chosen = np.unique(np.linspace(0, len(spectra) - 1, MAX_SAMPLED).astype(int))
-    for part in (spectra[chosen], spectra):
-        seen = physics.inspect(part)
-        if seen.usable.any():
-            return float(np.median(seen.zero_loss.fwhm[seen.usable]))
-    raise ValueError(
-        "spectra: none of them is finite and has a zero-loss peak; low-loss data are needed."
-    )
 
 
 def usual_device(device, spectra):

@@ -15,8 +15,8 @@ from statistics import NormalDist
 import numpy as np
 
 # Standard error of the zero-loss position in widths: by noise (times the root of the electrons) and by
-# peaks that lean to one side. Measured on simulations: see `exspy_deepdeconv.zero_loss`.
-POSITION_NOISE, POSITION_LEAN = 2.4, 0.003
+# peaks that lean to one side. Chosen on simulations.
+POSITION_NOISE, POSITION_LEAN = 2.4, 0.006
 STANDARD_CONFIDENCE = 0.6827  # of one standard deviation to either side
 LEAST_ALPHA = 1e-4
 
@@ -183,6 +183,19 @@ def normal_reach(confidence):
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
+def position_error(fwhm, electrons):
+    """Standard error of the zero-loss position, in the units of its width ``fwhm``.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.intervals import position_error
+    >>> [round(float(position_error(10.0, electrons)), 3) for electrons in (1e4, 1e6, 1e9)]
+    [0.247, 0.065, 0.06]
+    """
+    noise = POSITION_NOISE / np.sqrt(np.maximum(electrons, 1.0))
+    return fwhm * np.hypot(noise, POSITION_LEAN)
+
+
 def shift_error(estimate, fwhm, electrons):
     """What an answer may be off because the zero-loss peak lies a little off where it was found.
 
@@ -204,10 +217,9 @@ def shift_error(estimate, fwhm, electrons):
     >>> from exspy_deepdeconv.intervals import shift_error
     >>> flank = np.arange(5.0)[None]
     >>> shift_error(flank, np.array([[10.0]]), np.array([[1e12]])).round(3)
-    array([[0.03, 0.03, 0.03, 0.03, 0.03]])
+    array([[0.06, 0.06, 0.06, 0.06, 0.06]])
     """
-    noise = POSITION_NOISE / np.sqrt(np.maximum(electrons, 1.0))
-    return fwhm * np.hypot(noise, POSITION_LEAN) * np.abs(np.gradient(estimate, axis=-1))
+    return position_error(fwhm, electrons) * np.abs(np.gradient(estimate, axis=-1))
 
 
 def bounds(estimate, peak, above, below, confidence, calibration, regime, common_error=0.0):

@@ -48,7 +48,8 @@ def deep_deconvolve(
         channels; a zero-loss peak under 3 channels wide cannot be sharpened and keeps its width.
     psf : EELSSpectrum, optional
         A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
-        length and area are free; its maximum is its energy zero. Either one for all spectra or
+        length and area are free, but what it lacks of its tails counts as losses (one that is cut off
+        high above zero is warned of); its maximum is its energy zero. Either one for all spectra or
         one for each (same navigation shape). One that is narrower than a zero-loss peak (drift,
         charging) is broadened to its width. By default it is estimated from the data.
     model : str, path or model object, optional

@@ -213,7 +213,7 @@ def test_user_state_is_left_alone():
         ({"spectra": np.ones(32)}, "at least 64 channels"),
         ({"spectra": np.ones(256, complex)}, "real numbers"),
         ({"spectra": np.ones((0, 256))}, "hold nothing"),
-        ({"spectra": np.zeros(256)}, "has a zero-loss peak"),
+        ({"spectra": np.zeros(256)}, "The spectrum holds nothing but zeros"),
         ({"dispersion": 0.0}, "dispersion"),
         ({"resolution": 0.5}, "resolution=0.5 eV is out of range"),
         ({"resolution": 1e-3}, "resolution=0.001 eV is out of range"),
@@ -226,7 +226,7 @@ def test_user_state_is_left_alone():
         ({"resolution": "0.03"}, "resolution='0.03'"),
         ({"device": "abacus"}, "device='abacus'"),
         ({"model": 3}, "model=3"),
-        ({"spectra": np.full(256, np.nan)}, "spectra"),
+        ({"spectra": np.full(256, np.nan)}, "The spectrum holds NaN"),
     ],
 )
 def test_errors(arguments, message):

@@ -103,18 +103,19 @@ def _needed(answer, seen, spectra, simulation, ratio):
     estimate = (inelastic + peak)[0] * unit[0] + max(seen.level[0], 0)
     truth, where = visible_losses(estimate, simulation, resolution)
     missed = (truth - estimate)[where]
-    level_error = float(seen.level_error[0])
+    found = regime(answer, spectra, inelastic)
+    moved = intervals.shift_error(estimate, float(seen.zero_loss.fwhm[0]), found.electrons[0])
+    common = np.hypot(float(seen.level_error[0]), moved[where])
     needed = []
     for confidence in Calibration().confidences:
         down, up = intervals.reaches(above[where], below[where], confidence)
         reach = np.where(missed < 0, down, up)
-        # The error of a flat offset is known beside what the network tells.
-        beyond = missed**2 - (intervals.normal_reach(confidence) * level_error) ** 2
+        # Errors of a flat offset and of the position are known beside what the network tells.
+        beyond = missed**2 - (intervals.normal_reach(confidence) * common) ** 2
         beyond = np.sqrt(np.maximum(beyond, 0))
         with np.errstate(divide="ignore", invalid="ignore"):
             needed.append(np.where(beyond == 0, 0.0, beyond / reach))
     counts = float(answer.elastic_counts[0]) * unit[0]
-    found = regime(answer, spectra, inelastic)
     dominance = found.dominance[0][where]
     electrons = np.full(dominance.shape, float(found.electrons[0, 0]))
     at = Regime(dominance, electrons, found.given)

@@ -1,9 +1,10 @@
 """End-to-end rate of `deep_deconvolve` beside exspy's Richardson-Lucy (15 iterations), in one run.
 
-    python benchmarks/speed.py [--spectra 4096] [--channels 2048] [--exspy-spectra 256]
+    python benchmarks/speed.py [--spectra 4096] [--channels 2048] [--exspy-spectra 256] [--lower]
 
 Timings on shared machines are noisy: only the ratio, measured in turns in the same run, counts.
-exspy is timed on fewer spectra, since it works through them one by one.
+exspy is timed on fewer spectra, since it works through them one by one. ``--lower`` times ours once more
+after ``torch.set_float32_matmul_precision("medium")``, for processors with bfloat16.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from statistics import median
 
 import hyperspy.api as hs
 import numpy as np
+import torch
 from exspy.signals import EELSSpectrum
 from prettytable import PrettyTable
 
@@ -46,6 +48,7 @@ def main():
     parser.add_argument("--channels", type=int, default=2048)
     parser.add_argument("--exspy-spectra", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--lower", action="store_true", help="in lower precision, too")
     options = parser.parse_args()
     hs.preferences.General.show_progressbar = False
     hs.set_log_level("ERROR")
@@ -60,7 +63,13 @@ def main():
         )
         ours = rate(signal.deep_deconvolve, options.spectra)
         rows.append((theirs, ours, ours / theirs))
-    table = PrettyTable(["round", "exspy RL-15 (spectra/s)", "ours (spectra/s)", "ratio"])
+        if options.lower:
+            torch.set_float32_matmul_precision("medium")
+            lower = rate(signal.deep_deconvolve, options.spectra)
+            torch.set_float32_matmul_precision("highest")
+            rows[-1] += (lower, lower / theirs)
+    columns = ["round", "exspy RL-15 (spectra/s)", "ours (spectra/s)", "ratio"]
+    table = PrettyTable(columns + ["lower precision (spectra/s)", "its ratio"] * options.lower)
     table.float_format, table.align = ".1", "r"
     table.add_rows([(i, *row) for i, row in enumerate(rows, start=1)])
     table.add_row(("median", *map(median, zip(*rows, strict=True))))

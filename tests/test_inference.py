@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exspy_deepdeconv import deconvolve, inference, models
+from exspy_deepdeconv import deconvolve, forward, inference, models
 from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.physics import EMPTY, NO_ZERO_LOSS, NOT_FINITE, find_zero_loss, gaussian
 from exspy_deepdeconv.simulate import Detector, simulate
@@ -252,3 +252,18 @@ def test_a_graphics_card_gives_the_same(make_signal):
     s = make_signal(8, 8)
     here, there = (s.deep_deconvolve(device=d, show_progressbar=False) for d in ("cpu", "cuda"))
     np.testing.assert_allclose(there.data, here.data, atol=1e-3 * here.data.max())
+
+
+@pytest.mark.skipif(not forward.has_bfloat16(), reason="the processor has no bfloat16")
+def test_lower_precision_where_torch_was_told_so():
+    spectrum = low_loss()
+    want = deconvolve(spectrum, DISPERSION)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        found = deconvolve(spectrum, DISPERSION)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert not np.array_equal(found, want)
+    assert np.abs(found - want).max() < 0.02 * want.max()
+    np.testing.assert_array_equal(deconvolve(spectrum, DISPERSION), want)

@@ -7,6 +7,7 @@ import math
 import warnings
 from functools import partial
 
+import dask
 import dask.array as da
 import numpy as np
 from dask.utils import SerializableLock
@@ -168,6 +169,7 @@ def run_blocks(
         Not computed yet, shape ``(..., arrays * channels + extra)``.
     """
     blocks = _whole_spectra(data)
+    at_a_time = num_workers or dask.config.get("num_workers", None) or processors()
     nav = tuple(f"nav {number}" for number in range(blocks.ndim - 1))
     # Masked spectra carry -1: mask and place in the map travel in one array.
     spectrum = np.where(mask, -1, np.arange(mask.size).reshape(mask.shape))
@@ -188,7 +190,7 @@ def run_blocks(
             dtype=dtype,
             arrays=arrays,
             extra=extra,
-            threads=max((num_workers or processors()) // max(math.prod(blocks.numblocks), 1), 1),
+            threads=max(at_a_time // max(math.prod(blocks.numblocks), 1), 1),
         ),
         (*nav, "out"),
         *pairs,

@@ -134,10 +134,11 @@ def of_short_response(psf):
     width, position = response_width(psf), int(psf.argmax())
     if np.isnan(width):  # not even its half height is in it
         width = float(psf.size)
-    few = max(int(width / 4), 1)
-    for end, distance in ((psf[:few], position), (psf[-few:], psf.size - 1 - position)):
-        height = float(end.mean() / psf.max())
-        if distance < SHORT_WIDTHS * width and height > SHORT_HEIGHT:
+    counts, few = physics.prepare(psf)[0], max(int(width / 4), 8)
+    for end, distance in ((counts[:few], position), (counts[-few:], psf.size - 1 - position)):
+        height = float(end.mean() / counts.max())
+        noise = float(np.abs(np.diff(end)).mean() / (counts.max() * np.sqrt(few)))
+        if distance < SHORT_WIDTHS * width and height > SHORT_HEIGHT + 3 * noise:
             return (
                 f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is "
                 f"still {100 * height:.1g} % as high: what it lacks counts as losses. A longer one is "

@@ -1,6 +1,7 @@
 """Write results whole or not at all: under a temporary name beside them, then renamed."""
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -56,7 +57,8 @@ def write_safely(signal, target):
 def _prefix(target):
     # Parts of a run on another computer are not ours to remove. File names have a limit.
     host = re.sub(r"\W", "", socket.gethostname())[:20]
-    return f".{target.stem[:40]}.{host}."
+    name = hashlib.sha256(target.name.encode()).hexdigest()[:8]  # long ones may begin alike
+    return f".{target.stem[:40]}.{name}.{host}."
 
 
 def _remove_left_over(target):

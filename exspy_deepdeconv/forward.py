@@ -67,8 +67,7 @@ def quick_and_quiet(device, model):
     """
     device = torch.empty(0, device="cpu" if device is None else _at_hand(device)).device
     network = _network_on(model, device)
-    lower = torch.get_float32_matmul_precision() == "medium" and device.type == "cpu"
-    lower = lower and has_bfloat16()
+    lower = device.type == "cpu" and _lower_precision_does() and has_bfloat16()
     with (
         denormals_flushed(),
         _openmp().limit(limits=1),
@@ -105,6 +104,14 @@ def denormals_flushed():
         yield
     finally:
         torch.set_flush_denormal(before)
+
+
+def _lower_precision_does():
+    """Whether torch was told so; it refuses to tell those who set its newer switches."""
+    try:
+        return torch.get_float32_matmul_precision() == "medium"
+    except RuntimeError:
+        return False
 
 
 def has_bfloat16():

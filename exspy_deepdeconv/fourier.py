@@ -15,7 +15,9 @@ POWER_WIDTH = 5  # frequencies over which a power spectrum is averaged
 AHEAD = 24  # frequencies looked ahead for what stands above the noise
 ROUNDING = 1e-8  # share of the counts below which responses are known no more
 VISIBLE = 5.0  # in units of the noise power, which is not quite the same at all frequencies
-CLEAR_OF_PEAK = 3.0, 0.7  # zero-loss widths: where the spectrum is parted, and how softly
+# Zero-loss widths from the peak: where the part begins that is filtered by itself, where it is used (what is
+# near its beginning lacks what was cut off), and how softly.
+FAR_FROM, FAR_USED_FROM, SOFTNESS = 2.5, 4.5, 0.6
 LARGEST = 2.0  # power over that of all counts in one channel; it scatters
 LEAST_PASSED = np.finfo(float).eps ** 2  # power below which a response is but rounding
 SPREADINGS = 15  # of what lies below zero over its surroundings
@@ -28,8 +30,8 @@ def fourier_ratio(spectra, psf, resolution, *, noise=None):
     The elastic peak is fitted with the response and replaced by the Gaussian; what is left is
     filtered by Wiener's ratio: full division where the spectrum's power stands above the
     noise's, none where it does not, nor where more would come out than all counts hold (the mark of
-    a response that does not fit). What lies within some three zero-loss widths of the peak and what
-    lies farther are filtered apart: the noise is high on the peak and low beyond, and what a
+    a response that does not fit). What lies more than some three zero-loss widths from the peak is
+    also filtered by itself, and used there: noise is high on the peak and low beyond, and what a
     response that does not fit has left of the peak says nothing of the losses beyond.
 
     Parameters
@@ -95,36 +97,37 @@ def _ratio_of_rows(rows, blur, resolution, damping, noise):
     left = seen.counts - elastic.seen_through(blur)[0][:, blur.window]
     rounding = (ROUNDING * np.abs(seen.counts).sum(axis=-1)) ** 2
     width = np.nan_to_num(seen.zero_loss.fwhm, nan=FALLBACK_WIDTH)
-    clear = _clear_of_peak(elastic.position, width, rows.shape[-1])
-    estimate = elastic.counts[:, None] * gaussian(
-        rows.shape[-1], elastic.position, np.full(len(rows), float(resolution))
-    )
-    for share, falls in ((1 - clear, True), (clear, False)):
+    distance = np.abs(np.arange(rows.shape[-1]) - elastic.position[:, None]) / width[:, None]
+
+    def filtered(share):
         noise_power = damping * (variance * share**2).sum(axis=-1) + rounding
-        estimate = estimate + _filtered(left * share, blur, noise_power, resolution, falls)
+        return _filtered(left * share, blur, noise_power, resolution)
+
+    near, far = filtered(1.0), filtered(_beyond(FAR_FROM, distance))
+    peak = gaussian(rows.shape[-1], elastic.position, np.full(len(rows), float(resolution)))
+    estimate = elastic.counts[:, None] * peak + near
+    estimate = estimate + _beyond(FAR_USED_FROM, distance) * (far - near)
     estimate = _cut_off(estimate, width)
     estimate = estimate + np.maximum(seen.level, 0)[:, None]
     return np.where((seen.flags & NOT_FINITE > 0)[:, None], np.nan, estimate)
 
 
-def _clear_of_peak(position, width, channels):
-    """0 at the elastic peak, 1 far from it, ``(batch, channels)``.
+def _beyond(edge, distance):
+    """0 at the elastic peak, 1 from ``edge`` on.
 
-    Its edge is a Gaussian's: a kinked one would add frequencies that no blurred spectrum has.
+    The edge is a Gaussian's: a kinked one would add frequencies that no blurred spectrum has.
     """
-    distance = np.abs(np.arange(channels) - position[:, None]) / width[:, None]
-    edge, softness = CLEAR_OF_PEAK
-    return 0.5 * (1 + erf((distance - edge) / (np.sqrt(2) * softness)))
+    return 0.5 * (1 + erf((distance - edge) / (np.sqrt(2) * SOFTNESS)))
 
 
-def _filtered(spectra, blur, noise_power, resolution, falls):
-    """Wiener's ratio times the Gaussian of ``resolution`` channels; ``falls`` as below."""
+def _filtered(spectra, blur, noise_power, resolution):
+    """Wiener's ratio times the Gaussian of ``resolution`` channels."""
     sigma = resolution / FWHM_PER_SIGMA
     goal = np.exp(-2 * (np.pi * sigma * blur.frequency) ** 2)
     transform = fft.rfft(_closed(spectra, blur))
     passed = np.abs(blur.transfer) ** 2
     most = LARGEST * np.abs(spectra).sum(axis=-1)[:, None] ** 2
-    signal = _signal_power(np.abs(transform) ** 2, passed, noise_power[:, None], most, falls)
+    signal = _signal_power(np.abs(transform) ** 2, passed, noise_power[:, None], most)
     ratio = (
         blur.transfer.conj() * signal / np.maximum(passed * signal + noise_power[:, None], 1e-300)
     )
@@ -142,18 +145,15 @@ def _closed(spectra, blur):
     return np.roll(circle, blur.pad, axis=-1)
 
 
-def _signal_power(power, passed, noise_power, most, falls):
+def _signal_power(power, passed, noise_power, most):
     """Power of the unblurred spectrum at each frequency.
 
     Read from the data as far as they stand above their noise and are below ``most``, and continued
-    with the fourth power of the frequency, as for kinks. Where it ``falls``, it may not rise again,
-    as the power of what an unfit response has left does.
+    with the fourth power of the frequency, as for kinks.
     """
     ahead = uniform_filter1d(power, AHEAD, axis=-1, mode="nearest", origin=-(AHEAD // 2))
     power = uniform_filter1d(power, POWER_WIDTH, axis=-1, mode="nearest")
     measured = np.maximum(power - noise_power, 0) / np.maximum(passed, LEAST_PASSED)
-    if falls:
-        measured = np.minimum.accumulate(measured, axis=-1)
     # A dip is not the end: that is where nothing follows but noise.
     seen = ahead > VISIBLE * noise_power
     # No frequency of a spectrum holds more than all its counts. Where there is more, a response

@@ -82,7 +82,8 @@ def _negative_level(spectra):
     alike = mean <= lowest + 2 * of_lowest
     together = alike.sum(axis=-1)
     # A few bad channels are no offset of all.
-    sure = (lowest < -6 * of_lowest)[:, 0] & (together >= max(LEAST_SHARE * number, 2))
+    about_as_low = (mean < 0.5 * lowest).sum(axis=-1)
+    sure = (lowest < -6 * of_lowest)[:, 0] & (about_as_low >= max(LEAST_SHARE * number, 2))
     level = np.where(sure, (mean * alike).sum(axis=-1) / together, 0.0)
     return level, np.where(sure, of_lowest[:, 0] / np.sqrt(together), 0.0)
 

@@ -220,8 +220,8 @@ def centred_response(psf, channels):
     Returns
     -------
     numpy.ndarray
-        Shape ``(..., 2 * channels)``; the energy zero (vertex of the parabola through the three
-        highest channels) lies at index ``channels``.
+        Shape ``(..., 2 * channels)``; the energy zero (where `find_zero_loss` finds the
+        peak) lies at index ``channels``.
 
     Raises
     ------

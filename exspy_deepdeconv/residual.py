@@ -18,9 +18,8 @@ from .reblur import blur_again, measured_response
 
 WINDOW = 4.0  # zero-loss widths: a misfit of one feature is judged in a window of this length
 SMALLEST_WINDOW = 24  # channels
-# A variance that is handed over is not believed where it is the counts themselves (their correlation), nor
-# under this share of what the counts make likely.
-READ_OFF, LEAST_OF_LINE = 0.99995, 0.1
+READ_OFF = 0.1  # mean square of what a variance misses a line by, in units of the counts' noise
+LEAST_OF_MEAN = 1e-6  # a variance of zero is no certainty
 ELECTRONS = 25.0  # from which a mean variance is read
 MANY = 50.0  # electrons in a channel, for which their number is its own expectation
 MISFIT = 30.0  # mean square over the worst window
@@ -239,15 +238,23 @@ def _believed(variance, seen):
 
     HyperSpy's Poisson rule takes the counts themselves for the variance: an empty channel has none,
     which is no certainty, and one with a single electron too much. There the straight line that they
-    make is believed, of the counts that are to be expected.
+    make is believed, of the counts that are to be expected. A variance that lies on no line beside
+    the counts, but for their noise, is left as it is.
     """
-    line = noise_of_variance(variance, seen.counts)
-    expected = expected_variance(seen.counts, line, seen.zero_loss.fwhm)
-    counts, of_them = (x - x.mean(axis=-1, keepdims=True) for x in (seen.counts, variance))
-    together = (counts * of_them).sum(axis=-1)
-    apart = np.sqrt((counts**2).sum(axis=-1) * (of_them**2).sum(axis=-1))
-    read_off = together > READ_OFF * np.maximum(apart, np.finfo(float).tiny)
-    return np.where(read_off[:, None] | (variance < LEAST_OF_LINE * expected), expected, variance)
+    usable = np.isfinite(variance).all(axis=-1) & (variance > 0).any(axis=-1)
+    variance = np.where(usable[:, None], variance, seen.noise.variance(seen.counts))
+    centred = seen.counts - seen.counts.mean(axis=-1, keepdims=True)
+    spread = np.maximum((centred**2).sum(axis=-1, keepdims=True), np.finfo(float).tiny)
+    slope = (centred * variance).sum(axis=-1, keepdims=True) / spread
+    line = variance.mean(axis=-1, keepdims=True) + slope * centred
+    # Counts miss their expectation by the root of it, and a variance that is expected is missed by as much.
+    noise = np.maximum(slope * np.maximum(variance, slope), np.finfo(float).tiny)
+    read_off = (slope[:, 0] > 0) & (((variance - line) ** 2 / noise).mean(axis=-1) < READ_OFF)
+    if read_off.any():
+        noise = noise_of_variance(variance, seen.counts)
+        expected = expected_variance(seen.counts, noise, seen.zero_loss.fwhm)
+        variance = np.where(read_off[:, None], expected, variance)
+    return np.maximum(variance, LEAST_OF_MEAN * variance.mean(axis=-1, keepdims=True))
 
 
 def select(seen, rows):

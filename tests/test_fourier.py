@@ -135,3 +135,18 @@ def test_a_loss_one_zero_loss_width_away_is_kept():
     sharp = fourier_ratio(rng.poisson(mean).astype(float), gaussian(1024, 512.0, 12.0), 3.0)
     loss = slice(206, None)
     assert np.abs(sharp - truth)[loss].sum() < 0.4 * truth[loss].sum()
+
+
+def test_losses_near_the_peak_are_kept_apart():
+    """Two, three and four zero-loss widths from it; beats between them are no noise."""
+    width, channel = 12.0, slice(310, 360)
+
+    def losses(w):
+        return sum(0.02e8 * gaussian(1024, 300.0 + d * 12.0, np.hypot(w, 3.0)) for d in (2, 3, 4))
+
+    mean = 1e8 * gaussian(1024, 300.0, width) + losses(width)
+    counts = np.random.default_rng(0).poisson(mean).astype(float)
+    sharp = fourier_ratio(counts, gaussian(512, 256.0, width), width / 3)
+    truth = 1e8 * gaussian(1024, 300.0, width / 3) + losses(width / 3)
+    assert np.abs(sharp - truth)[channel].sum() < 0.3 * truth[channel].sum()
+    assert sharp[330] < 0.2 * sharp[324]  # the valley

@@ -1,5 +1,6 @@
 """Figures: what is on them, not how they look."""
 
+import hyperspy.api as hs
 import matplotlib
 import numpy as np
 import pytest
@@ -312,3 +313,9 @@ def test_window_of_a_falling_energy_axis(make_signal):
 def test_window_without_a_channel(make_signal):
     with pytest.raises(ValueError, match="hold none of the energies"):
         plotting.energy_window(make_signal(2, 3), 90.0, 95.0)
+
+
+def test_window_of_an_uneven_energy_axis():
+    axes = [{"size": 3, "navigate": True}, {"axis": np.arange(100) ** 1.1, "units": "eV"}]
+    signal = hs.signals.Signal1D(np.ones((3, 100)), axes=axes)
+    assert (plotting.energy_window(signal, 5.0, 20.0).data > 5).all()

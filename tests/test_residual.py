@@ -471,3 +471,24 @@ def test_result_of_a_measured_response_asks_for_it(make_signal):
     result = s.deep_deconvolve(psf=vacuum, show_progressbar=False)
     with pytest.warns(UserWarning, match="pass the same psf"):
         s.deconvolution_residual(result, show_progressbar=False)
+
+
+@pytest.mark.parametrize("kind", ["poisson", "spliced", "floor"])
+def test_an_honest_variance_is_believed(kind):
+    """It follows the counts closely, since the zero-loss peak does, but is not read from them."""
+    rng, channel = np.random.default_rng(0), np.arange(512)
+    zero_loss, losses = physics.gaussian(512, 150.0, 12.0), physics.gaussian(512, 300.0, 40.0)
+    mean = 3e7 * zero_loss + 2e4 * losses + 20
+    variance = {
+        "poisson": mean,
+        "spliced": np.where(channel > 200, 0.02 * mean, mean),  # losses measured 50 times longer
+        "floor": mean + 100.0,
+    }[kind]
+    counts = mean + rng.normal(size=(20, 512)) * np.sqrt(variance)
+    losses = physics.gaussian(512, 300.0, np.sqrt(40.0**2 - 12.0**2 + 4.0**2))
+    result = np.tile(3e7 * physics.gaussian(512, 150.0, 4.0) + 2e4 * losses + 20, (20, 1))
+    psf = physics.gaussian(400, 200.0, 12.0)
+    found, _ = residual.residual_block(
+        counts, psf, result=result, resolution=4.0, variance=np.tile(variance, (20, 1))
+    )
+    assert 0.9 < found[:, -2].mean() < 1.1

@@ -74,7 +74,8 @@ def energy_window(signal, low, high):
     if not low < high:
         raise ValueError(f"low={low!r} must be below high={high!r}.")
     axis = signal.axes_manager.signal_axes[0]
-    half = 0.5 * abs(axis.scale)  # as HyperSpy's slices round, also where the energy falls
+    # As HyperSpy's slices round, also where the energy falls.
+    half = 0.5 * abs(axis.scale) if axis.is_uniform else 0.0
     inside = np.flatnonzero((axis.axis > low - half) & (axis.axis < high - half))
     if not inside.size:
         raise ValueError(f"low={low!r} and high={high!r} hold none of the energies.")

@@ -95,6 +95,8 @@ class TrainingState:
         if saved.pop("data", self.data) != self.data:
             raise ValueError(f"{self.path} is of a run on other data: choose another folder.")
         states = saved.pop("random", [])
+        if first := saved.pop("first", None):  # as older versions kept it
+            saved.setdefault("scores", {"before": first})
         for key, value in saved.items():
             setattr(self, key, value)
         if states:

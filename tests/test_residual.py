@@ -230,9 +230,9 @@ def test_response_is_read_by_the_model_that_made_the_result(make_signal, tmp_pat
     """Two models tell two responses: a result is blurred again with its own."""
     s = make_signal()
     path = models.save_model(
-        models.load("lowloss-v7").network, tmp_path / "mine.safetensors", name="mine"
+        models.load("lowloss-v8").network, tmp_path / "mine.safetensors", name="mine"
     )
-    for model in ("lowloss-v6", path):
+    for model in ("lowloss-v7", path):
         result = deconvolve(s, model=model)
         psf = s.estimate_psf(model=model, show_progressbar=False)
         left, own = residual_of(s, result), residual_of(s, result, psf)
@@ -267,7 +267,7 @@ def test_classical_result_is_blurred_with_the_response_it_was_made_with(make_sig
     """Also after the default model has become another one."""
     s = make_signal()
     with monkeypatch.context() as before:
-        before.setattr(models, "available", lambda: ["lowloss-v6"])
+        before.setattr(models, "available", lambda: ["lowloss-v7"])
         result = s.rl_deconvolve(iterations=8, show_progressbar=False)
         psf = s.estimate_psf(show_progressbar=False)
     np.testing.assert_allclose(

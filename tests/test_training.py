@@ -575,7 +575,7 @@ def test_a_device_that_is_not_there_is_named_at_once(tmp_path):
 
 
 def test_a_model_is_one_line():
-    assert repr(models.load("lowloss-v6")) == "<Model lowloss-v6, sha256 9c0e1122500d>"
+    assert repr(models.load("lowloss-v7")) == "<Model lowloss-v7, sha256 04d711da3be2>"
 
 
 def test_scores_survive_an_interruption(tmp_path):

@@ -17,9 +17,9 @@ from ..intervals import Calibration
 FOLDER = Path(__file__).parent
 # The newest last: it is the default.
 REGISTRY = {
-    "lowloss-v6": "9c0e1122500d2e3841459877129589bc789c2e790cfaf810235ba87b57987020",
     "lowloss-v7": "04d711da3be28f12878f11612ef11e5352bd4c46012d47726157345c2eab1dc2",
     "lowloss-v8": "4738eb53dd138a9ae3fb42b4b212ec35c3c9657cc08b0257ea8677d886f6e006",
+    "lowloss-v9": "0454166dd9830d4a9e118d5eda99ff573c86b377086bad2430b9a349b468ef84",
 }
 _LOADED = weakref.WeakSet()  # models that are in memory
 
@@ -75,7 +75,7 @@ def available():
     Examples
     --------
     >>> import exspy_deepdeconv
-    >>> "lowloss-v6" in exspy_deepdeconv.models.available()
+    >>> "lowloss-v7" in exspy_deepdeconv.models.available()
     True
     """
     return list(REGISTRY)

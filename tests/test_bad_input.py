@@ -392,7 +392,7 @@ TABLE = [
     *works("zero-loss-at-200-eV", with_axis(offset=199.4), *GOOD, as_of(made()), lazy=False),
     *works("second-peak-half-as-high", two_peaks(0.5), *GOOD, lazy=False),
     *works("second-peak-higher", two_peaks(1.2), flagged(gains=1),
-           warns="of 1 spectra 1 with more energy gains than losses", lazy=False),
+           warns="1 with more energy gains than losses", lazy=False),
     # The energy axis
     *works("falling-axis", lambda make: make(3).isig[::-1], counts,
            as_of(made(3), lambda data: data[..., ::-1])),

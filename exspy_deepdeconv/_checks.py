@@ -382,6 +382,14 @@ def check_bool(name, value):
         raise ValueError(f"{name}={value!r} must be True or False.")
 
 
+def wants_lazy(signal, lazy_output):
+    """Whether the result is to be lazy: as the signal is, unless it is said."""
+    if lazy_output is None:
+        return signal._lazy
+    check_bool("lazy_output", lazy_output)
+    return bool(lazy_output)
+
+
 def warn_of_result(signal, method, stacklevel):
     """Warn, at the caller's line, where a signal is deconvolved a second time."""
     if done := signal.metadata.Signal.get_item("deconvolved_by"):

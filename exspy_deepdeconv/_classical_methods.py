@@ -113,7 +113,7 @@ def deconvolve(
     _checks.warn_of_result(signal, method.name, stacklevel=4)
     data = _checks.plain_array(signal)
     mask = np.zeros(data.shape[:-1], dtype=bool)
-    lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     note = {"method": method.words, "psf": _results.psf_source(psf)}
 
     respond = None

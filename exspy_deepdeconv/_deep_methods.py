@@ -52,7 +52,7 @@ def deconvolve(
         model.warn_if_not_calibrated(stacklevel=3)
     found = _sampling.typical_zero_loss(_checks.plain_array(signal), mask, axis.reversed)
     channels = _checks.check_resolution(resolution, found.fwhm, axis.dispersion)
-    lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     wanted = inference.Wanted(
         resolution=channels,
         zero_loss=bool(zero_loss),
@@ -146,7 +146,7 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
     mask = np.zeros(data.shape[:-1], dtype=bool)
     found = _sampling.typical_zero_loss(data, mask, axis.reversed)
     zero_channel = _sampling.response_zero(found, data.shape[-1])
-    lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
     function = partial(inference.response_block, model=model, zero_channel=zero_channel)
     result = _results.finish(

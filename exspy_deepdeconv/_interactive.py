@@ -175,7 +175,7 @@ device, show_progressbar, num_workers, lazy_output
         try:
             preview = self._deconvolved(measured)
         except Exception as error:  # whatever it is, the user must see it and may go on
-            preview = Preview(measured, remark=one_line(error))
+            preview = Preview(measured, remark=kind_and_text(error))
         self.message = preview.remark
         self.preview = preview.reversed() if self._axis.reversed else preview
 
@@ -216,6 +216,6 @@ device, show_progressbar, num_workers, lazy_output
         return self._answer.preview(wanted, zero_channel if self.show_residual else None)
 
 
-def one_line(error):
+def kind_and_text(error):
     """Kind and text of an error on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -31,7 +31,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     variance = _checks.check_variance(signal)
     data = _checks.plain_array(signal)
     mask = np.zeros(data.shape[:-1], dtype=bool)
-    lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     respond = None
     if psf is None:
         zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)

@@ -169,7 +169,7 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
     Comparison
     """
     resolutions, places, axis = _checked(signal, check_methods(methods), psf, truth, resolution)
-    lazy_output = signal._lazy if lazy_output is None else bool(lazy_output)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     models.load()  # torch comes with it: not to be timed
     options = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     runner = _Runner(resolutions, options)

@@ -20,10 +20,8 @@ from .physics import NOT_FINITE
 from .reblur import Response
 
 CONSERVE_WITHIN = 0.05  # larger differences in counts, unless noise, have another cause
-_COPIES, _COPYING = (
-    weakref.WeakKeyDictionary(),
-    threading.Lock(),
-)  # of networks, by model and device
+_COPIES = weakref.WeakKeyDictionary()  # of networks, by model and device
+_COPYING = threading.Lock()
 
 
 @dataclass(frozen=True)

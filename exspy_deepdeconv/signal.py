@@ -243,8 +243,9 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
     Notes
     -----
     The energy zero is where the zero-loss peak of the spectrum was found; the highest channel of the
-    response may lie a hundredth of its width beside it. Where the zero-loss peak stands near the start of the energy axis, the axis of the answer begins
-    earlier, so that the flank of the response is not cut off.
+    response may lie a hundredth of its width beside it. Where the zero-loss peak stands near the
+    start of the energy axis, the axis of the answer begins earlier, so that the flank of the response
+    is not cut off.
 
     Examples
     --------

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ._interactive import one_line
+from ._interactive import kind_and_text
 from .plotting._curves import COLOURS, energy_label, log_limits, residual_reach
 
 try:
@@ -122,7 +122,7 @@ class _Widget:
         try:
             return function(*arguments)
         except Exception as error:
-            self.tool.message = one_line(error)
+            self.tool.message = kind_and_text(error)
 
     def _tell(self, _=None):
         # Never empty, so that the widget does not jump.

@@ -196,3 +196,9 @@ def test_wrong_mask(make_signal, network, mask, message):
     with pytest.raises(ValueError, match=message):
         deconvolve(make_signal(3, 4), navigation_mask=mask)
     assert network.calls == []
+
+
+@pytest.mark.parametrize("method", ["deep_deconvolve", "rl_deconvolve", "estimate_psf"])
+def test_lazy_output_is_no_word(make_signal, method):
+    with pytest.raises(ValueError, match="lazy_output='no' must be True or False"):
+        getattr(make_signal(), method)(lazy_output="no")

@@ -304,7 +304,8 @@ def fourier_deconvolve(
     the noise in the mean square over a window of four zero-loss widths, 2 %% of the counts being
     allowed, count as unexplained. What lies within some three zero-loss widths of the peak is
     damped apart from the rest: what a wrong response leaves of the peak is divided by it and may
-    ripple there, but adds hardly any noise farther away.
+    ripple there, but adds hardly any noise farther away. (A strong line between two and four widths
+    from the peak leaves some of itself beyond.)
 
     References
     ----------

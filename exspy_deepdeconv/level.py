@@ -12,8 +12,9 @@ DOUBT = 0.5  # share of what was taken off for the tail, whose shape is a guess,
 QUIETER = 0.6  # noise per count of the darkest channels over that of brighter ones: worth a look
 # Half a chi-square by which a line that begins at an offset must explain the noise better.
 BETTER = 12.0
-LEAST_SHARE = 0.1  # of the channels that must be negative for a negative offset
 EQUAL = 2.0  # the same, of lines that explain it as well: two standard errors
+LEAST_SHARE = 0.1  # of the channels that must be negative for a negative offset
+CONTRADICTED = 3.0  # standard errors by which the gain side's own level may lie above it
 
 
 def flat_level(spectra, zero_loss):
@@ -23,8 +24,8 @@ def flat_level(spectra, zero_loss):
     that is level, far above (or below) its noise, and nowhere undercut by the rest of the spectrum:
     the tail of a response is none of these. What the tail adds there, falling off with the square of
     the distance to the peak, is fitted and taken off. Where nothing can be read from the gain side,
-    stretches of channels that are negative beyond doubt tell a negative offset, wherever they lie: no
-    spectrum is. Then the noise is asked: counts of an offset scatter less than electrons do. Else
+    stretches of channels that are negative beyond doubt tell a negative offset, wherever they lie, for
+    no spectrum is; unless the gain side shows that they alone are (bad channels). Then the noise is asked: counts of an offset scatter less than electrons do. Else
     the level is zero.
 
     Parameters
@@ -58,13 +59,13 @@ def flat_level(spectra, zero_loss):
     for row in np.flatnonzero(_offset_likely(flat, ends)):
         level[row], error[row] = _level_of_one(flat[row], ends[row], position[row])
     rest = np.flatnonzero((level == 0) & np.isfinite(position))
-    level[rest], error[rest] = _negative_level(flat[rest])
+    level[rest], error[rest] = _negative_level(flat[rest], ends[rest], position[rest])
     rest = rest[level[rest] == 0]
     level[rest], error[rest] = _level_of_noise(flat[rest], position[rest])
     return level.reshape(data.shape[:-1]), error.reshape(data.shape[:-1])
 
 
-def _negative_level(spectra):
+def _negative_level(spectra, ends, position):
     """Offsets and their errors from the lowest stretch of channels, if it is negative; else 0.
 
     Stretches of about the same height as the lowest one are taken together with it: the lowest of
@@ -85,6 +86,10 @@ def _negative_level(spectra):
     about_as_low = (mean < 0.5 * lowest).sum(axis=-1)
     sure = (lowest < -6 * of_lowest)[:, 0] & (about_as_low >= max(LEAST_SHARE * number, 2))
     level = np.where(sure, (mean * alike).sum(axis=-1) / together, 0.0)
+    for row in np.flatnonzero(sure & (ends >= SHORTEST)):
+        there, doubt = _without_tail(spectra[row, : ends[row]], position[row])
+        sure[row] = level[row] > there - CONTRADICTED * doubt - 2 * of_lowest[row, 0]
+    level[~sure] = 0.0
     return level, np.where(sure, of_lowest[:, 0] / np.sqrt(together), 0.0)
 
 

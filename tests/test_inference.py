@@ -254,6 +254,17 @@ def test_a_graphics_card_gives_the_same(make_signal):
     np.testing.assert_allclose(there.data, here.data, atol=1e-3 * here.data.max())
 
 
+def test_newer_switches_of_torch_do_not_matter():
+    """Once they are set, torch refuses to tell of the older one."""
+    want, before = deconvolve(low_loss(), DISPERSION), torch.backends.fp32_precision
+    try:
+        torch.backends.fp32_precision = "tf32"
+        found = deconvolve(low_loss(), DISPERSION)
+    finally:
+        torch.backends.fp32_precision = before
+    np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-3 * want.max())
+
+
 @pytest.mark.skipif(not forward.has_bfloat16(), reason="the processor has no bfloat16")
 def test_lower_precision_where_torch_was_told_so():
     spectrum = low_loss()

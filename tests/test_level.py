@@ -101,3 +101,14 @@ def test_a_low_stretch_does_not_lift_the_spectrum():
     spectra[:, 420:460] = -2000
     level, error = flat_level(spectra, find_zero_loss(spectra))
     assert (level == 0).all() and (error == 0).all()
+
+
+@pytest.mark.parametrize("low", [-3000.0, -50.0, -5.0])
+def test_a_lower_part_of_the_detector_is_no_offset_of_all(low):
+    """Its last 130 channels; the long gain side lies at zero."""
+    channel, rng = np.arange(1024), np.random.default_rng(5)
+    mean = 1e5 * np.exp(-0.5 * ((channel - 300) / 4) ** 2)
+    mean += 20 * np.exp(-(((channel - 600) / 80.0) ** 2))
+    spectrum = rng.poisson(mean) + 2 * rng.standard_normal(1024)
+    spectrum[-130:] = low + (2 * rng.standard_normal(130) if low > -1000 else 0)
+    assert inspect(spectrum[None]).level == 0

@@ -24,9 +24,10 @@ def flat_level(spectra, zero_loss):
     that is level, far above (or below) its noise, and nowhere undercut by the rest of the spectrum:
     the tail of a response is none of these. What the tail adds there, falling off with the square of
     the distance to the peak, is fitted and taken off. Where nothing can be read from the gain side,
-    stretches of channels that are negative beyond doubt tell a negative offset, wherever they lie, for
-    no spectrum is; unless the gain side shows that they alone are (bad channels). Then the noise is asked: counts of an offset scatter less than electrons do. Else
-    the level is zero.
+    or not as well, stretches of channels that are negative beyond doubt tell a negative offset,
+    wherever they lie, for no spectrum is; unless the gain side shows that they alone are (bad
+    channels). Then the noise is asked: counts of an offset scatter less than electrons do. Else the
+    level is zero.
 
     Parameters
     ----------
@@ -58,8 +59,10 @@ def flat_level(spectra, zero_loss):
     level, error = np.zeros((2, len(flat)))
     for row in np.flatnonzero(_offset_likely(flat, ends)):
         level[row], error[row] = _level_of_one(flat[row], ends[row], position[row])
-    rest = np.flatnonzero((level == 0) & np.isfinite(position))
-    level[rest], error[rest] = _negative_level(flat[rest], ends[rest], position[rest])
+    rest = np.flatnonzero((level <= 0) & np.isfinite(position))
+    found, its_error = _negative_level(flat[rest], ends[rest], position[rest])
+    better = (found < 0) & ((level[rest] == 0) | (its_error < error[rest]))
+    level[rest[better]], error[rest[better]] = found[better], its_error[better]
     rest = rest[level[rest] == 0]
     level[rest], error[rest] = _level_of_noise(flat[rest], position[rest])
     return level.reshape(data.shape[:-1]), error.reshape(data.shape[:-1])
@@ -78,19 +81,20 @@ def _negative_level(spectra, ends, position):
     blocks = spectra[:, : number * SHORTEST].reshape(len(spectra), number, SHORTEST)
     mean = blocks.mean(axis=-1)
     of_mean = _error_of_mean(blocks.std(axis=-1), SHORTEST)
+    order = np.argsort(mean, axis=-1)[:, : max(number // 4, 1)]
     lowest = mean.min(axis=-1, keepdims=True)
-    of_lowest = np.take_along_axis(of_mean, mean.argmin(axis=-1)[:, None], -1)
+    of_lowest = np.median(np.take_along_axis(of_mean, order, -1), axis=-1, keepdims=True)
     alike = mean <= lowest + 2 * of_lowest
     together = alike.sum(axis=-1)
+    level, of_level = (mean * alike).sum(axis=-1) / together, of_lowest[:, 0] / np.sqrt(together)
     # A few bad channels are no offset of all.
     about_as_low = (mean < 0.5 * lowest).sum(axis=-1)
-    sure = (lowest < -6 * of_lowest)[:, 0] & (about_as_low >= max(LEAST_SHARE * number, 2))
-    level = np.where(sure, (mean * alike).sum(axis=-1) / together, 0.0)
+    sure = (lowest < -5 * of_lowest)[:, 0] & (level < -6 * of_level)
+    sure &= about_as_low >= max(LEAST_SHARE * number, 2)
     for row in np.flatnonzero(sure & (ends >= SHORTEST)):
         there, doubt = _without_tail(spectra[row, : ends[row]], position[row])
         sure[row] = level[row] > there - CONTRADICTED * doubt - 2 * of_lowest[row, 0]
-    level[~sure] = 0.0
-    return level, np.where(sure, of_lowest[:, 0] / np.sqrt(together), 0.0)
+    return np.where(sure, level, 0.0), np.where(sure, of_level, 0.0)
 
 
 def _level_of_noise(spectra, position):

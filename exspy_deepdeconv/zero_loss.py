@@ -9,11 +9,14 @@ from .blur import smooth, smooth_each
 SPIKE_RATIO = 2.5  # a channel higher than this many times both neighbours is cut to that height
 ROUGH_BLURS = (3.0, 5.0, 9.0, 16.0, 28.0)  # channels
 # By how much (in widths) noise must be expected to move the vertex of a parabola through three channels
-# for a cubic through more of them to be better (which leans a little where the peak is no cubic), for the
-# peak to be smoothed, and for the cubic to reach farther.
-UNCERTAIN, DOUBTFUL, VERY_DOUBTFUL = 0.004, 0.02, 0.04
-WIDE = 6.0  # channels: narrower peaks have too few for a cubic
-REACHES = 0.5, 0.75  # of the cubic to either side, in widths
+# for a cubic through more of them to be better in a narrow peak, and for the peak to be smoothed.
+UNCERTAIN, DOUBTFUL = 0.004, 0.02
+# Channels: narrower peaks have too few for a cubic, wider ones are better off with it in any case (noise
+# that neighbours share does not show).
+NARROW, WIDE = 6.0, 12.0
+# Reach of the cubic to either side, in widths. It leans where the peak is no cubic, the more the farther
+# it reaches: it does so only where electrons are fewer than these.
+REACHES = {np.inf: 0.35, 3e5: 0.5, 2e4: 0.75}
 FARTHEST = 0.6  # from the middle that its maximum may be, in reaches
 
 
@@ -92,9 +95,9 @@ def find_zero_loss(spectra):
 
     The peak is the highest one, unless a narrower peak of at least a fifth of its height stands
     on its low-energy side (a plasmon may overtop the zero-loss peak in a thick specimen). Its
-    position is the vertex of the parabola through the three highest channels; where noise would
-    move that by more than a few thousandths of the width, it is the maximum of a cubic through the
-    logarithms of the counts around it (cubic, since peaks may lean to one side). Where counts are
+    position is the maximum of a cubic through the logarithms of the counts around it (cubic, since
+    peaks may lean to one side); that of narrow ones, unless noise would move it by more than a few
+    thousandths of the width, is the vertex of the parabola through the three highest channels. Where counts are
     few, height and width are read from a slightly smoothed spectrum and the smoothing is taken off
     the width.
 
@@ -151,12 +154,23 @@ def _find(spectra):
     found &= _above_scatter(used, height)
     width = np.sqrt(np.maximum(width**2 - taken_off**2, 1.0))
     position = parabola_vertex(used, index)
-    rows = np.flatnonzero(found & (doubt > UNCERTAIN) & (width >= WIDE))
+    rows = np.flatnonzero(found & (width >= np.where(doubt > UNCERTAIN, NARROW, WIDE)))
     if rows.size:
-        reach = np.where(doubt > VERY_DOUBTFUL, REACHES[1], REACHES[0])[rows] * width[rows]
+        reach = _reach(width[rows], doubt[rows])
         for _ in range(2):  # the second time around the maximum that was found
             position[rows] = _cubic_maximum(spectra[rows], position[rows], reach)
     return np.where(found, [position, width, height], np.nan)
+
+
+def _reach(width, doubt):
+    """How far the cubic goes to either side, in channels: the fewer the electrons, the farther."""
+    # What the root of the electrons makes of the doubt in Gaussian peaks of 8 to 60 channels.
+    electrons = (0.085 * width**1.5 / np.maximum(doubt, 1e-12)) ** 2
+    share = np.full(len(width), np.nan)
+    for fewest, reach in REACHES.items():
+        share[electrons <= fewest] = reach
+    # Of narrow peaks fewer channels would be left than a cubic takes.
+    return width * np.where(width < WIDE, np.maximum(share, REACHES[3e5]), share)
 
 
 def _cubic_maximum(spectra, position, reach):

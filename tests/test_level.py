@@ -112,3 +112,14 @@ def test_a_lower_part_of_the_detector_is_no_offset_of_all(low):
     spectrum = rng.poisson(mean) + 2 * rng.standard_normal(1024)
     spectrum[-130:] = low + (2 * rng.standard_normal(130) if low > -1000 else 0)
     assert inspect(spectrum[None]).level == 0
+
+
+def test_a_negative_offset_is_read_where_most_channels_tell_it():
+    """45 channels of the gain side tell it ten times worse than the empty loss side does."""
+    channel, rng = np.arange(1024), np.random.default_rng(0)
+    mean = 1e5 * np.exp(-0.5 * ((channel - 130) / 3.4) ** 2)
+    mean += 20 * np.exp(-(((channel - 280) / 36.0) ** 2))
+    spectra = rng.poisson(mean, (60, 1024)) + rng.normal(-40, 20, (60, 1024))
+    level, error = flat_level(spectra, find_zero_loss(spectra))
+    assert np.sqrt(np.mean((level + 40) ** 2)) < 2
+    assert (error < 2).all()

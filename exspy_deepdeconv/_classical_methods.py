@@ -284,9 +284,8 @@ def deconvolve_block(
         if variance is not None:
             # A flat offset is noise, but no counts: the methods use the line without it.
             seen = inspected(spectra) if seen is None else seen
-            counts = seen.counts.reshape(spectra.shape)[good]
             of_good = np.broadcast_to(variance, spectra.shape)[good]
-            noise = physics.noise_of_variance(of_good, counts)
+            noise = physics.told_noise(of_good, residual.select(seen, good.ravel()))
         if automatic:
             found, chosen[good] = function(*given, noise=noise, return_chosen=True)
         else:

@@ -64,7 +64,7 @@ class Answer:
         self.variance = variance[None] if isinstance(variance, np.ndarray) else variance
         self.seen = physics.inspect(counts[None])
         if variance is not None:
-            noise = physics.noise_of_variance(self.variance, self.seen.counts)
+            noise = physics.told_noise(self.variance, self.seen)
             self.seen = replace(self.seen, noise=noise)
         self.usable = self.seen.usable[0] and (psf is None or bool(usable_responses(psf)))
         if self.usable:

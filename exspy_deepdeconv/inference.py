@@ -317,7 +317,7 @@ def _run_batch(model, wanted, device, network, spectra, psf, variance):
     """Everything wanted, side by side, and the flags of one batch, ``(batch, channels)``."""
     seen = physics.inspect(spectra)
     if variance is not None:
-        seen = replace(seen, noise=physics.noise_of_variance(variance, seen.counts))
+        seen = replace(seen, noise=physics.told_noise(variance, seen))
     good, flags = seen.usable, seen.flags.copy()
     out = np.tile(nothing(seen), wanted.arrays)
     if good.any():

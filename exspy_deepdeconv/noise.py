@@ -19,6 +19,7 @@ BRIGHT = 0.03  # of the maximum
 MOST_HIDDEN = 360.0  # what a spread of 3.5 channels (FWHM) hides of the noise from neighbours
 INFLATED, DEFLATED = 4.0, 12.0  # largest cost of one segment above and below the line
 DOUBTFUL = 2.0  # more than half of the segments this far above their line: no straight line
+READ_OFF = 0.1  # mean square of what a variance misses a line by, in units of the counts' noise
 
 
 @dataclass(frozen=True)
@@ -332,3 +333,39 @@ def noise_of_variance(variance, counts):
     floor = (variance - gain[..., None] * counts).mean(axis=-1)
     least = np.maximum(1e-9 * variance.mean(axis=-1), np.finfo(float).tiny)
     return Noise(np.maximum(gain, least), np.maximum(floor, least), np.zeros_like(gain))
+
+
+def rule_of_variance(variance, spectra, noise):
+    """The rule by which a variance was read off the spectra themselves.
+
+    HyperSpy's own (`estimate_poissonian_noise_variance`) takes what was recorded for what was to be
+    expected, and nothing less than its offset: then variance and counts lie on one line. Of a variance
+    that was measured or calculated they miss it by their noise.
+
+    Parameters
+    ----------
+    variance, spectra : numpy.ndarray
+        ``(batch, channels)``; the spectra as recorded, with their flat offset.
+    noise : Noise
+        Of the spectra, ``(batch,)``.
+
+    Returns
+    -------
+    gain, floor : numpy.ndarray
+        Of that line, ``(batch,)``; NaN where there is none.
+    """
+    least = variance.min(axis=-1, keepdims=True)
+    free = variance > least  # not raised to the least
+    number = np.maximum(free.sum(axis=-1, keepdims=True), 1)
+
+    def mean(values):
+        return np.where(free, values, 0).sum(axis=-1, keepdims=True) / number
+
+    centred = spectra - mean(spectra)
+    spread = np.maximum(mean(centred**2), np.finfo(float).tiny)
+    gain = mean(centred * variance) / spread
+    floor = mean(variance) - gain * mean(spectra)
+    missed = variance - np.maximum(gain * spectra + floor, least)
+    scatter = np.maximum(gain**2 * noise.variance(spectra), np.finfo(float).tiny)
+    fits = (gain[:, 0] > 0) & ((missed**2 / scatter).mean(axis=-1) < READ_OFF)
+    return np.where(fits, [gain[:, 0], floor[:, 0]], np.nan)

@@ -5,7 +5,7 @@ channels, as their names or docstrings say. Sub-channel positions are fractional
 indices: 0.0 is the centre of the first channel.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.fft as fft
@@ -24,7 +24,7 @@ from .flags import (
     spectrum_flags,
 )
 from .level import flat_level
-from .noise import Noise, estimate_noise, noise_of_variance
+from .noise import Noise, estimate_noise, noise_of_variance, rule_of_variance
 from .zero_loss import ZeroLoss, find_zero_loss, half_height_width, parabola_vertex
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "shift_channels",
     "smooth",
     "spectrum_flags",
+    "told_noise",
 ]
 
 MIN_CHANNELS = 64
@@ -190,6 +191,11 @@ class Inspected:
     flags: np.ndarray
 
     @property
+    def recorded(self):
+        """The spectra with their flat offset."""
+        return self.counts + self.level[..., None]
+
+    @property
     def usable(self):
         """Where a spectrum can be deconvolved (navigation shape)."""
         return (self.flags & (EMPTY | NO_ZERO_LOSS | NOT_FINITE)) == 0
@@ -204,6 +210,35 @@ def inspect(spectra):
     flags = spectrum_flags(counts, found, noise)
     flags = np.where(finite, flags, NOT_FINITE).astype(np.uint8)
     return Inspected(counts, found, level, error, noise, flags)
+
+
+def told_noise(variance, seen):
+    """The noise of spectra whose variance the user tells.
+
+    Parameters
+    ----------
+    variance : float or numpy.ndarray
+        A number, or ``(batch, channels)``.
+    seen : Inspected
+        The spectra, ``(batch, channels)``.
+
+    Returns
+    -------
+    Noise
+        The straight line through the variance. Where that was read off the spectra themselves, a flat
+        offset counted as electrons and the noise of the readout did not: there the floor is the
+        rule's without the offset, and no lower than the data show.
+    """
+    noise = noise_of_variance(variance, seen.counts)
+    if not isinstance(variance, np.ndarray) or not variance.ndim:
+        return noise
+    gain, floor = rule_of_variance(variance, seen.recorded, seen.noise)
+    ruled, floor = np.isfinite(gain), np.maximum(floor, seen.noise.floor)
+    return replace(
+        noise,
+        gain=np.where(ruled, gain, noise.gain),
+        floor=np.where(ruled, floor, noise.floor),
+    )
 
 
 def centred_response(psf, channels):

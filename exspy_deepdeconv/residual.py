@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .noise import rule_of_variance
 from .physics import (
     EMPTY,
     NO_ZERO_LOSS,
@@ -11,14 +12,13 @@ from .physics import (
     Inspected,
     Noise,
     inspect,
-    noise_of_variance,
     smooth,
+    told_noise,
 )
 from .reblur import blur_again, measured_response
 
 WINDOW = 4.0  # zero-loss widths: a misfit of one feature is judged in a window of this length
 SMALLEST_WINDOW = 24  # channels
-READ_OFF = 0.1  # mean square of what a variance misses a line by, in units of the counts' noise
 LEAST_OF_MEAN = 1e-6  # a variance of zero is no certainty
 ELECTRONS = 25.0  # from which a mean variance is read
 MANY = 50.0  # electrons in a channel, for which their number is its own expectation
@@ -237,22 +237,14 @@ def _believed(variance, seen):
     """A variance that was handed over, less the noise that it was read from.
 
     HyperSpy's Poisson rule takes the counts themselves for the variance: an empty channel has none,
-    which is no certainty, and one with a single electron too much. There the straight line that they
-    make is believed, of the counts that are to be expected. A variance that lies on no line beside
-    the counts, but for their noise, is left as it is.
+    which is no certainty, and one with a single electron too much. There the rule is applied to the
+    counts that are to be expected. Any other variance is left as it is.
     """
     usable = np.isfinite(variance).all(axis=-1) & (variance > 0).any(axis=-1)
     variance = np.where(usable[:, None], variance, seen.noise.variance(seen.counts))
-    centred = seen.counts - seen.counts.mean(axis=-1, keepdims=True)
-    spread = np.maximum((centred**2).sum(axis=-1, keepdims=True), np.finfo(float).tiny)
-    slope = (centred * variance).sum(axis=-1, keepdims=True) / spread
-    line = variance.mean(axis=-1, keepdims=True) + slope * centred
-    # Counts miss their expectation by the root of it, and a variance that is expected is missed by as much.
-    noise = np.maximum(slope * np.maximum(variance, slope), np.finfo(float).tiny)
-    read_off = (slope[:, 0] > 0) & (((variance - line) ** 2 / noise).mean(axis=-1) < READ_OFF)
+    read_off = np.isfinite(rule_of_variance(variance, seen.recorded, seen.noise)[0])
     if read_off.any():
-        noise = noise_of_variance(variance, seen.counts)
-        expected = expected_variance(seen.counts, noise, seen.zero_loss.fwhm)
+        expected = expected_variance(seen.counts, told_noise(variance, seen), seen.zero_loss.fwhm)
         variance = np.where(read_off[:, None], expected, variance)
     return np.maximum(variance, LEAST_OF_MEAN * variance.mean(axis=-1, keepdims=True))
 

@@ -466,6 +466,21 @@ def test_poisson_rule_of_hyperspy_is_a_usable_variance(make_signal):
     assert 0.5 < chi2.data.min() and chi2.data.max() < 1.5
 
 
+@pytest.mark.parametrize("offset", [0.0, 300.0, -100.0])
+def test_poisson_rule_of_hyperspy_knows_neither_readout_nor_offset(make_signal, offset):
+    """Channels that read zero or less are given no variance at all, an offset that of electrons."""
+    s, rng = make_signal(6, channels=1024), np.random.default_rng(3)
+    mean = 1e5 * physics.gaussian(1024, 250.0, 8.0) + 5e3 * physics.gaussian(1024, 500.0, 40.0)
+    s.data = rng.poisson(mean, (6, 1024)) + rng.normal(offset, 2.0, (6, 1024))
+    unknown = s.deep_deconvolve(show_progressbar=False).data
+    s.estimate_poissonian_noise_variance()
+    result = s.deep_deconvolve(show_progressbar=False)
+    assert np.abs(result.data - unknown).max() < 0.02 * unknown.max()
+    for each in (result, s.fourier_deconvolve(show_progressbar=False)):
+        chi2 = s.deconvolution_residual(each, return_maps=True, show_progressbar=False)[1].data
+        assert 0.8 < chi2.mean() < 1.2
+
+
 def test_result_of_a_measured_response_asks_for_it(make_signal):
     s, vacuum = make_signal(), make_signal(seed=1)
     result = s.deep_deconvolve(psf=vacuum, show_progressbar=False)

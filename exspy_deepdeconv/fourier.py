@@ -9,6 +9,7 @@ from .blur import smooth_each
 from .convolution import as_rows, response_convolution
 from .elastic import noise_of, split
 from .physics import FWHM_PER_SIGMA, NOT_FINITE, gaussian
+from .zero_loss import FALLBACK_WIDTH
 
 ROWS_AT_ONCE = 64
 POWER_WIDTH = 5  # frequencies over which a power spectrum is averaged
@@ -21,7 +22,6 @@ FAR_FROM, FAR_USED_FROM, SOFTNESS = 2.5, 4.5, 0.6
 LARGEST = 2.0  # power over that of all counts in one channel; it scatters
 LEAST_PASSED = np.finfo(float).eps ** 2  # power below which a response is but rounding
 SPREADINGS = 15  # of what lies below zero over its surroundings
-FALLBACK_WIDTH = 8.0
 
 
 def fourier_ratio(spectra, psf, resolution, *, noise=None):

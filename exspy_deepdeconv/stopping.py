@@ -3,13 +3,13 @@
 import numpy as np
 
 from .physics import prepare
+from .zero_loss import FALLBACK_WIDTH
 
 # Iteration counts at which the misfit is looked at: about a quarter apart.
 COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 19, 24, 30, 38, 48, 60, 75, 95, 120, 150, 190, 240, 300,
           380, 480, 600)  # fmt: skip
 LEVEL = 0.018  # per iteration, for a zero-loss peak one channel wide
 ZERO_LOSS_WIDTHS = 2.0
-FALLBACK_WIDTH = 8.0
 
 
 def loss_region(spectra):

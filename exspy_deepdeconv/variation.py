@@ -15,13 +15,13 @@ from .physics import (
     gaussian,
     smooth,
 )
+from .zero_loss import FALLBACK_WIDTH
 
 SECOND_ORDER = 2.0  # channels: weight of the second term beside the first
 GRADIENT_WIDTH = 0.3  # of the zero-loss width: over which a first answer's slopes are averaged
 GRADIENT_FLOOR = 0.3  # typical noise of a channel per channel: slopes below count as none
 ITERATIONS = (200, 300)
 SHARPENING = 300  # Richardson-Lucy iterations before them
-FALLBACK_WIDTH = 8.0
 
 
 # The automatic weight: FACTOR times a power of the structure in units of the noise.

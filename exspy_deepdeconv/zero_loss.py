@@ -17,6 +17,7 @@ NARROW, WIDE = 6.0, 12.0
 # Reach of the cubic to either side, in widths. It leans where the peak is no cubic, the more the farther
 # it reaches: it does so only where electrons are fewer than these.
 REACHES = {np.inf: 0.35, 3e5: 0.5, 2e4: 0.75}
+FALLBACK_WIDTH = 8.0  # channels: where no peak was found, but a width is needed
 FARTHEST = 0.6  # from the middle that its maximum may be, in reaches
 
 

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from ..broadening import BROADER_THAN, broadened
 from ..classical import richardson_lucy
 from ..convolution import response_convolution
-from ..elastic import Columns, response_at
+from ..elastic import CORE_WIDTHS, Columns, response_at
 from ..instruments import _side
 from ..physics import (
     FWHM_PER_SIGMA,
@@ -23,7 +23,6 @@ from ..physics import (
 )
 
 RAW_WIDTHS = 3.0  # on both sides of the maximum, where a captured response is taken as it is
-CORE_WIDTHS = 0.6  # the elastic peak is fitted within this many widths of its maximum
 FADE = (0.5, 1.0)  # zero-loss widths between which the losses are faded in
 MIRRORED = (0.5, 1.0)  # of the gain side, where its misfit is believed less and less
 ITERATIONS = 30  # of Richardson-Lucy, on spectra smoothed to the zero-loss width

@@ -285,7 +285,7 @@ def deconvolve_block(
             # A flat offset is noise, but no counts: the methods use the line without it.
             seen = inspected(spectra) if seen is None else seen
             of_good = np.broadcast_to(variance, spectra.shape)[good]
-            noise = physics.told_noise(of_good, residual.select(seen, good.ravel()))
+            noise = physics.told_noise(of_good, seen.select(good.ravel()))
         if automatic:
             found, chosen[good] = function(*given, noise=noise, return_chosen=True)
         else:
@@ -293,7 +293,7 @@ def deconvolve_block(
         estimate[good] = physics.smooth(found, smoothing)
         if check is not None:  # before it is smoothed: that is no part of the method
             flags = np.array(flags)
-            seen = seen and residual.select(seen, good.ravel())
+            seen = seen and seen.select(good.ravel())
             misfits = check.misfits(spectra[good], given[1], found, noise, seen)
             flags[good] |= np.where(misfits, physics.UNEXPLAINED, 0).astype(np.uint8)
     return estimate, flags, chosen
@@ -347,7 +347,7 @@ class Check:
 
         def look(rows):
             part = psf if psf.ndim == 1 else psf[rows]
-            known = physics.inspect(spectra[rows]) if seen is None else residual.select(seen, rows)
+            known = physics.inspect(spectra[rows]) if seen is None else seen.select(rows)
             if noise is not None:
                 known = replace(known, noise=physics.Noise(noise.gain[rows], noise.floor[rows]))
             found[rows] = self._worst(known, part, estimate[rows]) > self.misfit
@@ -366,7 +366,7 @@ class Check:
             response = psf if psf.ndim == 1 else psf[good]
             worst[good] = residual.explain(
                 estimate[good],
-                residual.select(seen, good),
+                seen.select(good),
                 reblur.measured_response(response, estimate.shape[-1]),
                 self.resolution,
                 True,

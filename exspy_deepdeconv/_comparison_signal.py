@@ -27,7 +27,9 @@ def deconvolution_residual(
     result : EELSSpectrum
         What a deconvolution made of this signal, whole or cropped alike.
     psf : EELSSpectrum, optional
-        The response with which to blur it: the one that the deconvolution was given. By default
+        The response with which to blur it: the one that the deconvolution was given
+        (``deep_deconvolve`` broadens one that is narrower than the zero-loss peak: so does this
+        method for its results). By default
         the model that made the result reads it off the data, as ``estimate_psf()`` does (the default
         one, if that model is neither bundled nor in memory: a warning says so).
     return_maps : bool, default False

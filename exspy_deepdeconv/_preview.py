@@ -118,6 +118,7 @@ class Answer:
             variance=self.variance,
             resolution=wanted.resolution,
             zero_loss=wanted.zero_loss,
+            broaden=self.psf is not None,
         )
         return stack[0, : self.counts.size]
 

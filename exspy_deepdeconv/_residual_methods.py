@@ -49,6 +49,8 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         respond=respond,
         resolution=None if resolution is None else resolution / axis.dispersion,
         zero_loss=has_zero_loss,
+        # As ``deep_deconvolve`` does with a measured response; the classical methods take it as it is.
+        broaden=psf is not None and _last_node(result) == _NODES[0],
         **({} if per_channel else {"variance": variance}),
     )
     kinds = (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
@@ -89,9 +91,13 @@ def seen_through(result):
 
 def _last_note(result):
     """What the last deconvolution wrote into the metadata, or None."""
-    node = result.metadata.Signal.get_item("deconvolved_by")
+    node = _last_node(result)
     note = result.metadata.Signal.get_item(node) if node in _NODES else None
     return note if hasattr(note, "get_item") else None  # a user may have put anything there
+
+
+def _last_node(result):
+    return result.metadata.Signal.get_item("deconvolved_by")
 
 
 def _warn_of_measured(result, stacklevel):

@@ -117,7 +117,7 @@ class Sample:
         rows = _sampling.spread_over(np.flatnonzero(self.seen.usable), MAX_PROBED)
         if not rows.size:
             return np.nan
-        seen = residual.select(self.seen, rows)
+        seen = self.seen.select(rows)
         variance = residual.expected_variance(seen.counts, seen.noise, seen.zero_loss.fwhm)
         rng = np.random.default_rng(0)
         noise = np.sqrt(variance) * rng.standard_normal(variance.shape)

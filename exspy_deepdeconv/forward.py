@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-from . import intervals, physics
+from . import intervals
 from .blur import moving
-from .broadening import broadened, doubtful_width
 from .frame import BLOCK, PAD
 from .network import Spectra, finest_resolution
 from .physics import NOT_FINITE
-from .reblur import Response
+from .reblur import Response, fitted_response
 
 CONSERVE_WITHIN = 0.05  # larger differences in counts, unless noise, have another cause
 _COPIES = weakref.WeakKeyDictionary()  # of networks, by model and device
@@ -175,14 +174,10 @@ def batch_of(seen, good, psf, device):
     if psf is None:
         return spectra, None
     reach = counts.shape[-1] + BLOCK + PAD  # as long as the frame's half axis can hold
-    found = seen.zero_loss.select(good)
-    noise = physics.Noise(seen.noise.gain[good], seen.noise.floor[good])
-    doubt = doubtful_width(found.fwhm, found.height, noise)
-    centred = physics.centred_response(psf, reach)
-    measured = broadened(centred, found.position, found.fwhm, doubt)
-    spectra.psf = tensor(measured)
+    measured = fitted_response(psf, reach, seen.select(good))
+    spectra.psf = tensor(measured.shape)
     spectra.has_psf = torch.ones(len(counts), device=device)
-    return spectra, Response(measured, reach)
+    return spectra, measured
 
 
 def answers(answer, seen, good, spectra, wanted, model):

@@ -21,7 +21,7 @@ from .forward import (
 from .gains import impossible_gains
 from .models import load
 from .physics import GAINS, UNEXPLAINED
-from .residual import explain, select
+from .residual import explain
 
 # Spectra times channels in one forward pass: as many as share the cost of the calls, few enough for
 # the processor's caches.
@@ -353,7 +353,7 @@ def result_flags(results, seen, good, measured, wanted):
     numpy.ndarray of uint8
         Shape ``(usable,)``.
     """
-    of_good = select(seen, good)
+    of_good = seen.select(good)
     unexplained = explain(results, of_good, measured, wanted.resolution, wanted.zero_loss).misfit
     if wanted.zero_loss:
         unexplained = unexplained | counts_differ(results, seen, good)

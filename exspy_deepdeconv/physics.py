@@ -25,6 +25,7 @@ from .flags import (
 )
 from .level import flat_level
 from .noise import Noise, estimate_noise, noise_of_variance, rule_of_variance
+from .tails import quiet_tails
 from .zero_loss import ZeroLoss, find_zero_loss, half_height_width, parabola_vertex
 
 __all__ = [
@@ -195,6 +196,18 @@ class Inspected:
         """The spectra with their flat offset."""
         return self.counts + self.level[..., None]
 
+    def select(self, rows):
+        """These of the spectra."""
+        fields = vars(self.noise).items()
+        return Inspected(
+            self.counts[rows],
+            self.zero_loss.select(rows),
+            self.level[rows],
+            self.level_error[rows],
+            Noise(**{key: value[rows] if np.ndim(value) else value for key, value in fields}),
+            self.flags[rows],
+        )
+
     @property
     def usable(self):
         """Where a spectrum can be deconvolved (navigation shape)."""
@@ -247,8 +260,8 @@ def centred_response(psf, channels):
     Parameters
     ----------
     psf : numpy.ndarray
-        Measured zero-loss peaks, shape ``(..., any length)``. A flat offset is taken off, negative
-        readings are set to zero.
+        Measured zero-loss peaks, shape ``(..., any length)``. A flat offset is taken off, tails are
+        averaged where they vanish in the noise, and what is negative is set to zero.
     channels : int
         Length of the answer's half axis: it covers ``-channels .. channels - 1``.
 
@@ -278,6 +291,7 @@ def centred_response(psf, channels):
     if not np.isfinite(flat).all() or not (flat.max(axis=-1) > 0).all():
         raise ValueError("psf must be finite and hold a positive zero-loss peak.")
     flat, found, _ = prepare(flat)
+    flat = quiet_tails(flat, found)
     out, shift = np.zeros((flat.shape[0], 2 * channels)), np.zeros((flat.shape[0], 1))
     for row, (response, vertex) in enumerate(zip(flat, found.position, strict=True)):
         if not np.isfinite(vertex):  # no flanks: its highest channel has to do
@@ -285,7 +299,7 @@ def centred_response(psf, channels):
         index = int(round(vertex))
         take = np.arange(2 * channels) - channels + index
         inside = (take >= 0) & (take < response.size)
-        out[row, inside] = np.maximum(response[take[inside]], 0)
+        out[row, inside] = response[take[inside]]
         shift[row] = index - vertex
     phase = moving(fft.rfftfreq(2 * channels), shift)
     out = np.maximum(fft.irfft(fft.rfft(out) * phase, 2 * channels), 0)

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.fft as fft
 
 from .blur import moving, turning
+from .broadening import broadened, doubtful_width
 from .physics import FWHM_PER_SIGMA, centred_response, gaussian
 
 DAMPING = 1e-3  # of the Gaussian's transfer function, in the quotient q
@@ -48,6 +49,29 @@ class Response:
 def measured_response(psf, channels):
     """A measured response as a `Response` that reaches ``channels`` to both sides."""
     return Response(centred_response(psf, channels), channels)
+
+
+def fitted_response(psf, channels, seen):
+    """The same, broadened where it is narrower than the zero-loss peaks: as the network is given it.
+
+    Parameters
+    ----------
+    psf : numpy.ndarray
+        One response, ``(length,)`` or ``(1, length)``, or one for each, ``(batch, length)``.
+    channels : int
+        How far they are to reach to both sides.
+    seen : Inspected
+        The spectra, ``(batch,)``, all of them usable.
+
+    Returns
+    -------
+    Response
+        One for each.
+    """
+    found = seen.zero_loss
+    doubt = doubtful_width(found.fwhm, found.height, seen.noise)
+    centred = np.atleast_2d(centred_response(psf, channels))
+    return Response(broadened(centred, found.position, found.fwhm, doubt), channels)
 
 
 def blur_again(counts, estimate, response, found, variance, *, resolution=None, zero_loss=True):

@@ -9,13 +9,11 @@ from .physics import (
     EMPTY,
     NO_ZERO_LOSS,
     NOT_FINITE,
-    Inspected,
-    Noise,
     inspect,
     smooth,
     told_noise,
 )
-from .reblur import blur_again, measured_response
+from .reblur import blur_again, fitted_response, measured_response
 
 WINDOW = 4.0  # zero-loss widths: a misfit of one feature is judged in a window of this length
 SMALLEST_WINDOW = 24  # channels
@@ -142,7 +140,15 @@ def _worst_window(residual, fwhm):
 
 
 def residual_block(
-    spectra, psf=None, *, result, variance=None, respond=None, resolution=None, zero_loss=True
+    spectra,
+    psf=None,
+    *,
+    result,
+    variance=None,
+    respond=None,
+    resolution=None,
+    zero_loss=True,
+    broaden=False,
 ):
     """What a block of results leaves unexplained.
 
@@ -161,6 +167,8 @@ def residual_block(
         FWHM in channels of the Gaussian through which the result is seen.
     zero_loss : bool
         Whether the result holds the elastic peak.
+    broaden : bool
+        Whether ``psf`` was broadened for the result where it is narrower than the zero-loss peak.
 
     Returns
     -------
@@ -189,9 +197,13 @@ def residual_block(
     if good.any():
         if isinstance(variance, np.ndarray):
             variance = variance.reshape(-1, channels)[good]
-        response = measured_response(psf if len(psf) == 1 else psf[good], channels)
+        psf, of_good = psf if len(psf) == 1 else psf[good], seen.select(good)
+        if broaden:
+            response = fitted_response(psf, channels, of_good)
+        else:
+            response = measured_response(psf, channels)
         left, verdict = _left_over(
-            estimate[good], select(seen, good), response, variance, resolution, zero_loss
+            estimate[good], of_good, response, variance, resolution, zero_loss
         )
         out[good] = np.column_stack([left, verdict.chi2, verdict.whiteness])
     return out.reshape(*nav, channels + 2), flags.astype(np.uint8).reshape(nav)
@@ -247,15 +259,3 @@ def _believed(variance, seen):
         expected = expected_variance(seen.counts, told_noise(variance, seen), seen.zero_loss.fwhm)
         variance = np.where(read_off[:, None], expected, variance)
     return np.maximum(variance, LEAST_OF_MEAN * variance.mean(axis=-1, keepdims=True))
-
-
-def select(seen, rows):
-    """These rows of inspected spectra."""
-    return Inspected(
-        seen.counts[rows],
-        seen.zero_loss.select(rows),
-        seen.level[rows],
-        seen.level_error[rows],
-        Noise(**{k: v[rows] if np.ndim(v) else v for k, v in vars(seen.noise).items()}),
-        seen.flags[rows],
-    )

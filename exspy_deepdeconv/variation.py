@@ -169,6 +169,10 @@ class Prepared:
     def of(cls, rows, blur, noise=None):
         """Take offset and elastic peak off and measure the noise; see `elastic.split`."""
         seen, variance, elastic = split(rows, blur, noise)
+        # Where no electron came, one may be expected all the same: else a hundredth of a per cent of
+        # the response too much there outweighs the zero-loss peak.
+        electron = (seen.noise if noise is None else noise).gain[:, None]
+        variance = np.maximum(variance, electron**2)
         after = np.arange(rows.shape[-1]) >= np.nan_to_num(elastic.position)[:, None]
         scale = np.sqrt(np.nanmedian(np.where(after, variance, np.nan), axis=-1))[:, None]
         peak, slope = (column / scale for column in elastic.seen_through(blur))

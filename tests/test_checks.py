@@ -110,7 +110,7 @@ def test_signal_axis_must_be_the_energy(make_signal):
         ({"batch_size": 2.5}, "batch_size=2.5"),
         ({"batch_size": True}, "batch_size=True"),
         ({"device": "abacus"}, "device='abacus'"),
-        ({"model": "nonsense"}, "nonsense.*lowloss-v7"),
+        ({"model": "nonsense"}, "nonsense.*lowloss-v8"),
     ],
 )
 def test_wrong_argument(make_signal, network, arguments, message):
@@ -126,10 +126,10 @@ def test_model_of_another_kind(make_signal, network):
 
 
 def test_damaged_weights(make_signal, network, monkeypatch, tmp_path):
-    (tmp_path / "lowloss-v7.safetensors").write_bytes(b"not the registered ones")
+    (tmp_path / "lowloss-v8.safetensors").write_bytes(b"not the registered ones")
     monkeypatch.setattr(exspy_deepdeconv.models, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match="sha256"):
-        deconvolve(make_signal(), model="lowloss-v7")
+        deconvolve(make_signal(), model="lowloss-v8")
     assert network.calls == []
 
 

@@ -184,7 +184,7 @@ def test_data_that_cannot_be_deconvolved_fail_in_one_line(run, tmp_path, make_si
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--model", "unknown"), "lowloss-v7"),
+        (("--model", "unknown"), "lowloss-v8"),
         (("--psf", "missing.hspy"), "--psf missing.hspy: no such file"),
     ],
 )
@@ -402,5 +402,5 @@ def test_a_folder_is_called_one(run, tmp_path):
 
 def test_training_that_diverges_ends_in_one_line(tmp_path):
     command = ["train", "--folder", str(tmp_path / "x"), "--steps", "8", "--learning-rate", "1e30"]
-    result = CliRunner().invoke(cli.app, [*command, "--workers", "0", "--init", "lowloss-v7"])
+    result = CliRunner().invoke(cli.app, [*command, "--workers", "0", "--init", "lowloss-v8"])
     assert result.exit_code == 1 and "loss is no number any more" in result.output

@@ -114,7 +114,7 @@ def test_damaged_files_are_refused(weights, tmp_path, damage):
 
 
 def test_unknown_model_lists_the_known_ones():
-    with pytest.raises(ValueError, match="lowloss-v7"):
+    with pytest.raises(ValueError, match="lowloss-v8"):
         models.load("no-such-model")
 
 

@@ -232,7 +232,7 @@ def test_response_is_read_by_the_model_that_made_the_result(make_signal, tmp_pat
     path = models.save_model(
         models.load("lowloss-v8").network, tmp_path / "mine.safetensors", name="mine"
     )
-    for model in ("lowloss-v7", path):
+    for model in ("lowloss-v8", path):
         result = deconvolve(s, model=model)
         psf = s.estimate_psf(model=model, show_progressbar=False)
         left, own = residual_of(s, result), residual_of(s, result, psf)
@@ -267,7 +267,7 @@ def test_classical_result_is_blurred_with_the_response_it_was_made_with(make_sig
     """Also after the default model has become another one."""
     s = make_signal()
     with monkeypatch.context() as before:
-        before.setattr(models, "available", lambda: ["lowloss-v7"])
+        before.setattr(models, "available", lambda: ["lowloss-v8"])
         result = s.rl_deconvolve(iterations=8, show_progressbar=False)
         psf = s.estimate_psf(show_progressbar=False)
     np.testing.assert_allclose(
@@ -486,6 +486,24 @@ def test_result_of_a_measured_response_asks_for_it(make_signal):
     result = s.deep_deconvolve(psf=vacuum, show_progressbar=False)
     with pytest.warns(UserWarning, match="pass the same psf"):
         s.deconvolution_residual(result, show_progressbar=False)
+
+
+@pytest.mark.parametrize("method", ["residual", "comparison"])
+def test_result_of_a_narrower_response_is_blurred_as_it_was_deconvolved(make_signal, method):
+    """Deep results are made with it broadened to the width of the peak; that is none of its misfits."""
+    s, vacuum = make_signal(channels=1024), make_signal(channels=400)
+    rng = np.random.default_rng(1)
+    plasmon = 0.2 * physics.gaussian(1024, 500.0, np.hypot(30.0, 12.0))
+    s.data = rng.poisson(1e7 * (physics.gaussian(1024, 250.0, 12.0) + plasmon))
+    vacuum.data = rng.poisson(1e7 * physics.gaussian(400, 200.0, 10.0))
+    if method == "residual":
+        result = s.deep_deconvolve(psf=vacuum, show_progressbar=False)
+        maps = s.deconvolution_residual(result, vacuum, return_maps=True, show_progressbar=False)
+        chi2 = float(maps[1].data[0])
+    else:
+        compared = s.compare_deconvolution(("deep",), psf=vacuum, show_progressbar=False)
+        chi2 = compared.scores["deep"].chi2
+    assert 0.5 < chi2 < 2
 
 
 @pytest.mark.parametrize("kind", ["poisson", "spliced", "floor"])

@@ -330,7 +330,7 @@ def test_response_of_unusable_spectra(make_signal):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "nonsense"}, "nonsense.*lowloss-v7"),
+        ({"model": "nonsense"}, "nonsense.*lowloss-v8"),
         ({"model": 3}, "model=3"),
     ],
 )

@@ -17,9 +17,9 @@ from ..intervals import Calibration
 FOLDER = Path(__file__).parent
 # The newest last: it is the default.
 REGISTRY = {
-    "lowloss-v7": "04d711da3be28f12878f11612ef11e5352bd4c46012d47726157345c2eab1dc2",
     "lowloss-v8": "4738eb53dd138a9ae3fb42b4b212ec35c3c9657cc08b0257ea8677d886f6e006",
     "lowloss-v9": "0454166dd9830d4a9e118d5eda99ff573c86b377086bad2430b9a349b468ef84",
+    "lowloss-v10": "636c49156f0e21561a678aec7c78156a38a4da7ccbeee9aae2830264b089fa9f",
 }
 _LOADED = weakref.WeakSet()  # models that are in memory
 

@@ -306,7 +306,7 @@ def _near(axis, rng):
     for _ in range(rng.integers(1, 4)):
         centre, width = axis.fwhm * _loguniform(rng, 1.1, 6), axis.fwhm * _loguniform(rng, 0.1, 1.5)
         shape = lorentzian if rng.random() < 0.6 else bell
-        out += shape(axis, centre, width, _loguniform(rng, 3e-4, 0.1))
+        out += shape(axis, centre, width, _loguniform(rng, 3e-4, 0.6))
     if rng.random() < 0.3:
         out += _falling_background(axis, rng, out.sum() * _loguniform(rng, 0.03, 2))
     if rng.random() < 0.6:

@@ -68,7 +68,7 @@ def instrument_with_a_ghost():
     grid = grid_for(CHANNELS, FWHM)
     index = np.arange(grid.size)
     distance = np.where(index < grid.loss_side, index, index - grid.size) / grid.oversampling
-    lines = ((0.0, 1.0, 1.0), (3.0 * FWHM, 0.12, 0.8))  # place, height, width in units of F
+    lines = ((0.0, 1.0, 1.0), (3.0 * FWHM, 0.12, 1.0))  # place, height, width in units of F
     response = sum(
         h * np.exp(-np.log(16) * ((distance - x) / (w * FWHM)) ** 2) for x, h, w in lines
     )
@@ -191,6 +191,17 @@ def test_command_names_what_is_wrong(run, arguments, words):
 def test_bad_arguments_are_named(tiny, nanorod, arguments, error, words):
     with pytest.raises(error, match=words):
         quick(tiny, *nanorod, **arguments)
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_a_run_is_not_resumed_on_another_map(tiny, nanorod, tmp_path, seed):
+    """Whether a batch of the map or one of simulations happens to be the first."""
+    signal, vacuum = nanorod
+    quick(tiny, signal, vacuum, folder=tmp_path, seed=seed)
+    dimmer = signal.deepcopy()
+    dimmer.data = np.random.default_rng(1).poisson(0.5 * np.maximum(signal.data, 0)).astype(float)
+    with pytest.raises(ValueError, match="of a run on other data"):
+        quick(tiny, dimmer, vacuum, folder=tmp_path, seed=seed, resume=True, steps=3)
 
 
 def test_finished_pairs_take_no_response_any_more(tiny, nanorod):

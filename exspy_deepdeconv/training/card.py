@@ -42,7 +42,9 @@ doubt. Intervals{calibrated}. Core-loss spectra are out of its range.
 
 
 def data_hash(pairs):
-    """The sha256 of a source's first batch: it tells data, settings, seed and generator apart.
+    """The sha256 of a source's first batch, and of all arrays that it draws from.
+
+    It tells data, settings, seed and generator apart. Of mixed sources each counts, and its share.
 
     Parameters
     ----------
@@ -60,10 +62,13 @@ def data_hash(pairs):
     >>> data_hash(SimulatedPairs(seed=1)) == data_hash(SimulatedPairs(seed=2))
     False
     """
-    digest = hashlib.sha256()
-    for key, value in sorted(pairs.batch(0).items()):
-        digest.update(key.encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
+    digest = hashlib.sha256(np.array(getattr(pairs, "shares", ())).tobytes())
+    for source in getattr(pairs, "pairs", (pairs,)):
+        fields = getattr(source, "__dict__", {}).items()
+        kept = {key: value for key, value in fields if isinstance(value, np.ndarray)}
+        for key, value in sorted({**kept, **source.batch(0)}.items()):
+            digest.update(key.encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
 
 

@@ -47,7 +47,7 @@ def deconvolution_residual(
         Only with ``return_maps=True``, then all three in a list. Over the loss region, from one
         zero-loss width past the zero-loss peak on: the mean square of the residual (reduced
         chi-square), and the correlation of the residual of neighbouring channels, less that of
-        the noise itself, in units of its standard error 1 / sqrt(channels). Near 1 and within a
+        the noise itself, in units of the standard error of white noise, 1 / sqrt(channels). Near 1 and within a
         few units of 0 for a result that explains simulated data; of measured ones with many counts
         they can be farther off, for misfits near the zero-loss peak. Both have the navigation axes of the data.
 

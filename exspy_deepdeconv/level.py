@@ -132,8 +132,11 @@ def _level_of_noise(spectra, position):
     lowest = np.sqrt(few.variance.min(axis=-1) / few.length)
     undercut = found[:, 0] > few.counts.min(axis=-1) + 3 * lowest + electron[:, 0]
     sure = (best[:, 0] < plain - BETTER) & ~undercut
-    level[rows] = np.where(sure, found[:, 0], 0.0) * top[rows]
-    error[rows] = np.where(sure, np.hypot(scatter, lowest), 0.0) * top[rows]
+    # Readout noise adds to the variance: the line then begins below the offset, which lies somewhere
+    # between there and the darkest segment.
+    half = np.maximum(few.counts.min(axis=-1) - found[:, 0], 0) / 2
+    level[rows] = np.where(sure, found[:, 0] + half, 0.0) * top[rows]
+    error[rows] = np.where(sure, np.hypot(np.hypot(scatter, lowest), half), 0.0) * top[rows]
     return level, error
 
 

@@ -31,16 +31,32 @@ class Noise:
     gain, floor : numpy.ndarray
         In data units and their square.
     correlation : numpy.ndarray
-        Correlation coefficient of the noise of neighbouring channels; 0 for white noise.
+        Correlation coefficient of the electrons' noise in neighbouring channels; 0 for white noise.
+    white_floor : numpy.ndarray of bool
+        Whether the floor is white all the same: a readout comes after the electrons' spread.
     """
 
     gain: np.ndarray
     floor: np.ndarray
     correlation: np.ndarray = 0.0
+    white_floor: np.ndarray = True
 
     def variance(self, counts):
         """Variance expected in channels that hold ``counts`` (shape ``(..., channels)``)."""
         return self.gain[..., None] * np.maximum(counts, 0) + self.floor[..., None]
+
+    def correlations(self, variance):
+        """Correlation of the noise in each pair of neighbouring channels, ``(..., channels - 1)``.
+
+        ``variance`` is what is expected in the channels, ``(..., channels)``.
+        """
+        floor = self.floor[..., None]
+        total = np.maximum(variance, floor)
+        electrons = total - floor
+        shared = np.sqrt(electrons[..., 1:] * electrons[..., :-1])
+        shared = shared + np.where(np.asarray(self.white_floor)[..., None], 0.0, floor)
+        share = shared / np.sqrt(total[..., 1:] * total[..., :-1])
+        return np.asarray(self.correlation)[..., None] * share
 
 
 def estimate_noise(spectra, position=None):
@@ -98,17 +114,17 @@ def estimate_noise(spectra, position=None):
     scaled = np.where(usable[:, None], flat, 0.0) / np.where(usable, top, 1.0)[:, None]
     scaled = np.maximum(scaled, LOWEST)
     start = np.zeros(len(flat)) if position is None else np.reshape(position, -1)
-    gain, floor, correlation = _noise_of_scaled(scaled, np.nan_to_num(start).astype(int))
+    gain, floor, *spread = _noise_of_scaled(scaled, np.nan_to_num(start).astype(int))
     # Nothing but zeros: any scale will do. Noise-free data still need a positive one.
     gain = np.where(usable, np.maximum(gain, 1e-9) * top, 1.0)
     floor = np.where(usable, np.maximum(floor, 1e-18) * top**2, 1.0)
     shape = data.shape[:-1]
     floor = np.maximum(floor, (0.05 * gain) ** 2)
-    return Noise(gain.reshape(shape), floor.reshape(shape), correlation.reshape(shape))
+    return Noise(*(each.reshape(shape) for each in (gain, floor, *spread)))
 
 
 def _noise_of_scaled(spectra, start):
-    """Gain, floor and correlation of spectra whose maximum is 1, ``(batch, channels)``."""
+    """The fields of `Noise`, of spectra whose maximum is 1, ``(batch, channels)``."""
     near = Segments.of(spectra, 1, start)
     gain, floor = straight_line(near)
     excess = near.variance / near.line(gain, floor)
@@ -125,7 +141,7 @@ def _noise_of_scaled(spectra, start):
     white = wide_floor < CORRELATED * floor
     gain = np.where(correlated, wide_gain / hidden, gain)
     floor = np.where(correlated, wide_floor / np.where(white, 1.0, hidden), floor)
-    return gain, floor, np.where(correlated, neighbours, 0.0)
+    return gain, floor, np.where(correlated, neighbours, 0.0), white | ~correlated
 
 
 def _share_noise(segments, near, wide):

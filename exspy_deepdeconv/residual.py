@@ -98,7 +98,7 @@ def judge(residual, found, correlation=0.0, clarity=0.0):
     found : ZeroLoss
         The zero-loss peaks of the data, ``(batch,)``.
     correlation : float or numpy.ndarray
-        That of the noise of neighbouring channels, ``(batch,)``.
+        That of the noise of neighbouring channels, one for all pairs or ``(batch, channels - 1)``.
     clarity : float or numpy.ndarray
         Counts thereabouts over their noise, ``(batch, channels)``; 0 where no misfit is allowed.
 
@@ -115,7 +115,8 @@ def judge(residual, found, correlation=0.0, clarity=0.0):
     power = (kept**2).sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         lag_1 = (kept[:, 1:] * kept[:, :-1]).sum(axis=-1) / power
-        whiteness = (lag_1 - correlation) * np.sqrt(number)
+        expected = np.where(inside[:, :-1], correlation, 0.0).sum(axis=-1) / number
+        whiteness = (lag_1 - expected) * np.sqrt(number)
         chi2 = power / number
     too_few = number < 2
     serious = residual / np.sqrt(1 + (TOLERANCE * clarity) ** 2)
@@ -224,8 +225,9 @@ def _left_over(estimate, seen, response, variance, resolution, zero_loss):
     found = seen.zero_loss
     # The answer keeps an offset, but never a negative one.
     counts = seen.counts + np.maximum(seen.level, 0)[:, None]
+    expected = expected_variance(seen.counts, seen.noise, found.fwhm)
     if variance is None:
-        variance = expected_variance(seen.counts, seen.noise, found.fwhm)
+        variance = expected
     else:
         variance = _believed(np.broadcast_to(variance, counts.shape), seen)
     variance = np.maximum(variance, np.finfo(float).tiny)
@@ -234,7 +236,7 @@ def _left_over(estimate, seen, response, variance, resolution, zero_loss):
     )
     sigma = np.sqrt(variance)
     residual = (counts - model) / sigma
-    correlation = getattr(seen.noise, "correlation", 0.0)
+    correlation = seen.noise.correlations(expected)
     # What a peak holds counts for the channels beside it, too, over which it is blurred.
     around = np.array(
         [

@@ -77,6 +77,16 @@ def test_the_noise_tells_an_offset_where_nothing_else_does(gain):
     assert np.mean(np.abs(level - offset)[told] < 3 * error[told]) > 0.9
 
 
+@pytest.mark.parametrize("readout", [1.0, 3.0, 5.0])
+def test_readout_noise_makes_the_offset_of_the_noise_uncertain(readout):
+    """It adds to the variance, as electrons do: the error told was three to six times too small."""
+    spectra = spectra_without_gain_side(60, 300.0)
+    spectra = spectra + np.random.default_rng(1).normal(0, readout, spectra.shape)
+    level, error = flat_level(spectra, find_zero_loss(spectra))
+    assert (level > 0).mean() > 0.9
+    assert np.mean(np.abs(level - 300) < 1.645 * error) > 0.8
+
+
 @pytest.mark.parametrize("tail", [0.0, 0.03])
 def test_the_noise_invents_no_offset(tail):
     """Electrons everywhere, with readout noise or without."""

@@ -35,6 +35,22 @@ def loss_of(simulation):
     return slice(int(np.ceil(simulation.position + simulation.fwhm)), None)
 
 
+def test_white_readout_under_electrons_that_spread():
+    """Neighbours share the noise of the electrons alone: of all of the noise, it was taken off."""
+    channel, rng = np.arange(1024), np.random.default_rng(1)
+    mean = 1e6 * physics.gaussian(1024, 200.0, 12.0) + 1e5 * physics.gaussian(1024, 420.0, 60.0)
+    detector = Detector(spread_channels=2.5, gain=2.0, readout=3.0)
+    counts = np.array([detector.record(mean, rng) for _ in range(40)])
+    seen = physics.inspect(counts)
+    variance = residual.expected_variance(seen.counts, seen.noise, seen.zero_loss.fwhm)
+    left = (counts - 2.0 * mean) / np.sqrt(variance)
+    beyond = channel > 260
+    verdict = residual.judge(left, seen.zero_loss, seen.noise.correlations(variance))
+    lag_1 = np.array([np.corrcoef(row[beyond][1:], row[beyond][:-1])[0, 1] for row in left])
+    assert (lag_1 < 0.5).all() and (seen.noise.correlation > 0.6).all()
+    assert abs(verdict.whiteness.mean()) < 3
+
+
 # The array functions
 
 

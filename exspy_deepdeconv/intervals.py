@@ -56,8 +56,9 @@ class Calibration:
     by_electrons : tuple of tuple of float
         Factors on top of these for each number of electrons (second index), without and with a
         measured response (first index), at any confidence.
-    elastic : tuple of float
-        For each confidence, the relative error of the elastic counts that is not exceeded.
+    elastic : tuple of tuple of float
+        For each confidence (second index), the relative error of the elastic counts that is not
+        exceeded, without and with a measured response (first index).
 
     Examples
     --------
@@ -72,7 +73,7 @@ class Calibration:
     blind: tuple = ((1.0,) * 6,) * 5
     given: tuple = ((1.0,) * 6,) * 5
     by_electrons: tuple = ((1.0,) * 4,) * 2
-    elastic: tuple = (0.0,) * 6
+    elastic: tuple = ((0.0,) * 6,) * 2
 
     def __post_init__(self):
         """Refuse tables that do not belong together."""
@@ -81,7 +82,7 @@ class Calibration:
             "blind": shape,
             "given": shape,
             "by_electrons": (2, len(self.electrons)),
-            "elastic": shape[1:],
+            "elastic": (2, *shape[1:]),
         }
         for name, size in wanted.items():
             found = np.array(getattr(self, name), float).shape  # a ValueError if it is no table
@@ -99,9 +100,9 @@ class Calibration:
         )
         return np.interp(regime.dominance, self.dominances, column) * common
 
-    def elastic_error(self, confidence):
+    def elastic_error(self, confidence, given=False):
         """Relative error of the elastic counts at a confidence."""
-        return float(np.interp(confidence, self.confidences, self.elastic))
+        return float(np.interp(confidence, self.confidences, self.elastic[int(given)]))
 
     def to_dict(self):
         """Lists and numbers, for JSON."""
@@ -110,7 +111,10 @@ class Calibration:
     @classmethod
     def from_dict(cls, values):
         """The inverse of `to_dict`, also from JSON's lists."""
-        return cls(**{key: _tuples(value) for key, value in values.items()})
+        fields = {key: _tuples(value) for key, value in values.items()}
+        if np.ndim(fields.get("elastic", ((),))) == 1:  # older files: one for both
+            fields["elastic"] = (fields["elastic"],) * 2
+        return cls(**fields)
 
 
 def _tuples(value):
@@ -249,7 +253,7 @@ def bounds(estimate, peak, above, below, confidence, calibration, regime, common
         ``(batch, channels)``; lower bounds are not below zero but for this error.
     """
     factor = calibration.factor(confidence, regime)
-    elastic = calibration.elastic_error(confidence) * peak
+    elastic = calibration.elastic_error(confidence, regime.given) * peak
     offset = normal_reach(confidence) * np.asarray(common_error)
     common = np.hypot(elastic, offset)
     down, up = (np.hypot(factor * reach, common) for reach in reaches(above, below, confidence))
@@ -263,6 +267,6 @@ def variance(peak, above, below, calibration, regime, common_error=0.0):
     Parameters are those of `bounds`.
     """
     factor = calibration.factor(STANDARD_CONFIDENCE, regime)
-    elastic = calibration.elastic_error(STANDARD_CONFIDENCE) * peak
+    elastic = calibration.elastic_error(STANDARD_CONFIDENCE, regime.given) * peak
     down, up = reaches(above, below, STANDARD_CONFIDENCE)
     return (0.5 * factor * (down + up)) ** 2 + elastic**2 + common_error**2

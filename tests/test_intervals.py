@@ -74,16 +74,40 @@ def test_older_weights_have_no_factors_for_electrons():
 
 
 def test_calibration_travels_through_json():
-    calibration = Calibration(elastic=(0.1,) * 6)
+    calibration = Calibration(elastic=((0.1,) * 6,) * 2)
     assert Calibration.from_dict(calibration.to_dict()) == calibration
 
 
 def test_calibration_is_stored_with_the_weights(tmp_path, network):
-    calibration = Calibration(elastic=(0.25,) * 6)
+    calibration = Calibration(elastic=((0.25,) * 6,) * 2)
     path = models.save_model(
         models.load().network, tmp_path / "m.safetensors", name="m", calibration=calibration
     )
     assert models.load(path).calibration == calibration
+
+
+@pytest.mark.parametrize(("given", "share"), [(False, 0.1), (True, 0.02)])
+def test_error_of_the_elastic_counts_is_part_of_interval_and_variance(given, share):
+    """Where the network tells of no error: that share of the peak, above and below."""
+    calibration = Calibration(elastic=((0.1,) * 6, (0.02,) * 6))
+    nothing, peak = np.full((1, 3), 1e-9), np.array([[0.0, 50.0, 200.0]])
+    common = nothing, nothing
+    lower, upper = intervals.bounds(
+        peak, peak, *common, 0.9, calibration, regime(np.ones((1, 3)), given=given)
+    )
+    np.testing.assert_allclose([peak - lower, upper - peak], [share * peak] * 2, atol=1e-6)
+    found = intervals.variance(peak, *common, calibration, regime(np.ones((1, 3)), given=given))
+    np.testing.assert_allclose(found, (share * peak) ** 2, atol=1e-6)
+
+
+def test_common_errors_are_standard_errors():
+    """Of the offset, say: 90 % of a normal distribution lie within 1.645 of them."""
+    nothing, estimate = np.full((1, 2), 1e-9), np.full((1, 2), 100.0)
+    common = 0.0, nothing, nothing
+    lower, upper = intervals.bounds(estimate, *common, 0.9, PLAIN, regime(np.ones((1, 2))), 4.0)
+    np.testing.assert_allclose([estimate - lower, upper - estimate], 1.645 * 4, rtol=1e-3)
+    found = intervals.variance(*common, PLAIN, regime(np.ones((1, 2))), 4.0)
+    np.testing.assert_allclose(found, 16.0, rtol=1e-6)
 
 
 # The public face

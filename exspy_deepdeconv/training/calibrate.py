@@ -67,7 +67,7 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     True
     """
     found = {False: [], True: []}
-    elastic = []
+    elastic = {False: [], True: []}
     for simulation, rng in _simulations(cases, seed):
         for given in (False, True):
             seen = physics.inspect(simulation.counts[None])
@@ -80,9 +80,10 @@ def calibrate(model, cases=64, seed=SEED, device=None):
                 for ratio in SHARPENINGS:
                     needed, at, error = _needed(answer, seen, spectra, simulation, ratio)
                     found[given].append((simulation.family, needed, at))
-            elastic.append(error)
+            elastic[given].append(error)
     (blind, *of_blind), (given, *of_given) = (_factors(found[given]) for given in (False, True))
-    shares = tuple(float(q) for q in np.quantile(elastic, Calibration().confidences))
+    shares = np.quantile([elastic[False], elastic[True]], Calibration().confidences, axis=1).T
+    shares = tuple(tuple(row) for row in shares.tolist())
     return Calibration(
         blind=blind, given=given, by_electrons=(*of_blind, *of_given), elastic=shares
     )

@@ -80,11 +80,12 @@ def rl_deconvolve(
     length too. Counts are conserved. How `iterations` are chosen is documented in
     ``exspy_deepdeconv.classical.richardson_lucy``.
 
-    Results count as unexplained whose misfit, after 15 iterations or more, is 30 times above the
+    Results count as unexplained whose misfit, after 15 iterations or more or as many as were
+    chosen automatically, is 30 times above the
     noise in the mean square over a window of four zero-loss widths, 2 %% of the counts being
     allowed. With a measured response, 16 spectra of each block of some 500 are looked at, and the
     others only if one of these is unexplained: to look at all would take twice as long as 15
-    iterations. Fewer iterations are a wish for a misfit, which is not told of.
+    iterations. Fewer iterations that are asked for are a wish for a misfit, which is not told of.
 
     References
     ----------
@@ -195,12 +196,13 @@ def ml_deconvolve(
     Counts are not conserved exactly. How `iterations` are chosen is documented in
     ``exspy_deepdeconv.classical.image_space_reconstruction``.
 
-    Results count as unexplained whose misfit, after 15 iterations or more, is 200 times above the
+    Results count as unexplained whose misfit, after 15 iterations or more or as many as were
+    chosen automatically, is 200 times above the
     noise in the mean square over a window of four zero-loss widths, 2 %% of the counts being
     allowed. (Weak losses are fitted late, since all channels weigh the same.) With a measured
     response, 16 spectra of each block of some 500 are looked at, and the others only if one of
     these is unexplained: to look at all would take twice as long as 15 iterations. Fewer
-    iterations are a wish for a misfit, which is not told of.
+    iterations that are asked for are a wish for a misfit, which is not told of.
 
     References
     ----------

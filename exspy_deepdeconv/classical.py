@@ -175,7 +175,8 @@ class _RichardsonLucy:
     def misfit(self, estimate, mask):
         """Sum of squared residuals over the channels of the window in ``mask``."""
         residual = (self.data - self.blur.forward(estimate))[:, self.blur.window]
-        return np.sum(residual**2, axis=-1, where=mask, dtype=np.float64)
+        # Squared in double precision: single precision holds no squares of 1e20 or 1e-23.
+        return np.sum(np.square(residual, dtype=np.float64), axis=-1, where=mask)
 
 
 class _ImageSpace(_RichardsonLucy):

@@ -82,6 +82,11 @@ def deconvolve(
     ValueError
         If an argument is out of its range, or no spectrum has a zero-loss peak.
 
+    Warns
+    -----
+    UserWarning
+        Of spectra that could not be deconvolved, and of doubtful results: how many of each kind.
+
     Examples
     --------
     >>> import numpy as np
@@ -91,7 +96,8 @@ def deconvolve(
     >>> deconvolve(spectrum.counts, spectrum.dispersion).shape
     (512,)
     """
-    from ._checks import check_resolution  # HyperSpy is not needed for the rest, nor for training
+    from ._blocks import FlagTally  # HyperSpy is not needed for the rest, nor for training
+    from ._checks import check_resolution
     from ._sampling import zero_loss_width
 
     spectra = np.asarray(spectra)
@@ -105,7 +111,7 @@ def deconvolve(
         model.warn_if_not_calibrated()
     fwhm = zero_loss_width(spectra, np.zeros(spectra.shape[:-1], bool))
     wanted = check_resolution(resolution, fwhm, dispersion)
-    estimate, _, *interval = deconvolve_block(
+    estimate, flags, *interval = deconvolve_block(
         spectra,
         model=model,
         resolution=wanted,
@@ -115,6 +121,9 @@ def deconvolve(
         batch_size=batch_size,
         device=device,
     )
+    tally = FlagTally(np.zeros(flags.shape, bool), False, "deconvolve")
+    tally.hand_in(np.arange(flags.size), flags.ravel())
+    tally.warn_of_flags()
     return [estimate, *interval] if return_interval else estimate
 
 

@@ -131,6 +131,18 @@ def test_counts_are_conserved_exactly_where_the_ends_are_empty():
     assert total == pytest.approx(counts.sum(), rel=1e-9)
 
 
+@pytest.mark.parametrize("method", [richardson_lucy, image_space_reconstruction])
+@pytest.mark.parametrize("factor", [1e-24, 1e20])
+def test_automatic_stop_in_single_precision(blurred, method, factor):
+    """Squares of what single precision holds are beyond it: the iteration stopped at the first."""
+    counts, psf = blurred
+    found = [
+        method((scale * counts).astype(np.float32), psf, "auto", return_chosen=True)[1]
+        for scale in (1.0, factor)
+    ]
+    assert found[0] == found[1] > 1
+
+
 @EACH_METHOD
 @pytest.mark.parametrize("factor", [1e-6, 37.5])
 def test_scale_equivariance(blurred, method, factor):

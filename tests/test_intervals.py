@@ -118,6 +118,13 @@ def spectrum():
     return simulate("plasmonic", np.random.default_rng(5), channels=512)
 
 
+def test_array_face_warns_of_what_is_doubtful(spectrum, network):
+    """As the methods of signals do, with the counts of each kind."""
+    lost = np.full_like(spectrum.counts, np.nan)
+    with pytest.warns(UserWarning, match="deconvolve: of 3 spectra .*1 empty.*1 not finite"):
+        deconvolve(np.stack([spectrum.counts, np.zeros_like(lost), lost]), spectrum.dispersion)
+
+
 def test_array_face_returns_bounds_around_the_answer(spectrum, network):
     common = {"resolution": spectrum.fwhm / 3 * spectrum.dispersion}
     plain = deconvolve(spectrum.counts, spectrum.dispersion, **common)

@@ -9,7 +9,7 @@ EMPTY = 1  # nothing but zeros
 NO_ZERO_LOSS = 2  # no zero-loss peak could be found
 NOT_FINITE = 4  # NaN or infinity in the spectrum
 SATURATED = 8  # flat-topped zero-loss peak
-SPIKE = 16  # an isolated channel far above its neighbours
+SPIKE = 16  # up to three channels far above their neighbours, or far below
 UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
 GAINS = 64  # the result gains more energy than it loses
 FLAG_TEXT = {
@@ -17,13 +17,20 @@ FLAG_TEXT = {
     NO_ZERO_LOSS: "without a zero-loss peak",
     NOT_FINITE: "not finite",
     SATURATED: "with a saturated zero-loss peak",
-    SPIKE: "with a spike",
+    SPIKE: "with a spike or a dead channel",
     UNEXPLAINED: "not explained by the result",
     GAINS: "with more energy gains than losses",
 }
 
 UNDERSAMPLED_FWHM_CHANNELS = 3.0  # such a zero-loss peak may lie in one channel
 LEVEL_TOP = 4  # channels of exactly the same height make a plateau
+CLEAR = 8.0  # standard deviations
+WELL_SAMPLED = 6.0  # channels: of wider zero-loss peaks more than single channels can be judged
+MARGIN = 3  # channels to either side from which it is told what is to be expected
+MANY = 400.0  # electrons in a channel: their logarithm is not skewed
+DEAD = 0.7  # share of the counts that a dead channel lacks
+# The same that a hot channel has too many; peaks narrower than so many channels have kinks.
+HOT, SMOOTH = (0.4, 1.5), 10.0
 
 
 def spectrum_flags(spectra, zero_loss, noise=None):
@@ -74,16 +81,55 @@ def _saturated(spectra, fwhm, gain, floor):
 
 
 def _with_spike(spectra, fwhm, gain, floor):
-    """A channel that stands out of its neighbours further than noise or the response can make it."""
+    """Up to three channels that stand out further than noise or the response can make them."""
     neighbours = np.maximum(np.maximum(spectra[:, :-2], spectra[:, 2:]), 0)
     middle = spectra[:, 1:-1]
     row, channel = np.nonzero(middle > 2 * neighbours)
     height = middle[row, channel]
     sigma = np.sqrt(gain[row] * np.maximum(height, 0) + floor[row])
-    out = height - neighbours[row, channel] > 8 * sigma
+    out = height - neighbours[row, channel] > CLEAR * sigma
     # Such a peak may lie in one channel.
     top = spectra.argmax(axis=-1)[row]
     of_peak = (np.abs(channel + 1 - top) <= 1) & (fwhm[row] < UNDERSAMPLED_FWHM_CHANNELS)
     spiked = np.zeros(len(spectra), bool)
     spiked[row[out & ~of_peak]] = True
+    sampled = np.flatnonzero(~spiked & (fwhm >= WELL_SAMPLED))
+    if sampled.size and spectra.shape[-1] > 2 * MARGIN:
+        few = (values[sampled] for values in (spectra, fwhm, gain, floor))
+        spiked[sampled] = _out_of_line(*few)
     return spiked
+
+
+def _out_of_line(spectra, fwhm, gain, floor):
+    """The same where the channels two and three away tell what is to be expected between them.
+
+    No feature is narrower than the response: the logarithms of the counts lie on a cubic, nearly.
+    """
+    padded = np.pad(spectra, [(0, 0), (MARGIN, MARGIN)], mode="reflect")
+    gain, floor = gain[:, None], floor[:, None]
+    channels = spectra.shape[-1]
+
+    def beside(step):
+        return [padded[:, MARGIN + s : MARGIN + s + channels] for s in (-step, step)]
+
+    near, far = beside(2), beside(3)
+    beyond = 2 * np.maximum(*near)
+    above = spectra - np.maximum(beyond, 0)
+    spike = (above > 0) & (above**2 > CLEAR**2 * (gain * spectra + floor))
+    # Where the geometric mean of the nearer two is not far off, nothing is: a quick first look.
+    square, product = spectra**2, near[0] * near[1]
+    odd = (square > 1.4 * product) | (square < 0.2 * product)
+    odd &= np.minimum(*near) > MANY * gain
+    odd[:, :MARGIN] = odd[:, -MARGIN:] = False  # mirror images tell nothing of a slope
+    row, channel = np.nonzero(odd)
+    around = np.array([each[row, channel] for each in (*near, *far)])
+    logs = np.log(np.maximum(around, MANY * gain[row, 0]))
+    expected = np.exp((9 * (logs[0] + logs[1]) - 4 * (logs[2] + logs[3])) / 10)
+    over = spectra[row, channel] / expected - 1
+    sigma = np.sqrt(2.5 * (gain[row, 0] * expected + floor[row, 0]))  # that of the cubic included
+    bad = (over < -DEAD) | (over > np.where(fwhm[row] >= SMOOTH, HOT[0], HOT[1]))
+    bad &= np.abs(over) * expected > CLEAR * sigma
+    bad &= (around > MANY * gain[row, 0]).all(axis=0)
+    found = spike.any(axis=-1)
+    found[row[bad]] = True
+    return found

@@ -14,7 +14,7 @@ from exspy_deepdeconv.physics import (
     parabola_vertex,
     smooth,
 )
-from exspy_deepdeconv.simulate import Detector
+from exspy_deepdeconv.simulate import SCENES, Detector, simulate
 
 
 @settings(max_examples=50, deadline=None)
@@ -154,6 +154,35 @@ def test_clean_spectra_are_not_flagged(counts, fwhm, readout, dtype):
     data = np.clip(data, 0, 65535).astype(dtype)
     flags = physics.inspect(data).flags
     assert (flags == 0).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("place", "factor", "added"),
+    [
+        (slice(199, 200), 0.0, 0.0),  # dead, beside the maximum
+        (slice(205, 206), 1.5, 0.0),  # hot, on the flank
+        (slice(205, 207), 1.5, 0.0),  # two of them, as at the seam of a Medipix detector
+        (slice(400, 402), 1.0, 285.0),  # a cosmic ray
+        (slice(400, 403), 1.0, 285.0),
+        (slice(0, 1), 1.0, 1e4),  # at the end of the axis
+        (slice(511, 512), 1.0, 1e4),
+        (slice(300, 302), 0.0, 0.0),  # two dead ones on the losses
+    ],
+)
+def test_bad_channels_are_flagged(place, factor, added):
+    """One on the zero-loss peak moves the energy zero, and nothing else tells of it."""
+    mean = 1e6 * gaussian(512, 200.0, 15.0) + 1e5 * gaussian(512, 300.0, 60.0) + 90.0
+    spectra = np.random.default_rng(0).poisson(mean, (10, 512)).astype(float)
+    assert not (physics.inspect(spectra).flags & physics.SPIKE).any()
+    spectra[:, place] = factor * spectra[:, place] + added
+    assert (physics.inspect(spectra).flags & physics.SPIKE > 0).all()
+
+
+@pytest.mark.parametrize("family", SCENES)
+def test_no_bad_channels_in_simulated_spectra(family):
+    rng = np.random.default_rng(4)
+    spectra = np.stack([simulate(family, rng, 512).counts for _ in range(40)])
+    assert np.mean(physics.inspect(spectra).flags & physics.SPIKE > 0) <= 1 / 40
 
 
 def test_spikes_and_plateaus_are_flagged_in_noise():

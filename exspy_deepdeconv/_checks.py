@@ -14,6 +14,7 @@ from hyperspy.api import _ureg
 from hyperspy.signal import BaseSignal
 
 from . import physics
+from .zero_loss import stands_out
 
 DISPERSION_TOLERANCE = 1e-3  # relative
 
@@ -144,10 +145,14 @@ def check_psf(psf, signal, dispersion):
 
 
 def usable_responses(psf):
-    """Where responses are finite and have a maximum inside their axis (navigation shape)."""
+    """Where responses are finite and have a peak inside their axis (navigation shape)."""
     top = psf.argmax(axis=-1)
     inside = (top > 0) & (top < psf.shape[-1] - 1)
-    return inside & np.isfinite(psf).all(axis=-1) & (psf.max(axis=-1) > 0)
+    usable = np.asarray(inside & np.isfinite(psf).all(axis=-1) & (psf.max(axis=-1) > 0))
+    if usable.any():  # noise has a highest channel, too
+        known = np.asarray(psf[usable], float)
+        usable[usable] = stands_out(known, known.max(axis=-1))
+    return usable
 
 
 def _check_psf_class(psf):
@@ -281,8 +286,8 @@ def _check_psf_counts(data):
     # In a map, unusable ones are flagged later: there the spectra may well be empty too.
     if data.size and not usable_responses(data).any():
         raise ValueError(
-            "psf must hold a zero-loss peak: finite, with positive counts, and with its maximum "
-            "inside its energy axis."
+            "psf must hold a zero-loss peak: finite, with positive counts far above the noise, and "
+            "with its maximum inside its energy axis."
         )
 
 

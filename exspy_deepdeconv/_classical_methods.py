@@ -3,6 +3,7 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -114,7 +115,7 @@ def deconvolve(
     data = _checks.plain_array(signal)
     mask = np.zeros(data.shape[:-1], dtype=bool)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
-    note = {"method": method.words, "psf": _results.psf_source(psf)}
+    note = {"method": method.words, "psf": _results.psf_source(psf, signal)}
 
     respond = None
     if psf is None:
@@ -181,6 +182,8 @@ def deconvolve(
         note["chosen"] = _results.chosen_note(tally, lazy_output)
     note["resolution"] = None if channels is None else float(channels * axis.dispersion)
     note["flags"] = {"counted": False} if lazy_output else tally.counts() | tally.maps()
+    for odd in _sampling.of_response(response):
+        warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
     _results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)
     return result
 

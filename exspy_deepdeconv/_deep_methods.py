@@ -87,8 +87,7 @@ def deconvolve(
         predicted.metadata.General.title = f"predicted variance of {signal.metadata.General.title}"
         result.set_noise_variance(predicted)
     remarks = _sampling.remarks(found, psf is not None)
-    if isinstance(response, np.ndarray) and response.ndim == 1:
-        remarks += filter(None, [_sampling.of_short_response(response)])
+    remarks += _sampling.of_response(response)
     for odd in remarks:
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
     note = {
@@ -96,7 +95,7 @@ def deconvolve(
         "weights_sha256": model.sha256,
         "resolution": channels * axis.dispersion,
         "zero_loss_fwhm": found.fwhm * axis.dispersion,
-        "psf": _results.psf_source(psf),
+        "psf": _results.psf_source(psf, signal),
         "zero_loss": wanted.zero_loss,
         "flags": _counts(tally, lazy_output) | _sampling.out_of_range(found, psf is not None),
     }
@@ -166,10 +165,13 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
         signal,
         "psf_estimation",
         "estimated response",
+        source=signal.metadata.General.title,
         model=model.name,
         weights_sha256=model.sha256,
         zero_loss_fwhm=found.fwhm * axis.dispersion,
         flags=_counts(tally, lazy_output),
     )
     result.metadata.Signal.quantity = ""  # no counts any more
+    if result.metadata.Signal.has_item("deconvolved_by"):  # of a result: it is none itself
+        del result.metadata.Signal.deconvolved_by
     return result

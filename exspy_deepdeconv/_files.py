@@ -198,6 +198,7 @@ def _write_result(record, name, signal, target, options):
     small = signal.data.size * np.dtype(np.float32).itemsize <= IN_MEMORY_BYTES
     with quietly() as heard:
         result = signal.deep_deconvolve(**options, lazy_output=False if small else None)
+        result.metadata.Signal.deep_deconvolution.batch = record.settings  # wherever it is moved to
         write_safely(result, target)
     for warning in dict.fromkeys(str(w.message) for w in heard):
         record.note(f"note: {warning}")

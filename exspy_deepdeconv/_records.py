@@ -60,9 +60,8 @@ class Record:
     def keep(self, target, name=""):
         """A result that exists is kept; that of another file or of other settings is a failure."""
         settings = self.settings
-        before = self.before.get(os.path.abspath(target))
-        if before is None:  # made by a run with another log
-            before = self.told_by(target)
+        # What a result says of itself goes with it; older ones say less than their log.
+        before = self.before.get(os.path.abspath(target), {}) | self.told_by(target)
         # Logs of older versions do not tell everything: what they lack counts as the same.
         differ = [key for key in settings if before.get(key, settings[key]) != settings[key]]
         if not differ:
@@ -76,6 +75,8 @@ class Record:
     def told_by(self, target):
         """As far as a result itself tells its settings, these."""
         note = note_of_result(target)
+        if settings := note.get("batch"):
+            return settings
         told = {key: note[key] for key in ("model", "weights_sha256", "zero_loss") if key in note}
         wanted, found = self.settings["resolution"], note.get("resolution")
         if wanted is not None and found is not None and not isclose(wanted, found, rel_tol=0.02):

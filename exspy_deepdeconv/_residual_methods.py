@@ -86,7 +86,17 @@ def seen_through(result):
     if note is None:
         return None, True
     resolution = note.get_item("resolution")
+    if resolution is not None:
+        resolution *= _calibrated_since(result, note)
     return resolution, bool(note.get_item("zero_loss", True))
+
+
+def _calibrated_since(result, note):
+    """Energy per channel now over that when it was made, of a result of as many channels as then."""
+    before, channels = note.get_item("dispersion"), note.get_item("channels")
+    if not before or channels != result.data.shape[-1]:
+        return 1.0
+    return _checks.check_energy_axis(result, "result").dispersion / before
 
 
 def _last_note(result):
@@ -104,7 +114,7 @@ def _warn_of_measured(result, stacklevel):
     """Say that a result was made with a measured response, where none is given now."""
     note = _last_note(result)
     source = str(note.get_item("psf")) if note is not None else ""
-    if source.startswith("measured"):
+    if source.startswith(("measured", "estimated from")):
         warnings.warn(
             f"deconvolution_residual: the result was made with a psf ({source}), and is blurred with "
             "another response now, the one that is found in the spectra: pass the same psf.",

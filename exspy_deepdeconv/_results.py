@@ -5,6 +5,8 @@ Imported inside the methods, not by ``import hyperspy.api``.
 
 import numpy as np
 
+from . import _checks
+
 
 def finish(signal, blocks, tally, *, lazy_output, show_progressbar, num_workers, stacklevel=3):
     """A signal like ``signal`` that holds ``blocks``, computed unless a lazy one is wanted.
@@ -99,15 +101,22 @@ def annotate(result, signal, node, words, **note):
     if names.has_item("folder"):
         result.tmp_parameters.folder = names.folder
     note["package_version"] = __version__
+    axis = _checks.check_energy_axis(signal)
+    note |= {"dispersion": axis.dispersion, "channels": signal.data.shape[-1]}
     result.metadata.Signal.set_item(node, note)
     if node.endswith("_deconvolution"):  # of a result of a result, the last one counts
         result.metadata.Signal.deconvolved_by = node
 
 
-def psf_source(psf):
-    """Where a response came from, in words for the metadata."""
-    if psf is None or psf.metadata.has_item("Signal.psf_estimation"):
+def psf_source(psf, signal):
+    """Where the response of a signal came from, in words for the metadata."""
+    if psf is None:
         return "estimated"
+    if psf.metadata.has_item("Signal.psf_estimation"):
+        source = psf.metadata.Signal.psf_estimation.get_item("source")
+        if source in (None, signal.metadata.General.title):
+            return "estimated"
+        return f"estimated from another signal: {source or 'untitled'}"
     return f"measured: {psf.metadata.General.title or 'untitled'}"
 
 

@@ -14,14 +14,17 @@ from ._checks import usable_responses
 
 # A response must reach so many zero-loss widths to either side, or fall to this share of its height before.
 SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
-MAX_SAMPLED = 256
+MAX_SAMPLED, SAMPLED_RESPONSES = 256, 16
 NARROWEST, WIDEST = 1.8, 64.0  # channels; 2 to 60 are trained on, and sampling widens
+FEWEST_ELECTRONS = 800.0  # in the zero-loss peak; 1000 are trained on, and the number is a guess
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
 MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
 REMARKS = {
     "narrow": "the zero-loss peak is only {0.fwhm:.2g} channels wide",
     "wide": "the zero-loss peak is {0.fwhm:.3g} channels wide, more than anything trained on",
     "no_gain_side": "the gain side of the zero-loss peak, from which the response is told, is cut",
+    "few_electrons": "the zero-loss peak holds about {0.electrons:.0f} electrons, fewer than anything "
+    "trained on, and losses may be counted to it: sum or bin spectra first",
     "uneven": "zero-loss widths differ by a factor of {0.spread:.2g} over the signal",
 }
 
@@ -31,12 +34,13 @@ class TypicalZeroLoss:
     """The zero-loss peak of a signal: medians over the spectra that have one, in channels.
 
     ``spread`` is how many times wider a wide peak is than a narrow one (95th over 5th percentile).
-    NaN for a signal without spectra.
+    ``electrons`` is about how many its peak holds. NaN for a signal without spectra.
     """
 
     position: float
     fwhm: float
     spread: float = 1.0
+    electrons: float = np.inf
 
 
 def typical_zero_loss(data, mask, reverse=False):
@@ -107,13 +111,14 @@ def out_of_range(found, given):
     -------
     dict of str to bool
         ``undersampled`` (F under 3 channels: there is nothing to sharpen), ``narrow``, ``wide``,
-        ``no_gain_side`` and ``uneven`` (as in `REMARKS`).
+        ``no_gain_side``, ``few_electrons`` and ``uneven`` (as in `REMARKS`).
     """
     return {
         "undersampled": found.fwhm < physics.UNDERSAMPLED_FWHM_CHANNELS,
         "narrow": found.fwhm < NARROWEST,
         "wide": found.fwhm > WIDEST,
         "no_gain_side": not given and found.position < LEAST_GAIN_SIDE * found.fwhm,
+        "few_electrons": found.electrons < FEWEST_ELECTRONS,
         "uneven": found.spread > MOST_SPREAD,
     }
 
@@ -129,7 +134,39 @@ def remarks(found, given):
     return said
 
 
-def of_short_response(psf):
+def of_response(psf):
+    """Sentences on measured responses that are not what they should be.
+
+    Parameters
+    ----------
+    psf : numpy.ndarray, dask.array.Array or None
+        ``(..., length)``; of a map some are looked at.
+
+    Returns
+    -------
+    list of str
+    """
+    if psf is None or not psf.size:
+        return []
+    if psf.ndim > 1:
+        places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)), SAMPLED_RESPONSES)
+        psf = read_spectra(psf, places)
+    stack = np.asarray(psf, float).reshape(-1, psf.shape[-1])
+    stack = stack[usable_responses(stack)]
+    if not len(stack):
+        return []
+    long_enough = stack.shape[-1] >= physics.MIN_CHANNELS
+    flags = physics.inspect(stack).flags if long_enough else np.zeros(len(stack), int)
+    said = [
+        f"psf is a spectrum {physics.FLAG_TEXT[bit]}: no response, and the result is doubtful."
+        for bit in (physics.SATURATED, physics.SPIKE)
+        if (flags & bit > 0).mean() > 0.5
+    ]
+    short = [_of_short_response(row) for row in stack]
+    return said + ([short[0]] if all(short) else [])
+
+
+def _of_short_response(psf):
     """A sentence on a response, ``(length,)``, that is cut off where it is far from zero; else None."""
     width, position = response_width(psf), int(psf.argmax())
     if np.isnan(width):  # not even its half height is in it
@@ -169,7 +206,9 @@ def _medians(spectra, reverse):
     peaks = (seen.zero_loss.position[seen.usable], seen.zero_loss.fwhm[seen.usable])
     low, high = np.quantile(peaks[1], [0.05, 0.95])
     medians = (float(np.median(values)) for values in peaks)
-    return TypicalZeroLoss(*medians, float(high / low)), seen.flags
+    electrons = seen.zero_loss.height * seen.zero_loss.fwhm / seen.noise.gain
+    few = float(np.median(electrons[seen.usable]))
+    return TypicalZeroLoss(*medians, float(high / low), few), seen.flags
 
 
 def response_width(psf):
@@ -197,6 +236,11 @@ def _why_unusable(flags, total):
         if flags[0] & physics.EMPTY:
             return "The spectrum holds nothing but zeros."
         return "No zero-loss peak was found in the spectrum: low-loss data are needed."
+    if (flags & physics.NOT_FINITE > 0).all():
+        return (
+            f"All of {flags.size} spectra (out of {total}) hold NaN or infinite values (as an alignment "
+            "leaves them at the ends of the axis): crop these channels."
+        )
     kinds = ", ".join(
         f"{int((flags & bit > 0).sum())} {physics.FLAG_TEXT[bit]}"
         for bit in (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)

@@ -20,7 +20,7 @@ from .forward import (
 )
 from .gains import impossible_gains
 from .models import load
-from .physics import GAINS, UNEXPLAINED
+from .physics import GAINS, NOT_FINITE, UNEXPLAINED
 from .residual import explain
 
 # Spectra times channels in one forward pass: as many as share the cost of the calls, few enough for
@@ -367,7 +367,9 @@ def result_flags(results, seen, good, measured, wanted):
     if wanted.zero_loss:
         unexplained = unexplained | counts_differ(results, seen, good)
     gains = impossible_gains(results, of_good, wanted.resolution)
-    return (np.where(unexplained, UNEXPLAINED, 0) | np.where(gains, GAINS, 0)).astype(np.uint8)
+    flags = np.where(unexplained, UNEXPLAINED, 0) | np.where(gains, GAINS, 0)
+    lost = ~np.isfinite(results).all(axis=-1)
+    return np.where(lost, NOT_FINITE, flags).astype(np.uint8)
 
 
 def _check_arguments(spectra, psf, resolution, batch_size, device):

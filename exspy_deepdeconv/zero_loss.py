@@ -152,7 +152,7 @@ def _find(spectra):
     height, width = at(used, index), half_height_width(used, index)
     channels = spectra.shape[-1]
     found = (index > 0) & (index < channels - 1) & (width <= channels / 4)
-    found &= _above_scatter(used, height)
+    found &= stands_out(used, height)
     width = np.sqrt(np.maximum(width**2 - taken_off**2, 1.0))
     position = parabola_vertex(used, index)
     rows = np.flatnonzero(found & (width >= np.where(doubt > UNCERTAIN, NARROW, WIDE)))
@@ -314,7 +314,7 @@ def _difference_scatter(spectra):
     return np.median(_second_differences(spectra), axis=-1) / (0.6745 * np.sqrt(6.0))
 
 
-def _above_scatter(spectra, height):
+def stands_out(spectra, height):
     """Where ``height`` exceeds five times the scatter.
 
     A median is below a limit if more than half of the values are: counting is quicker.

@@ -303,6 +303,20 @@ def test_full_disk(run, save, results, log, tmp_path):
 # A result that exists
 
 
+def test_a_result_tells_its_settings_by_itself(run, make_signal, tmp_path):
+    """With another log, or moved to another folder: it was taken for that of any file of this name."""
+    paths = [tmp_path / name / "a.hspy" for name in ("one", "other")]
+    for seed, path in enumerate(paths):
+        path.parent.mkdir()
+        make_signal(seed=seed).save(path)
+    run(paths[0])
+    log = "--log", tmp_path / "another.jsonl"
+    assert "1 skipped" in run(paths[0], *log)
+    assert "made otherwise (input" in " ".join(run(paths[1], *log, code=1).split())
+    told = run(paths[0], *log, "--psf", paths[1], code=1)
+    assert "made otherwise (psf: None)" in " ".join(told.split())
+
+
 def test_a_result_of_other_settings_is_not_taken_for_this_one(run, save, log, tmp_path):
     path = save("a.hspy")
     run(path)

@@ -57,7 +57,7 @@ def masked_data(s):
         ((), set_data(np.nan, 100), ValueError, "NaN or infinite"),
         ((), set_data(np.inf, 100), ValueError, "NaN or infinite"),
         ((3,), set_data(0), ValueError, "None of 3 spectra.*3 empty"),
-        ((3,), set_data(np.nan), ValueError, "3 not finite"),
+        ((3,), set_data(np.nan), ValueError, "All of 3 spectra"),
     ],
 )
 @pytest.mark.parametrize("lazy", [False, True])

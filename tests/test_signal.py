@@ -155,6 +155,7 @@ def test_metadata_survives_a_file(make_signal, tmp_path, extension, lazy):
     kinds = dict.fromkeys(
         ("empty", "no_zero_loss", "not_finite", "saturated", "spike", "unexplained", "gains"), 0
     )
+    odd = ("undersampled", "narrow", "wide", "no_gain_side", "few_electrons", "uneven")
     assert note.pop("zero_loss_fwhm") == pytest.approx(0.1, rel=0.03)
     assert len(note.pop("weights_sha256")) == 64
     assert note == {
@@ -163,9 +164,9 @@ def test_metadata_survives_a_file(make_signal, tmp_path, extension, lazy):
         "resolution": pytest.approx(0.05),
         "psf": "estimated",
         "zero_loss": False,
-        "flags": {"counted": not lazy}
-        | dict.fromkeys(("undersampled", "narrow", "wide", "no_gain_side", "uneven"), False)
-        | ({} if lazy else kinds),
+        "dispersion": pytest.approx(0.01),
+        "channels": 256,
+        "flags": {"counted": not lazy} | dict.fromkeys(odd, False) | ({} if lazy else kinds),
     }
 
 

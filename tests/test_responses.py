@@ -1,0 +1,124 @@
+"""Measured responses that are none, or not what they should be; and what is noted of them."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from exspy_deepdeconv.physics import gaussian
+
+METHODS = ("deep", "rl", "ml", "fourier", "tgv")
+
+
+@pytest.fixture
+def pair(make_signal):
+    """A spectrum and a vacuum spectrum of 300 channels."""
+    s, vacuum = make_signal(channels=512), make_signal(channels=300)
+    rng = np.random.default_rng(2)
+    x = gaussian(512, 150.0, 12.0) + 0.2 * gaussian(512, 300.0, 40.0)
+    s.data, vacuum.data = rng.poisson(1e6 * x), rng.poisson(1e6 * gaussian(300, 140.0, 12.0))
+    vacuum.metadata.General.title = "vacuum"
+    return s, vacuum
+
+
+def warnings_of(s, method, psf):
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        getattr(s, f"{method}_deconvolve")(psf=psf, show_progressbar=False)
+    return [str(w.message) for w in heard if "psf is" in str(w.message)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_good_response_is_not_warned_of(pair, method):
+    assert not warnings_of(pair[0], method, pair[1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_saturated_response(pair, method):
+    s, vacuum = pair
+    vacuum.data = np.minimum(vacuum.data, 0.85 * vacuum.data.max())
+    (told,) = warnings_of(s, method, vacuum)
+    assert told.startswith(
+        f"{method}_deconvolve: psf is a spectrum with a saturated zero-loss peak"
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_response_with_a_hot_channel(pair, method):
+    s, vacuum = pair
+    vacuum.data[146] = 1.6 * vacuum.data[146]
+    (told,) = warnings_of(s, method, vacuum)
+    assert "psf is a spectrum with a spike or a dead channel" in told
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_response_that_is_cut_off(make_signal, pair, method, shape):
+    """One for all or one a pixel."""
+    s, vacuum = pair
+    few, short = make_signal(*shape, channels=512), make_signal(*shape, channels=24)
+    few.data = np.broadcast_to(s.data, (*shape, 512)).copy()
+    short.data = np.broadcast_to(vacuum.data[128:152], (*shape, 24)).copy()
+    (told,) = warnings_of(few, method, short)
+    assert "psf is cut off" in told
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["noise", "upside down"])
+def test_noise_is_no_response(pair, method, kind):
+    s, vacuum = pair
+    noise = np.random.default_rng(0).normal(0, 10, 300)
+    vacuum.data = noise if kind == "noise" else noise - 1.0 * vacuum.data
+    with pytest.raises(ValueError, match="psf must hold a zero-loss peak"):
+        getattr(s, f"{method}_deconvolve")(psf=vacuum, show_progressbar=False)
+
+
+def test_a_response_estimated_from_another_signal_is_noted_as_such(pair):
+    s, vacuum = pair
+    estimated = vacuum.estimate_psf(show_progressbar=False)
+    result = s.deep_deconvolve(psf=estimated, show_progressbar=False)
+    note = result.metadata.Signal.deep_deconvolution
+    assert note.psf == "estimated from another signal: vacuum"
+    with pytest.warns(UserWarning, match="pass the same psf"):
+        s.deconvolution_residual(result, show_progressbar=False)
+    own = s.rl_deconvolve(psf=s.estimate_psf(show_progressbar=False), show_progressbar=False)
+    assert own.metadata.Signal.rl_deconvolution.psf == "estimated"
+
+
+def test_residual_of_a_result_that_was_calibrated_afterwards(pair):
+    """Both by the same factor, which is the usual mistake: nothing else has changed."""
+    s, _ = pair
+    result = s.deep_deconvolve(show_progressbar=False)
+
+    def chi2():
+        maps = s.deconvolution_residual(result, return_maps=True, show_progressbar=False)
+        return float(maps[1].data[0])
+
+    before = chi2()
+    for signal in (s, result):
+        signal.axes_manager[-1].scale *= 20
+    assert chi2() == pytest.approx(before, rel=1e-6)
+
+
+def test_results_can_be_compared_again(pair):
+    """The second time each method warns, and no psf is complained of that nobody gave."""
+    result = pair[0].deep_deconvolve(show_progressbar=False)
+    with pytest.warns(UserWarning, match="the signal is itself a result"):
+        compared = result.compare_deconvolution(("rl",), show_progressbar=False)
+    assert not compared.scores["rl"].failure
+
+
+def test_spectra_of_nothing_but_nan_say_what_to_do(make_signal):
+    s = make_signal(3)
+    s.data[:, :2] = np.nan
+    with pytest.raises(ValueError, match="All of 3 spectra .* hold NaN .*: crop these channels"):
+        s.deep_deconvolve(show_progressbar=False)
+
+
+def test_too_few_electrons_are_told(make_signal):
+    s = make_signal(8, channels=512)
+    mean = 400 * gaussian(512, 150.0, 8.0) + 100 * gaussian(512, 300.0, 60.0)
+    s.data = np.random.default_rng(1).poisson(mean, (8, 512))
+    with pytest.warns(UserWarning, match="electrons, fewer than anything trained on.*sum or bin"):
+        result = s.deep_deconvolve(show_progressbar=False)
+    assert result.metadata.Signal.deep_deconvolution.flags.few_electrons

@@ -34,6 +34,31 @@ def gaussian(channels, position, fwhm):
     return np.exp(-0.5 * (distance / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
 
 
+def gaussian_transfer(frequency, fwhm):
+    """Transfer function of unit-area Gaussians.
+
+    Parameters
+    ----------
+    frequency : numpy.ndarray
+        Cycles per channel, ``(frequencies,)``.
+    fwhm : float or numpy.ndarray
+        Full width at half maximum in channels; ``(spectra, 1)`` for one each.
+
+    Returns
+    -------
+    numpy.ndarray
+        Real, of the broadcast shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.blur import gaussian_transfer
+    >>> gaussian_transfer(np.array([0.0, 0.1]), 4.0).round(3)
+    array([1.   , 0.566])
+    """
+    return np.exp(-2 * (np.pi * fwhm / FWHM_PER_SIGMA * frequency) ** 2)
+
+
 def smooth(spectra, fwhm):
     """Blur with a unit-area Gaussian of ``fwhm`` channels; the end values are continued.
 
@@ -83,7 +108,21 @@ def smooth_each(spectra, fwhm):
 
 
 def shift_channels(spectra, shift):
-    """Move spectra by a fraction of a channel (Fourier shift on an axis padded with its ends).
+    """Move spectra by any number of channels to the right; the end values are repeated.
+
+    By whole channels first, then by what is left (a Fourier shift on an axis padded with its ends).
+
+    Parameters
+    ----------
+    spectra : numpy.ndarray
+        Shape ``(..., channels)``.
+    shift : float or numpy.ndarray
+        In channels; one for all or navigation shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape of ``spectra``.
 
     Examples
     --------
@@ -93,12 +132,15 @@ def shift_channels(spectra, shift):
     >>> bool(np.allclose(moved, gaussian(64, 32.5, 6.0), atol=1e-6))
     True
     """
-    size = spectra.shape[-1]
-    pad = 16
+    size, pad = spectra.shape[-1], 16
+    shift = np.broadcast_to(np.asarray(shift, float), spectra.shape[:-1])[..., None]
+    whole = np.rint(shift).astype(int)
+    source = np.clip(np.arange(size) - whole, 0, size - 1)
+    spectra = np.take_along_axis(spectra, source, axis=-1)
     padding = [(0, 0)] * (spectra.ndim - 1) + [(pad, pad)]
     padded = np.pad(spectra, padding, mode="edge")
     frequency = fft.rfftfreq(padded.shape[-1])
-    phase = np.exp(-2j * np.pi * frequency * np.asarray(shift)[..., None])
+    phase = np.exp(-2j * np.pi * frequency * (shift - whole))
     moved = fft.irfft(fft.rfft(padded, axis=-1) * phase, padded.shape[-1], axis=-1)
     return moved[..., pad : pad + size]
 

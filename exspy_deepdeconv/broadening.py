@@ -7,7 +7,7 @@ the difference as a false loss (and gain) beside the zero-loss peak.
 import numpy as np
 import scipy.fft as fft
 
-from .blur import FWHM_PER_SIGMA, moving
+from .blur import gaussian_transfer, moving
 from .zero_loss import half_height_width
 
 BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
@@ -60,18 +60,13 @@ def broadened(responses, position, fwhm, doubt=0.0):
         missing = fwhm[rows] ** 2 - widths[rows] ** 2
         blur = np.sqrt(missing)
         for _ in range(STEPS):  # only the widths of Gaussians add up in squares
-            seen = placed[rows] * _gaussians(frequency, blur)
+            seen = placed[rows] * gaussian_transfer(frequency, blur[:, None])
             gained = widths_of(seen) ** 2 - widths[rows] ** 2
             blur *= np.sqrt(missing / np.maximum(gained, 1e-3 * fwhm[rows] ** 2))
         size = out.shape[-1]
-        whole = fft.rfft(out[rows]) * _gaussians(fft.rfftfreq(size), blur)
+        whole = fft.rfft(out[rows]) * gaussian_transfer(fft.rfftfreq(size), blur[:, None])
         out[rows] = np.maximum(fft.irfft(whole, size), 0)
     return out
-
-
-def _gaussians(frequency, fwhm):
-    """Transfer functions of Gaussians of these widths, ``(spectra, frequencies)``."""
-    return np.exp(-2 * (np.pi * fwhm[:, None] / FWHM_PER_SIGMA * frequency) ** 2)
 
 
 def doubtful_width(fwhm, height, noise):

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft as fft
 from scipy.optimize import least_squares
 
-from .blur import FWHM_PER_SIGMA
+from .blur import gaussian_transfer
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def two_peaks(parameters, fwhm, psf):
     channels = np.size(psf) // 2
     frequency = fft.rfftfreq(2 * channels)
     blur = fft.rfft(np.roll(psf, -channels))
-    blur = blur * np.exp(-2 * (np.pi * fwhm / FWHM_PER_SIGMA * frequency) ** 2)
+    blur = blur * gaussian_transfer(frequency, fwhm)
 
     def seen(position, order):
         turned = blur * np.exp(-2j * np.pi * frequency * position)

@@ -5,10 +5,10 @@ import scipy.fft as fft
 from scipy.ndimage import uniform_filter1d
 from scipy.special import erf
 
-from .blur import smooth_each
+from .blur import gaussian_transfer, smooth_each
 from .convolution import as_rows, response_convolution
 from .elastic import noise_of, split
-from .physics import FWHM_PER_SIGMA, NOT_FINITE, gaussian
+from .physics import NOT_FINITE, gaussian
 from .zero_loss import FALLBACK_WIDTH
 
 ROWS_AT_ONCE = 64
@@ -122,8 +122,7 @@ def _beyond(edge, distance):
 
 def _filtered(spectra, blur, noise_power, resolution):
     """Wiener's ratio times the Gaussian of ``resolution`` channels."""
-    sigma = resolution / FWHM_PER_SIGMA
-    goal = np.exp(-2 * (np.pi * sigma * blur.frequency) ** 2)
+    goal = gaussian_transfer(blur.frequency, resolution)
     transform = fft.rfft(_closed(spectra, blur))
     passed = np.abs(blur.transfer) ** 2
     most = LARGEST * np.abs(spectra).sum(axis=-1)[:, None] ** 2

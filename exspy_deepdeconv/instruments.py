@@ -7,6 +7,7 @@ maximum near index 0 and its negative side wrapped around, ready for the Fourier
 import numpy as np
 import scipy.fft as fft
 
+from .blur import gaussian_transfer
 from .physics import FWHM_PER_SIGMA
 
 
@@ -97,8 +98,7 @@ def _convolve(a, b):
 
 
 def _blurred(response, fwhm):
-    frequency = fft.rfftfreq(response.size)
-    transfer = np.exp(-2 * (np.pi * fwhm / FWHM_PER_SIGMA * frequency) ** 2)
+    transfer = gaussian_transfer(fft.rfftfreq(response.size), fwhm)
     return fft.irfft(fft.rfft(response) * transfer, response.size)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft as fft
 
-from .blur import moving, turning
+from .blur import gaussian_transfer, moving, turning
 from .broadening import broadened, doubtful_width
-from .physics import FWHM_PER_SIGMA, centred_response, gaussian
+from .physics import centred_response, gaussian
 
 DAMPING = 1e-3  # of the Gaussian's transfer function, in the quotient q
 CORE = 0.75  # zero-loss widths to both sides, where the elastic peak is fitted
@@ -116,7 +116,7 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
     if resolution is None:
         return completed(seen(fft.rfft(padded) * transfer))
     frequency = fft.rfftfreq(size)
-    sharp = np.exp(-2 * (np.pi * resolution / FWHM_PER_SIGMA * frequency) ** 2)
+    sharp = gaussian_transfer(frequency, resolution)
     quotient = transfer * sharp / (sharp**2 + DAMPING**2)
     position = np.nan_to_num(found.position)[:, None]
     placed = transfer * moving(frequency, position + pad)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.fft as fft
 
+from .blur import gaussian_transfer
 from .instruments import random_response
 from .physics import (
-    FWHM_PER_SIGMA,
     gaussian,
     half_height_width,
     parabola_vertex,
@@ -107,9 +107,7 @@ class Detector:
         fluctuation = rng.poisson(np.maximum(expected, 0)) - expected
         if self.spread_channels > 0:
             # An electron spread over channels: blurring lowers the variance of each, as it should.
-            sigma = self.spread_channels / FWHM_PER_SIGMA
-            frequency = fft.rfftfreq(expected.size)
-            transfer = np.exp(-2 * (np.pi * sigma * frequency) ** 2)
+            transfer = gaussian_transfer(fft.rfftfreq(expected.size), self.spread_channels)
             fluctuation = fft.irfft(fft.rfft(fluctuation) * transfer, expected.size)
         counts = expected + fluctuation + self.readout * rng.standard_normal(expected.size)
         counts = counts * (1 + self.gain_error * rng.standard_normal(expected.size))
@@ -199,8 +197,8 @@ class Simulation:
 
     def inelastic(self, resolution):
         """I0 * g_R (*) s plus the flat level, seen with ``resolution`` channels (FWHM)."""
-        sigma = resolution * self._grid.oversampling / FWHM_PER_SIGMA
-        transfer = np.exp(-2 * (np.pi * sigma * self._grid.frequency) ** 2)
+        width = resolution * self._grid.oversampling
+        transfer = gaussian_transfer(self._grid.frequency, width)
         seen = self._grid.to_channels(self._specimen * transfer)
         return self.elastic_counts * np.maximum(seen, 0) + self.dark
 

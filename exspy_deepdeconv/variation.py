@@ -6,10 +6,10 @@ import numpy as np
 import scipy.fft as fft
 
 from .admm import Problem, minimise
+from .blur import gaussian_transfer
 from .convolution import as_rows, in_batches, response_convolution
 from .elastic import noise_of, split
 from .physics import (
-    FWHM_PER_SIGMA,
     MIN_RESOLUTION_CHANNELS,
     NOT_FINITE,
     gaussian,
@@ -243,6 +243,5 @@ class Prepared:
 
 
 def _blurred(padded, width, blur):
-    sigma = np.maximum(width, 0.05)[:, None] / FWHM_PER_SIGMA
-    transfer = np.exp(-2 * (np.pi * sigma * blur.frequency) ** 2)
+    transfer = gaussian_transfer(blur.frequency, np.maximum(width, 0.05)[:, None])
     return np.maximum(fft.irfft(fft.rfft(padded) * transfer, blur.size), 0)

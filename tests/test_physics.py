@@ -156,6 +156,16 @@ def test_clean_spectra_are_not_flagged(counts, fwhm, readout, dtype):
     assert (flags == 0).mean() > 0.97
 
 
+@pytest.mark.parametrize("shift", [-40.0, 16.5, 100.0])
+def test_shifts_by_many_channels_repeat_the_ends(shift):
+    """They wrapped around the axis beyond 16 channels."""
+    rising = np.linspace(1.0, 2.0, 256)
+    moved = physics.shift_channels(np.stack([rising, rising]), np.array([shift, 0.0]))
+    expected = np.interp(np.arange(256) - shift, np.arange(256), rising)
+    assert np.abs(moved[0] - expected).max() < 0.01
+    np.testing.assert_allclose(moved[1], rising, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("place", "factor", "added"),
     [

@@ -126,7 +126,7 @@ def _relative(answer, truth, where, variance, reference=None):
 
 
 def _weak(answer, truth, where, variance, reference=None):
-    """The same for square roots, written so that its minimum is the mean and not its root's."""
+    """The same for square roots, nearly: half the weight is the truth's, which pulls below the mean."""
     reference = truth if reference is None else reference
     # Half of the weight is the answer's own (no bias), half the truth's (no collapse to zero).
     weight = reference if reference is not truth else 0.5 * (answer.detach() + truth)

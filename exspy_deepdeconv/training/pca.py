@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..physics import SPIKE, find_zero_loss, inspect, smooth
+from ..physics import SPIKE, find_zero_loss, inspect, shift_channels, smooth
 from . import references
 from .exported import MeasuredPairs
 
@@ -288,7 +288,7 @@ def _aligned_map(rows):
             stacklevel=3,
         )
     zero = int(round(float(np.median(seen.zero_loss.position[good]))))
-    counts = references.moved(seen.counts[good], zero - seen.zero_loss.position[good])
+    counts = shift_channels(seen.counts[good], zero - seen.zero_loss.position[good])
     noise = seen.noise
     gain = float(np.median(noise.gain[good]))
     aligned = _Spectra(

@@ -33,26 +33,6 @@ NOISE_WIDTHS = 5.0  # what varies more slowly is no noise; the noise's excess is
 MOST_EXCESS = 2.0  # in units of its median; more is misfit beside the peak
 
 
-def moved(rows, shift):
-    """Rows moved by whole channels (the end values are repeated), then by what is left.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray
-        Shape ``(spectra, channels)``.
-    shift : numpy.ndarray
-        In channels, shape ``(spectra,)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape of ``rows``.
-    """
-    whole = np.rint(shift).astype(int)
-    source = np.clip(np.arange(rows.shape[-1]) - whole[:, None], 0, rows.shape[-1] - 1)
-    return shift_channels(np.take_along_axis(rows, source, axis=-1), shift - whole)
-
-
 def captured_response(rows, fwhm):
     """The response of the map's instrument from zero-loss peaks captured on it.
 
@@ -81,7 +61,9 @@ def captured_response(rows, fwhm):
         raise ValueError("No zero-loss peak is found in psf, nor in the pixels named by vacuum.")
     middle = np.median(found.position[good])
     reach = rows.shape[-1]
-    peak = centred_response(moved(counts[good], middle - found.position[good]).sum(axis=0), reach)
+    peak = centred_response(
+        shift_channels(counts[good], middle - found.position[good]).sum(axis=0), reach
+    )
     width = float(half_height_width(peak, np.asarray(reach)))
     if fwhm > BROADER_THAN * width:
         peak, width = broadened(peak[None], np.zeros(1), np.array([fwhm]))[0], fwhm

@@ -160,3 +160,11 @@ def test_a_flat_offset_stays_in_the_answer():
     plain = total_generalised_variation(counts, psf, 1.0)
     lifted = total_generalised_variation(counts + 500.0, psf, 1.0)
     np.testing.assert_allclose(lifted, plain + 500.0, atol=1e-3 * plain.max())
+
+
+def test_losses_under_the_zero_loss_peak_are_not_counted_twice():
+    """The first fit of the peak takes them for a part of it; its height stays free."""
+    mean = 1e5 * (gaussian(512, 150.0, 10.0) + gaussian(512, 157.0, 12.8))
+    counts = np.random.default_rng(0).poisson(mean + 2e4 * gaussian(512, 300.0, 40.0))
+    sharp = total_generalised_variation(counts, gaussian(300, 150.0, 10.0))
+    assert sharp.sum() == pytest.approx(counts.sum(), rel=0.01)

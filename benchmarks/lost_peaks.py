@@ -1,7 +1,7 @@
 """Lone losses close to the zero-loss peak: how much of them is left? (`accuracy.py --part lost-peaks`).
 
 One Lorentzian line stands 1.5 to 4 zero-loss widths F from the peak, 0.3 F or 1 F wide, and a broad
-plasmon far from it; nothing else. In the data it is 0.3 or 3 % as high as the zero-loss peak, on whose
+plasmon far from it; nothing else. In the data it is 0.3, 3 or 20 % as high as the zero-loss peak, on whose
 tail it lies. Responses are drawn at random, 4 to 24 channels wide, half of them with shoulders;
 1e6 electrons. Recovered is the median share of the line's area, within its own width, at R = F/4; lost
 are lines of which less than 30 % is found, overdone those of which more than 170 % is. Covered is the share
@@ -21,7 +21,7 @@ from exspy_deepdeconv.simulate import Detector, compose, grid_for
 from exspy_deepdeconv.specimens import EnergyAxis, bell, lorentzian
 
 DISTANCES = (1.5, 2.0, 3.0, 4.0)
-HEIGHTS = (0.003, 0.03)
+HEIGHTS = (0.003, 0.03, 0.2)
 CHANNELS, ELECTRONS = 1024, 1e6
 
 

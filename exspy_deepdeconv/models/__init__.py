@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 REGISTRY = {
     "lowloss-v8": "4738eb53dd138a9ae3fb42b4b212ec35c3c9657cc08b0257ea8677d886f6e006",
     "lowloss-v9": "0454166dd9830d4a9e118d5eda99ff573c86b377086bad2430b9a349b468ef84",
-    "lowloss-v10": "636c49156f0e21561a678aec7c78156a38a4da7ccbeee9aae2830264b089fa9f",
+    "lowloss-v10": "2c70bef6545fcdf2f829fcbd6103bb5fec65249553f703748eef079cfb910202",
 }
 _LOADED = weakref.WeakSet()  # models that are in memory
 

@@ -16,6 +16,8 @@ from hyperspy.signal import BaseSignal
 from . import physics
 from .zero_loss import stands_out
 
+LONG_RESPONSE = 16  # channels: of shorter ones noise cannot be told from a peak
+ROWS_AT_ONCE = 512
 DISPERSION_TOLERANCE = 1e-3  # relative
 
 
@@ -149,7 +151,7 @@ def usable_responses(psf):
     top = psf.argmax(axis=-1)
     inside = (top > 0) & (top < psf.shape[-1] - 1)
     usable = np.asarray(inside & np.isfinite(psf).all(axis=-1) & (psf.max(axis=-1) > 0))
-    if usable.any():  # noise has a highest channel, too
+    if usable.any() and psf.shape[-1] >= LONG_RESPONSE:  # noise has a highest channel, too
         known = np.asarray(psf[usable], float)
         usable[usable] = stands_out(known, known.max(axis=-1))
     return usable
@@ -282,9 +284,15 @@ def _check_psf_navigation(psf, signal):
     )
 
 
+def _any_usable(responses):
+    """Whether there is one among them; a few hundred at a time."""
+    parts = range(0, len(responses), ROWS_AT_ONCE)
+    return any(usable_responses(responses[start : start + ROWS_AT_ONCE]).any() for start in parts)
+
+
 def _check_psf_counts(data):
     # In a map, unusable ones are flagged later: there the spectra may well be empty too.
-    if data.size and not usable_responses(data).any():
+    if data.size and not _any_usable(data.reshape(-1, data.shape[-1])):
         raise ValueError(
             "psf must hold a zero-loss peak: finite, with positive counts far above the noise, and "
             "with its maximum inside its energy axis."

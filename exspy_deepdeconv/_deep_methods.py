@@ -87,7 +87,8 @@ def deconvolve(
         predicted.metadata.General.title = f"predicted variance of {signal.metadata.General.title}"
         result.set_noise_variance(predicted)
     remarks = _sampling.remarks(found, psf is not None)
-    remarks += _sampling.of_response(response)
+    if psf is not None and not psf.metadata.has_item("Signal.psf_estimation"):
+        remarks += _sampling.of_response(response)
     for odd in remarks:
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
     note = {

@@ -10,7 +10,7 @@ import numpy as np
 from . import models
 from ._checks import check_resolution_number
 from ._reading import low_loss, quietly, read_response, signals_of
-from ._records import Record, print_summary, settings_before, settings_of
+from ._records import Record, kept_settings, print_summary, settings_before, settings_of
 from ._writing import DiskFullError, write_safely
 
 LOG_NAME = "deconvolve_log.jsonl"
@@ -198,7 +198,7 @@ def _write_result(record, name, signal, target, options):
     small = signal.data.size * np.dtype(np.float32).itemsize <= IN_MEMORY_BYTES
     with quietly() as heard:
         result = signal.deep_deconvolve(**options, lazy_output=False if small else None)
-        result.metadata.Signal.deep_deconvolution.batch = record.settings  # wherever it is moved to
+        result.metadata.Signal.deep_deconvolution.batch = kept_settings(record.settings)
         write_safely(result, target)
     for warning in dict.fromkeys(str(w.message) for w in heard):
         record.note(f"note: {warning}")

@@ -13,6 +13,8 @@ from prettytable import PrettyTable
 from . import __version__
 from ._reading import note_of_result, one_line
 
+FILES = {"input": "changed", "psf": "psf_changed"}  # settings that are files, and their age
+
 
 class Record:
     """What became of one input, told while it happens.
@@ -61,9 +63,11 @@ class Record:
         """A result that exists is kept; that of another file or of other settings is a failure."""
         settings = self.settings
         # What a result says of itself goes with it; older ones say less than their log.
-        before = self.before.get(os.path.abspath(target), {}) | self.told_by(target)
+        logged, told = self.before.get(os.path.abspath(target), {}), self.told_by(target)
+        before = logged | {key: told[key] for key in told if not _same_name(key, told, logged)}
         # Logs of older versions do not tell everything: what they lack counts as the same.
         differ = [key for key in settings if before.get(key, settings[key]) != settings[key]]
+        differ = [key for key in differ if not _moved(key, before, settings)]
         if not differ:
             self.skip(f"{target} exists (--overwrite replaces it)", name, target)
             return
@@ -124,6 +128,25 @@ class Record:
             self.fail(f"the log {log} cannot be written: {error.strerror}")
 
 
+def kept_settings(settings):
+    """What a result itself is told of these: names of files, but not where they lay."""
+    return settings | {key: os.path.basename(settings[key] or "") or None for key in FILES}
+
+
+def _same_name(key, told, logged):
+    """Whether the log tells a file's place beside the name that a result tells of it."""
+    places = told.get(key), logged.get(key)
+    return key in FILES and all(places) and os.path.basename(places[1]) == places[0]
+
+
+def _moved(key, before, settings):
+    """Whether it is a file of the same name and age in another place."""
+    if key not in FILES or not (before.get(key) and settings[key]):
+        return False
+    names = (os.path.basename(each[key]) for each in (before, settings))
+    return len(set(names)) == 1 and before.get(FILES[key]) == settings[FILES[key]]
+
+
 def settings_of(path, options, psf, chosen):
     """What a result depends on, in what JSON can hold: the file as it is now, and the options.
 
@@ -157,7 +180,8 @@ def _file(path, name, changed):
     """The path of a file and when it was changed, under these names."""
     about = {name: os.path.abspath(path)}
     with suppress(OSError):  # one that cannot be read is told of later
-        about[changed] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime))
+        age = datetime.fromtimestamp(path.stat().st_mtime)
+        about[changed] = age.isoformat(sep=" ", timespec="microseconds")
     return about
 
 

@@ -92,11 +92,15 @@ def seen_through(result):
 
 
 def _calibrated_since(result, note):
-    """Energy per channel now over that when it was made, of a result of as many channels as then."""
+    """Energy per channel now over that when it was made, unless channels were summed since."""
     before, channels = note.get_item("dispersion"), note.get_item("channels")
-    if not before or channels != result.data.shape[-1]:
+    if not before:
         return 1.0
-    return _checks.check_energy_axis(result, "result").dispersion / before
+    now, left = _checks.check_energy_axis(result, "result").dispersion, result.data.shape[-1]
+    ratio = now / before
+    # Summed, by a whole number, they cover no more energy than before.
+    summed = round(ratio) > 1 and abs(ratio - round(ratio)) < 1e-3 and left < channels
+    return 1.0 if summed and left * now <= channels * before + now else ratio
 
 
 def _last_note(result):

@@ -17,6 +17,8 @@ SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
 MAX_SAMPLED, SAMPLED_RESPONSES = 256, 16
 NARROWEST, WIDEST = 1.8, 64.0  # channels; 2 to 60 are trained on, and sampling widens
 FEWEST_ELECTRONS = 800.0  # in the zero-loss peak; 1000 are trained on, and the number is a guess
+ENOUGH_CHANNELS = 256
+DARK = 3e-4  # of the height of a response
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
 MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
 REMARKS = {
@@ -34,7 +36,8 @@ class TypicalZeroLoss:
     """The zero-loss peak of a signal: medians over the spectra that have one, in channels.
 
     ``spread`` is how many times wider a wide peak is than a narrow one (95th over 5th percentile).
-    ``electrons`` is about how many its peak holds. NaN for a signal without spectra.
+    ``electrons`` is about how many its peak holds. Position and width are NaN for a signal without
+    spectra.
     """
 
     position: float
@@ -140,13 +143,13 @@ def of_response(psf):
     Parameters
     ----------
     psf : numpy.ndarray, dask.array.Array or None
-        ``(..., length)``; of a map some are looked at.
+        ``(..., length)``; of a map some are looked at, a lazy one is not read for this.
 
     Returns
     -------
     list of str
     """
-    if psf is None or not psf.size:
+    if psf is None or not psf.size or isinstance(psf, da.Array):
         return []
     if psf.ndim > 1:
         places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)), SAMPLED_RESPONSES)
@@ -156,7 +159,9 @@ def of_response(psf):
     if not len(stack):
         return []
     long_enough = stack.shape[-1] >= physics.MIN_CHANNELS
-    flags = physics.inspect(stack).flags if long_enough else np.zeros(len(stack), int)
+    # What smooth or clipped responses do far below the peak is no fault.
+    bright = np.maximum(stack, DARK * stack.max(axis=-1, keepdims=True))
+    flags = physics.inspect(bright).flags if long_enough else np.zeros(len(stack), int)
     said = [
         f"psf is a spectrum {physics.FLAG_TEXT[bit]}: no response, and the result is doubtful."
         for bit in (physics.SATURATED, physics.SPIKE)
@@ -207,8 +212,9 @@ def _medians(spectra, reverse):
     low, high = np.quantile(peaks[1], [0.05, 0.95])
     medians = (float(np.median(values)) for values in peaks)
     electrons = seen.zero_loss.height * seen.zero_loss.fwhm / seen.noise.gain
-    few = float(np.median(electrons[seen.usable]))
-    return TypicalZeroLoss(*medians, float(high / low), few), seen.flags
+    # Of a short axis it cannot be told well what an electron is worth.
+    few = np.inf if spectra.shape[-1] < ENOUGH_CHANNELS else np.median(electrons[seen.usable])
+    return TypicalZeroLoss(*medians, float(high / low), float(few)), seen.flags
 
 
 def response_width(psf):

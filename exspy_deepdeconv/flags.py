@@ -26,6 +26,7 @@ UNDERSAMPLED_FWHM_CHANNELS = 3.0  # such a zero-loss peak may lie in one channel
 LEVEL_TOP = 4  # channels of exactly the same height make a plateau
 CLEAR = 8.0  # standard deviations
 WELL_SAMPLED = 6.0  # channels: of wider zero-loss peaks more than single channels can be judged
+LOCAL = 5.0  # times the scatter of the channels around
 MARGIN = 3  # channels to either side from which it is told what is to be expected
 MANY = 400.0  # electrons in a channel: their logarithm is not skewed
 DEAD = 0.7  # share of the counts that a dead channel lacks
@@ -113,8 +114,8 @@ def _out_of_line(spectra, fwhm, gain, floor):
         return [padded[:, MARGIN + s : MARGIN + s + channels] for s in (-step, step)]
 
     near, far = beside(2), beside(3)
-    beyond = 2 * np.maximum(*near)
-    above = spectra - np.maximum(beyond, 0)
+    highest = np.maximum(np.maximum(*near), 0)
+    above = spectra - 2 * highest
     spike = (above > 0) & (above**2 > CLEAR**2 * (gain * spectra + floor))
     # Where the geometric mean of the nearer two is not far off, nothing is: a quick first look.
     square, product = spectra**2, near[0] * near[1]
@@ -130,6 +131,26 @@ def _out_of_line(spectra, fwhm, gain, floor):
     bad = (over < -DEAD) | (over > np.where(fwhm[row] >= SMOOTH, HOT[0], HOT[1]))
     bad &= np.abs(over) * expected > CLEAR * sigma
     bad &= (around > MANY * gain[row, 0]).all(axis=0)
-    found = spike.any(axis=-1)
-    found[row[bad]] = True
+    places = [(row[bad], channel[bad], np.abs(over[bad]))]
+    row, channel = np.nonzero(spike)
+    under = np.maximum(highest[row, channel], gain[row, 0])
+    places.append((row, channel, spectra[row, channel] / under - 1))
+    row, channel, over = (np.concatenate(parts) for parts in zip(*places, strict=True))
+    found = np.zeros(len(spectra), bool)
+    found[row[over > LOCAL * _scatter_around(spectra, row, channel, gain[row, 0])]] = True
     return found
+
+
+def _scatter_around(spectra, row, channel, least):
+    """How far other channels thereabouts lie off such cubics: the noise may have been misread."""
+    offset = np.concatenate([np.arange(-18, -4), np.arange(5, 19)])
+    first, last = MARGIN, spectra.shape[-1] - 1 - MARGIN
+    place = channel[:, None] + offset
+    inside = (place >= first) & (place <= last)
+    place = np.clip(np.where(inside, place, channel[:, None] - offset), first, last)
+
+    def log(step):
+        return np.log(np.maximum(spectra[row[:, None], place + step], least[:, None]))
+
+    expected = (9 * (log(-2) + log(2)) - 4 * (log(-3) + log(3))) / 10
+    return np.quantile(np.abs(log(0) - expected), 0.75, axis=-1) if len(row) else np.zeros(0)

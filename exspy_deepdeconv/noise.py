@@ -383,5 +383,6 @@ def rule_of_variance(variance, spectra, noise):
     floor = mean(variance) - gain * mean(spectra)
     missed = variance - np.maximum(gain * spectra + floor, least)
     scatter = np.maximum(gain**2 * noise.variance(spectra), np.finfo(float).tiny)
-    fits = (gain[:, 0] > 0) & ((missed**2 / scatter).mean(axis=-1) < READ_OFF)
+    with np.errstate(over="ignore"):
+        fits = (gain[:, 0] > 0) & ((missed**2 / scatter).mean(axis=-1) < READ_OFF)
     return np.where(fits, [gain[:, 0], floor[:, 0]], np.nan)

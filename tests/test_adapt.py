@@ -116,11 +116,11 @@ def test_a_measured_map_teaches_what_the_simulator_does_not_know(tmp_path):
     line, vacuum = [spectrum(rng) for _ in range(60)], spectrum(rng, blank=True)
     held_out = [spectrum(np.random.default_rng(1)) for _ in range(1)]
     held_out += [spectrum(rng) for _ in range(15)]
-    steps, start = 30, models.load()
+    steps, start = 40, models.load()
     tuned = quick(
-        start, as_signal(line, (60,)), as_signal([vacuum]), steps=steps, seed=1, learning_rate=3e-4
+        start, as_signal(line, (60,)), as_signal([vacuum]), steps=steps, seed=1, learning_rate=1e-3
     )
-    plan = Plan(steps=steps, learning_rate=3e-4, warmup=20, ema=0.99, workers=0, held_out=0,
+    plan = Plan(steps=steps, learning_rate=1e-3, warmup=20, ema=0.99, workers=0, held_out=0,
                 cases=0)  # fmt: skip
     simulated = train(plan, tmp_path, pairs=SimulatedPairs(1), init=start)
     before, alone, with_map = (blind_error(m, held_out) for m in (start, simulated, tuned))

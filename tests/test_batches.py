@@ -317,6 +317,24 @@ def test_a_result_tells_its_settings_by_itself(run, make_signal, tmp_path):
     assert "made otherwise (psf: None)" in " ".join(told.split())
 
 
+def test_a_folder_of_data_and_results_can_be_moved(save, tmp_path):
+    """Nothing is deconvolved again, and no place on this machine is told by the result."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    save("a.hspy").rename(before / "a.hspy")
+
+    def call(folder):
+        arguments = ["deconvolve", str(folder / "a.hspy"), "--output", str(folder)]
+        return CliRunner().invoke(cli.app, arguments)
+
+    assert "1 done" in call(before).output
+    before.rename(after)
+    again = call(after)
+    assert again.exit_code == 0 and "1 skipped" in again.output
+    result = hs.load(after / "a_deconvolved.hspy")
+    assert result.metadata.Signal.deep_deconvolution.batch.input == "a.hspy"
+
+
 def test_a_result_of_other_settings_is_not_taken_for_this_one(run, save, log, tmp_path):
     path = save("a.hspy")
     run(path)

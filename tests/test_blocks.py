@@ -155,7 +155,9 @@ def test_flagged_spectra_are_counted_in_one_warning(make_signal, lazy):
         "spike": 1,
         "unexplained": 1,  # the spike
         "gains": 0,
-        **dict.fromkeys(("undersampled", "narrow", "wide", "no_gain_side", "uneven"), False),
+        **dict.fromkeys(
+            ("undersampled", "narrow", "wide", "no_gain_side", "few_electrons", "uneven"), False
+        ),
     }
 
 

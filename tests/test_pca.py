@@ -81,7 +81,7 @@ def test_runs_end_to_end(pair):
         assert all(v.dtype == np.float32 and np.isfinite(v).all() for v in batch.values())
         assert batch["counts"].shape == (12, signal.data.shape[-1])
         chi, losses, peak = explained(batch)
-        assert 0.75 < chi < 1.5  # shared noise hides from a single spectrum
+        assert 0.75 < chi < 1.6  # shared noise hides from a single spectrum
         assert abs(losses) < 0.01 and abs(peak) < 0.01
     assert len({row.tobytes() for batch in batches for row in batch["counts"]}) == 24
     same_batches(pairs, measured_pairs_again(pairs), (1,))

@@ -14,7 +14,7 @@ from exspy_deepdeconv.physics import (
     parabola_vertex,
     smooth,
 )
-from exspy_deepdeconv.simulate import SCENES, Detector, simulate
+from exspy_deepdeconv.simulate import SCENES, Detector, redraw, simulate
 
 
 @settings(max_examples=50, deadline=None)
@@ -193,6 +193,17 @@ def test_no_bad_channels_in_simulated_spectra(family):
     rng = np.random.default_rng(4)
     spectra = np.stack([simulate(family, rng, 512).counts for _ in range(40)])
     assert np.mean(physics.inspect(spectra).flags & physics.SPIKE > 0) <= 1 / 40
+
+
+def test_no_bad_channels_in_other_draws_of_the_same_scenes():
+    """As in a map: where the noise is misread in one spectrum, it is in many."""
+    rng, flagged = np.random.default_rng(17), []
+    for number in range(40):
+        scene = simulate(list(SCENES)[number % len(SCENES)], rng, 512)
+        again = [redraw(scene, rng, scene.elastic_counts, scene.detector) for _ in range(25)]
+        found = physics.inspect(np.stack([each.counts for each in again])).flags
+        flagged.append(np.mean(found & physics.SPIKE > 0))
+    assert np.mean(flagged) < 0.005 and max(flagged) < 0.1
 
 
 def test_spikes_and_plateaus_are_flagged_in_noise():

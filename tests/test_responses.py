@@ -73,6 +73,30 @@ def test_noise_is_no_response(pair, method, kind):
         getattr(s, f"{method}_deconvolve")(psf=vacuum, show_progressbar=False)
 
 
+@pytest.mark.parametrize("method", ["deep", "rl"])
+def test_a_lazy_map_of_responses_is_not_read_before_the_result_is(make_signal, method):
+    s, psf = make_signal(4, channels=512).as_lazy(), make_signal(4, channels=300).as_lazy()
+    read = []
+
+    def note(block):
+        read.append(block.shape)
+        return block
+
+    psf.data = psf.data.rechunk((1, 300)).map_blocks(note, meta=np.zeros((0, 0)))
+    result = getattr(s, f"{method}_deconvolve")(psf=psf, lazy_output=True)
+    assert not read
+    result.compute(show_progressbar=False)
+    assert read
+
+
+def test_three_channels_are_a_response(pair):
+    """Of so few it cannot be told whether they are noise."""
+    s, vacuum = pair
+    short = vacuum.isig[:3]
+    short.data = np.array([100.0, 1000.0, 120.0])
+    assert s.rl_deconvolve(psf=short, show_progressbar=False).data.any()
+
+
 def test_a_response_estimated_from_another_signal_is_noted_as_such(pair):
     s, vacuum = pair
     estimated = vacuum.estimate_psf(show_progressbar=False)
@@ -98,6 +122,16 @@ def test_residual_of_a_result_that_was_calibrated_afterwards(pair):
     for signal in (s, result):
         signal.axes_manager[-1].scale *= 20
     assert chi2() == pytest.approx(before, rel=1e-6)
+    s, result = s.isig[10:500], result.isig[10:500]  # cropped after that
+    assert chi2() == pytest.approx(before, rel=0.1)
+
+
+def test_residual_of_a_result_whose_channels_were_summed(pair):
+    s, _ = pair
+    result = s.deep_deconvolve(resolution=0.06, show_progressbar=False)
+    s, result = s.rebin(scale=[2]), result.rebin(scale=[2])
+    maps = s.deconvolution_residual(result, return_maps=True, show_progressbar=False)
+    assert maps[1].data[0] < 2
 
 
 def test_results_can_be_compared_again(pair):

@@ -98,10 +98,10 @@ def cut_twice():
 
 
 def test_narrow_peaks_are_not_rare():
-    """A third is under six channels wide, as on many instruments; some are hardly sampled."""
+    """Over a quarter is under six channels wide, as on many instruments; some are hardly sampled."""
     pairs = SimulatedPairs(seed=3)
     widths = np.concatenate([pairs.batch(number)["fwhm"] for number in range(12)])
-    assert np.mean(widths < 6) > 0.3 and widths.min() < 2.5 and widths.max() > 30
+    assert np.mean(widths < 6) > 0.25 and widths.min() < 2.5 and widths.max() > 30
 
 
 def test_spectra_are_cut_twice():
@@ -372,6 +372,8 @@ def test_model_card_and_provenance(tmp_path):
     assert about["plan"]["seed"] == 3 and about["steps"] == 6 and about["seconds"] > 0
     assert about["versions"]["exspy_deepdeconv"] == exspy_deepdeconv.__version__
     assert about["data_sha256"] == data_hash(PAIRS) != data_hash(SimulatedPairs(4, 2048))
+    drawn_from = [replace(PAIRS, measured=(np.hanning(size),)) for size in (41, 61)]
+    assert data_hash(drawn_from[0]) != data_hash(drawn_from[1])
     card = (tmp_path / "mine.md").read_text()
     assert card.startswith("# mine") and about["data_sha256"] in card and "| seed | 3 |" in card
     assert "Intervals are not calibrated" in card

@@ -64,10 +64,13 @@ def data_hash(pairs):
     """
     digest = hashlib.sha256(np.array(getattr(pairs, "shares", ())).tobytes())
     for source in getattr(pairs, "pairs", (pairs,)):
-        fields = getattr(source, "__dict__", {}).items()
-        kept = {key: value for key, value in fields if isinstance(value, np.ndarray)}
+        kept = {}
+        for key, value in getattr(source, "__dict__", {}).items():
+            several = value if isinstance(value, tuple | list) else (value,)
+            arrays = {f"{key} {n}": x for n, x in enumerate(several) if isinstance(x, np.ndarray)}
+            kept |= arrays
         for key, value in sorted({**kept, **source.batch(0)}.items()):
-            digest.update(key.encode())
+            digest.update(f"{key} {np.shape(value)}".encode())
             digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
 

@@ -190,7 +190,7 @@ def test_one_frame_of_boron_nitride_predicts_the_others(predictions):
 
 
 @pytest.mark.xfail(
-    strict=True, reason="0.53 of the raw mean square with lowloss-v9", raises=AssertionError
+    strict=True, reason="0.51 of the raw mean square with lowloss-v10", raises=AssertionError
 )
 def test_one_frame_of_boron_nitride_predicts_the_others_three_times_better(predictions):
     raw, ours, _ = predictions
@@ -215,7 +215,7 @@ def test_intervals_of_tungsten_disulfide_blind_and_given_overlap(overlap):
 
 
 @pytest.mark.xfail(
-    strict=True, reason="in 88 % of the channels with lowloss-v9", raises=AssertionError
+    strict=True, reason="in 89 % of the channels with lowloss-v10", raises=AssertionError
 )
 def test_intervals_of_tungsten_disulfide_overlap_nearly_everywhere(overlap):
     assert overlap.mean() > 0.95

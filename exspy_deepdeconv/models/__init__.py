@@ -75,7 +75,7 @@ def available():
     Examples
     --------
     >>> import exspy_deepdeconv
-    >>> "lowloss-v7" in exspy_deepdeconv.models.available()
+    >>> "lowloss-v8" in exspy_deepdeconv.models.available()
     True
     """
     return list(REGISTRY)

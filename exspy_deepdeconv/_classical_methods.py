@@ -182,9 +182,8 @@ def deconvolve(
         note["chosen"] = _results.chosen_note(tally, lazy_output)
     note["resolution"] = None if channels is None else float(channels * axis.dispersion)
     note["flags"] = {"counted": False} if lazy_output else tally.counts() | tally.maps()
-    if psf is not None and not psf.metadata.has_item("Signal.psf_estimation"):
-        for odd in _sampling.of_response(response):
-            warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
+    for odd in _sampling.of_response(response, psf):
+        warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
     _results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)
     return result
 

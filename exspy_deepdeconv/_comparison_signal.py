@@ -29,9 +29,9 @@ def deconvolution_residual(
     psf : EELSSpectrum, optional
         The response with which to blur it: the one that the deconvolution was given
         (``deep_deconvolve`` broadens one that is narrower than the zero-loss peak: so does this
-        method for its results). By default
-        the model that made the result reads it off the data, as ``estimate_psf()`` does (the default
-        one, if that model is neither bundled nor in memory: a warning says so).
+        method for its results). By default the model that made the result reads it off the data, as
+        ``estimate_psf()`` does (the default one, if that model is neither bundled nor in memory: a
+        warning says so).
     return_maps : bool, default False
         Whether to return two measures of each spectrum as well.
     %s
@@ -47,9 +47,10 @@ def deconvolution_residual(
         Only with ``return_maps=True``, then all three in a list. Over the loss region, from one
         zero-loss width past the zero-loss peak on: the mean square of the residual (reduced
         chi-square), and the correlation of the residual of neighbouring channels, less that of
-        the noise itself, in units of the standard error of white noise, 1 / sqrt(channels). Near 1 and within a
-        few units of 0 for a result that explains simulated data; of measured ones with many counts
-        they can be farther off, for misfits near the zero-loss peak. Both have the navigation axes of the data.
+        the noise itself, in units of the standard error of white noise, 1 / sqrt(channels). Near 1
+        and within a few units of 0 for a result that explains simulated data; of measured ones with
+        many counts they can be farther off, for misfits near the zero-loss peak. Both have the
+        navigation axes of the data.
 
     Raises
     ------

@@ -87,8 +87,7 @@ def deconvolve(
         predicted.metadata.General.title = f"predicted variance of {signal.metadata.General.title}"
         result.set_noise_variance(predicted)
     remarks = _sampling.remarks(found, psf is not None)
-    if psf is not None and not psf.metadata.has_item("Signal.psf_estimation"):
-        remarks += _sampling.of_response(response)
+    remarks += _sampling.of_response(response, psf)
     for odd in remarks:
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
     note = {

@@ -137,19 +137,23 @@ def remarks(found, given):
     return said
 
 
-def of_response(psf):
+def of_response(psf, source):
     """Sentences on measured responses that are not what they should be.
 
     Parameters
     ----------
     psf : numpy.ndarray, dask.array.Array or None
         ``(..., length)``; of a map some are looked at, a lazy one is not read for this.
+    source : EELSSpectrum or None
+        The signal that they come from; what was estimated is not looked at.
 
     Returns
     -------
     list of str
     """
     if psf is None or not psf.size or isinstance(psf, da.Array):
+        return []
+    if source.metadata.has_item("Signal.psf_estimation"):
         return []
     if psf.ndim > 1:
         places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)), SAMPLED_RESPONSES)

@@ -98,9 +98,9 @@ def find_zero_loss(spectra):
     on its low-energy side (a plasmon may overtop the zero-loss peak in a thick specimen). Its
     position is the maximum of a cubic through the logarithms of the counts around it (cubic, since
     peaks may lean to one side); that of narrow ones, unless noise would move it by more than a few
-    thousandths of the width, is the vertex of the parabola through the three highest channels. Where counts are
-    few, height and width are read from a slightly smoothed spectrum and the smoothing is taken off
-    the width.
+    thousandths of the width, is the vertex of the parabola through the three highest channels. Where
+    counts are few, height and width are read from a slightly smoothed spectrum and the smoothing is
+    taken off the width.
 
     Parameters
     ----------

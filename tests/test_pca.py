@@ -80,9 +80,10 @@ def test_runs_end_to_end(pair):
         assert set(batch) == KEYS
         assert all(v.dtype == np.float32 and np.isfinite(v).all() for v in batch.values())
         assert batch["counts"].shape == (12, signal.data.shape[-1])
-        chi, losses, peak = explained(batch)
-        assert 0.75 < chi < 1.6  # shared noise hides from a single spectrum
+        _, losses, peak = explained(batch)
         assert abs(losses) < 0.01 and abs(peak) < 0.01
+    # Shared noise hides from a single spectrum. Of a dozen the mean scatters by a tenth.
+    assert 0.75 < np.mean([explained(batch)[0] for batch in batches]) < 1.5
     assert len({row.tobytes() for batch in batches for row in batch["counts"]}) == 24
     same_batches(pairs, measured_pairs_again(pairs), (1,))
 

@@ -1,12 +1,14 @@
 """The pair generator and the loop, on a tiny network."""
 
 import csv
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from exspy_deepdeconv import models
 from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.physics import find_zero_loss
-from exspy_deepdeconv.training import MixedPairs, SimulatedPairs, eelspecnet
+from exspy_deepdeconv.training import MixedPairs, SimulatedPairs, eelspecnet, loop
 from exspy_deepdeconv.training.card import data_hash
 from exspy_deepdeconv.training.eelspecnet import (
     Recipe,
@@ -357,13 +359,14 @@ def test_early_stop_keeps_the_best_weights(tmp_path):
     assert kept == pytest.approx(np.nanmin(losses), rel=1e-3)
 
 
-def test_time_limit_is_kept(tmp_path):
-    start = time.monotonic()
+def test_time_limit_is_kept(tmp_path, monkeypatch):
+    """By a clock of its own: a real one makes the last step's rate a matter of the machine."""
+    clock = itertools.count(0, 0.05)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     plan = replace(PLAN, steps=100_000)
     model = train(plan, tmp_path, pairs=PAIRS, config=TINY, minutes=0.05)
-    # Of slow machines more cannot be asked: the last step, and a checkpoint, are finished first.
-    assert 3 <= model.provenance["seconds"] < 60 and time.monotonic() - start < 90
-    assert model.provenance["steps"] < plan.steps
+    assert 3 <= model.provenance["seconds"] < 3.2
+    assert 20 <= model.provenance["steps"] <= 60
     assert float(rows_of(tmp_path)[-1]["learning_rate"]) < 0.1 * plan.learning_rate
 
 

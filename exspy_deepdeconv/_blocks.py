@@ -39,6 +39,7 @@ _COUNT_NAMES = {
 }
 _RESULT_FLAGS = physics.UNEXPLAINED | physics.GAINS
 DATA_FLAGS = tuple(bit for bit in _COUNT_NAMES if not bit & _RESULT_FLAGS)
+UNUSABLE_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit & physics.UNUSABLE)
 _PENDING = 255
 
 

@@ -88,6 +88,24 @@ def _eV_per_unit(axis, name):
         ) from error
 
 
+def check_low_loss(signal):
+    """Check axis, data and length of a signal that is to be deconvolved.
+
+    Returns
+    -------
+    EnergyAxis
+
+    Raises
+    ------
+    NotImplementedError, ValueError
+        As `check_energy_axis`, `check_data` and `check_channels`.
+    """
+    axis = check_energy_axis(signal)
+    check_data(signal)
+    check_channels(signal)
+    return axis
+
+
 def check_data(signal, name="signal"):
     """Raise a ValueError where the data are not real numbers."""
     if signal.data.dtype.kind not in "biuf":

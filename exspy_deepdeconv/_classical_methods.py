@@ -10,11 +10,10 @@ from functools import partial
 import numpy as np
 
 from . import _blocks, _checks, _results, _sampling, classical, models, physics, reblur, residual
+from ._inputs import Input
 
 FIRST_LOOK = 16  # spectra of a block whose results are judged before it is known to be worth it
 ENOUGH = 15  # iterations, exspy's default: who asks for fewer asks for a misfit
-UNUSABLE_KINDS = (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
-UNUSABLE = physics.EMPTY | physics.NO_ZERO_LOSS | physics.NOT_FINITE
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Method:
     words : str
         In titles and metadata.
     setting : str
-        The name of its one setting.
+        The name of its one setting; ``"resolution"`` for a method whose results have to have one.
     resolution : float
         Channels (FWHM) of the Gaussian through which its results are seen as they are; 0 for
         none.
@@ -54,6 +53,11 @@ class Method:
     def node(self):
         """Node of the metadata that describes a result."""
         return self.name.replace("_deconvolve", "_deconvolution")
+
+    @property
+    def needs_resolution(self):
+        """Whether there is no result without a resolution: it is the setting."""
+        return self.setting == "resolution"
 
 
 METHODS = {
@@ -106,84 +110,53 @@ def deconvolve(
     """
     method = METHODS[key]
     _checks.check_resolution_number(resolution)
-    axis = _checks.check_energy_axis(signal)
-    _checks.check_data(signal)
-    _checks.check_channels(signal)
-    response = _checks.check_psf(psf, signal, axis.dispersion)
-    variance = _checks.check_variance(signal)
+    given = Input.of(signal, psf)
     _checks.warn_of_result(signal, method.name, stacklevel=4)
-    data = _checks.plain_array(signal)
-    mask = np.zeros(data.shape[:-1], dtype=bool)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     note = {"method": method.words, "psf": _results.psf_source(psf, signal)}
-
-    respond = None
+    zero_loss = respond = None
     if psf is None:
         model = models.load()
         note |= {"model": model.name, "weights_sha256": model.sha256}
-        zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)
-        respond = responder(model, zero_loss, data.shape[-1])
-    channels = None
-    if resolution is not None or key == "fourier":
-        width = _width(data, mask, axis.reversed, response) if psf is not None else zero_loss.fwhm
-        if np.isnan(width) and resolution is None and mask.size:
-            raise ValueError(
-                "resolution must be given: neither the spectra nor the psf have a peak whose "
-                "width could be read."
-            )
-        channels = _checks.check_resolution(resolution, width, axis.dispersion)
+        zero_loss = given.zero_loss()
+        respond = responder(model, zero_loss, given.data.shape[-1])
+    channels = _resolution(method, resolution, given, zero_loss)
 
-    if channels is None and method.resolution:
-        channels = method.resolution
     automatic = isinstance(setting, str)
-    options = {method.setting: channels if key == "fourier" else setting}
+    if method.needs_resolution:
+        setting = channels
+    else:
+        note[method.setting] = setting
     check = None
     if automatic or method.fits_peak or setting >= ENOUGH:
         check = Check.of(method, channels, quick=psf is not None and not method.fits_peak)
-    fixed = variance is None or isinstance(variance, float)
     block = partial(
         deconvolve_block,
-        function=partial(getattr(classical, method.function), **options),
+        function=partial(getattr(classical, method.function), **{method.setting: setting}),
         respond=respond,
         smoothing=_missing(channels, method),
         automatic=automatic,
         fits_peak=method.fits_peak,
         check=check,
-        dtype=result_dtype(data.dtype),
-        **({"variance": variance} if fixed else {}),
     )
-    kinds = _blocks.DATA_FLAGS if psf is None or method.fits_peak else UNUSABLE_KINDS
-    if check is not None:
-        kinds = (*kinds, physics.UNEXPLAINED)
-    tally = _blocks.FlagTally(mask, lazy_output, method.name, kinds)
-    blocks = _blocks.run_blocks(
-        block,
-        data,
-        mask,
-        tally,
-        psf=response,
-        beside={} if fixed else {"variance": variance},
-        reverse=axis.reversed,
-        dtype=result_dtype(data.dtype),
-        num_workers=num_workers,
-    )
+    kinds = _blocks.DATA_FLAGS if respond or method.fits_peak else _blocks.UNUSABLE_FLAGS
+    kinds += () if check is None else (physics.UNEXPLAINED,)
+    tally = _blocks.FlagTally(given.mask, lazy_output, method.name, kinds)
     result = _results.finish(
         signal,
-        blocks,
+        given.blocks(block, tally, dtype=result_dtype(given.data.dtype), num_workers=num_workers),
         tally,
         lazy_output=lazy_output,
         show_progressbar=show_progressbar,
         num_workers=num_workers,
         stacklevel=4,
     )
-    if key != "fourier":
-        note[method.setting] = setting
+    for odd in _sampling.of_response(given.response, psf):
+        warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
     if automatic:
         note["chosen"] = _results.chosen_note(tally, lazy_output)
-    note["resolution"] = None if channels is None else float(channels * axis.dispersion)
-    note["flags"] = {"counted": False} if lazy_output else tally.counts() | tally.maps()
-    for odd in _sampling.of_response(response, psf):
-        warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
+    note["resolution"] = None if channels is None else float(channels * given.axis.dispersion)
+    note["flags"] = _results.flags_note(tally, lazy_output)
     _results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)
     return result
 
@@ -201,17 +174,29 @@ def result_dtype(dtype):
     return np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
 
 
-def _width(data, mask, reverse, response):
-    """Zero-loss width of the data in channels, or where they have none, that of the response."""
+def _resolution(method, resolution, given, zero_loss):
+    """Of the results, in channels (FWHM); None where they are seen through nothing.
+
+    Without a `zero_loss` (that of the data), its width is read where it is needed: from the data,
+    or, if they have no zero-loss peak, from the measured response.
+    """
+    if resolution is None and not method.needs_resolution:
+        return method.resolution or None
     try:
-        return _sampling.zero_loss_width(data, mask, reverse)
+        width = (zero_loss or given.zero_loss()).fwhm
     except ValueError:
-        return _sampling.response_width(response)
+        width = _sampling.response_width(given.response)
+    if np.isnan(width) and resolution is None and given.mask.size:
+        raise ValueError(
+            "resolution must be given: neither the spectra nor the psf have a peak whose "
+            "width could be read."
+        )
+    return _checks.check_resolution(resolution, width, given.axis.dispersion)
 
 
 def _missing(resolution, method):
     """Smoothing that brings a result to the resolution, in channels."""
-    if resolution is None or method.setting == "resolution":
+    if resolution is None or method.needs_resolution:
         return 0.0
     return float(np.sqrt(max(resolution**2 - method.resolution**2, 0.0)))
 
@@ -224,7 +209,6 @@ def deconvolve_block(
     respond,
     smoothing,
     automatic,
-    dtype,
     fits_peak=False,
     check=None,
     variance=None,
@@ -239,8 +223,8 @@ def deconvolve_block(
         Measured response, ``(length,)`` or ``(..., length)``.
     function : callable
         One of `exspy_deepdeconv.classical`.
-    respond : callable
-        As from `responder`, used where there is no ``psf``.
+    respond : callable or None
+        As from `responder`, used in the place of a ``psf``.
     smoothing : float
         Width of a Gaussian with which the result is smoothed, in channels.
     automatic : bool
@@ -249,57 +233,62 @@ def deconvolve_block(
         Whether saturated zero-loss peaks and spikes are to be flagged with a measured response.
     check : Check, optional
         How results are judged that may not explain their spectra; not at all by default.
-    dtype : numpy.dtype
-        Of the result.
     variance : float or numpy.ndarray, optional
         The noise variance where the user has set it.
 
     Returns
     -------
     estimate : numpy.ndarray
-        Zeros where a spectrum is empty or has no zero-loss peak to read the response from, NaN
-        where it is not finite.
+        Of `result_dtype`. Zeros where a spectrum is empty or has no zero-loss peak to read the
+        response from, NaN where it is not finite.
     flags : numpy.ndarray of uint8
         Navigation shape.
     chosen : numpy.ndarray
         Navigation shape; what the function chose.
     """
-
-    def inspected(spectra):
-        return physics.inspect(spectra.reshape(-1, spectra.shape[-1]))
-
     seen = None
     if respond is not None:
         psf, flags = respond(spectra)
+        flags = np.array(flags)
     else:
-        finite, empty = np.isfinite(spectra).all(axis=-1), (spectra == 0).all(axis=-1)
-        flags = (physics.EMPTY * empty + physics.NOT_FINITE * ~finite).astype(np.uint8)
+        flags = _flags_of_unusable(spectra)
         if fits_peak:
-            seen = inspected(spectra)
+            seen = _inspected(spectra)
             flags |= seen.flags.reshape(flags.shape) & (physics.SATURATED | physics.SPIKE)
-    good = flags & UNUSABLE == 0
-    estimate = np.zeros(spectra.shape, dtype)
+    good = flags & physics.UNUSABLE == 0
+    estimate = np.zeros(spectra.shape, result_dtype(spectra.dtype))
     estimate[flags & physics.NOT_FINITE > 0] = np.nan
     chosen = np.full(good.shape, np.nan)
-    if good.any():
-        given = [spectra[good].astype(dtype), psf if psf.ndim == 1 else psf[good]]
-        noise = None
-        if variance is not None:
-            # A flat offset is noise, but no counts: the methods use the line without it.
-            seen = inspected(spectra) if seen is None else seen
-            of_good = np.broadcast_to(variance, spectra.shape)[good]
-            noise = physics.told_noise(of_good, seen.select(good.ravel()))
-        if automatic:
-            found, chosen[good] = function(*given, noise=noise, return_chosen=True)
-        else:
-            found = function(*given, noise=noise)
-        estimate[good] = physics.smooth(found, smoothing)
-        if check is not None:  # before it is smoothed: that is no part of the method
-            flags = np.array(flags)
-            seen = seen and seen.select(good.ravel())
-            misfits = check.misfits(spectra[good], given[1], found, noise, seen)
-            flags[good] |= np.where(misfits, physics.UNEXPLAINED, 0).astype(np.uint8)
+    if not good.any():
+        return estimate, flags, chosen
+    if variance is not None and seen is None:
+        seen = _inspected(spectra)
+    seen = seen and seen.select(good.ravel())
+    noise = None
+    if variance is not None:
+        # A flat offset is noise, but no counts: the methods use the line without it.
+        noise = physics.told_noise(np.broadcast_to(variance, spectra.shape)[good], seen)
+    psf = psf if psf.ndim == 1 else psf[good]
+    arguments = spectra[good].astype(estimate.dtype), psf
+    if automatic:
+        found, chosen[good] = function(*arguments, noise=noise, return_chosen=True)
+    else:
+        found = function(*arguments, noise=noise)
+    estimate[good] = physics.smooth(found, smoothing)
+    if check is not None:  # before it is smoothed: that is no part of the method
+        misfits = check.misfits(spectra[good], psf, found, noise, seen)
+        flags[good] |= np.where(misfits, physics.UNEXPLAINED, 0).astype(np.uint8)
     return estimate, flags, chosen
+
+
+def _flags_of_unusable(spectra):
+    """Flags of what can be told without a look at the zero-loss peak; navigation shape."""
+    empty, finite = (spectra == 0).all(axis=-1), np.isfinite(spectra).all(axis=-1)
+    return np.asarray(physics.EMPTY * empty + physics.NOT_FINITE * ~finite, np.uint8)
+
+
+def _inspected(spectra):
+    return physics.inspect(spectra.reshape(-1, spectra.shape[-1]))
 
 
 @dataclass(frozen=True)
@@ -324,7 +313,7 @@ class Check:
     @classmethod
     def of(cls, method, channels=None, quick=False):
         """For the results of a method; ``channels`` is the resolution of those that ask for it."""
-        seen = channels if method.setting == "resolution" else method.resolution or None
+        seen = channels if method.needs_resolution else method.resolution or None
         return cls(method.misfit, seen, FIRST_LOOK if quick else None)
 
     def misfits(self, spectra, psf, estimate, noise=None, seen=None):
@@ -352,7 +341,7 @@ class Check:
             part = psf if psf.ndim == 1 else psf[rows]
             known = physics.inspect(spectra[rows]) if seen is None else seen.select(rows)
             if noise is not None:
-                known = replace(known, noise=physics.Noise(noise.gain[rows], noise.floor[rows]))
+                known = replace(known, noise=noise.select(rows))
             found[rows] = self._worst(known, part, estimate[rows]) > self.misfit
 
         every = np.arange(len(spectra))

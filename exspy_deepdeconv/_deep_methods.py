@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from . import _blocks, _checks, _results, _sampling, inference, models
+from ._inputs import Input
 
 UNKNOWN_VARIANCE = 1e30  # of spectra that have no result: a fit gives them no weight
 NAMES = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
@@ -39,19 +40,14 @@ def deconvolve(
     _checks.check_numbers(resolution, confidence, batch_size)
     _checks.check_bool("zero_loss", zero_loss)
     _checks.check_bool("return_interval", return_interval)
-    axis = _checks.check_energy_axis(signal)
-    _checks.check_data(signal)
-    _checks.check_channels(signal)
-    mask = _checks.check_navigation_mask(navigation_mask, signal)
-    response = _checks.check_psf(psf, signal, axis.dispersion)
-    variance = _checks.check_variance(signal)
+    given = Input.of(signal, psf, navigation_mask)
     _checks.warn_of_result(signal, "deep_deconvolve", stacklevel=4)
     model = models.load(model)
     inference.check_device(device)
     if return_interval:
         model.warn_if_not_calibrated(stacklevel=3)
-    found = _sampling.typical_zero_loss(_checks.plain_array(signal), mask, axis.reversed)
-    channels = _checks.check_resolution(resolution, found.fwhm, axis.dispersion)
+    found, dispersion = given.zero_loss(), given.axis.dispersion
+    channels = _checks.check_resolution(resolution, found.fwhm, dispersion)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     wanted = inference.Wanted(
         resolution=channels,
@@ -59,18 +55,17 @@ def deconvolve(
         variance=not lazy_output,
         confidence=float(confidence) if return_interval else None,
     )
-    tally = _blocks.FlagTally(mask, warn=lazy_output)
     function = partial(
         inference.stacked_block,
         model=model,
         wanted=wanted,
         batch_size=batch_size,
-        device=inference.usual_device(device, mask.size),
+        device=inference.usual_device(device, given.mask.size),
     )
-    blocks = _blocks_of(function, signal, mask, tally, response, variance, axis, wanted.arrays)
+    tally = _blocks.FlagTally(given.mask, warn=lazy_output)
     result, *others = _results.finish_stack(
         signal,
-        blocks,
+        given.blocks(function, tally, arrays=wanted.arrays),
         wanted.arrays,
         tally,
         lazy_output=lazy_output,
@@ -79,55 +74,35 @@ def deconvolve(
         stacklevel=5,
     )
     if wanted.variance:
-        predicted = others.pop(0)
-        # Zeros and NaN, as of empty spectra and of those under a mask, would stop a fit of the map.
-        unknown = ~np.isfinite(predicted.data) | ~result.data.any(axis=-1, keepdims=True)
-        least = np.finfo(np.float32).tiny  # of counts below some 1e-16, float32 holds no square
-        predicted.data = np.where(unknown, UNKNOWN_VARIANCE, np.maximum(predicted.data, least))
-        predicted.metadata.General.title = f"predicted variance of {signal.metadata.General.title}"
-        result.set_noise_variance(predicted)
+        _attach_variance(result, others.pop(0), signal.metadata.General.title)
     remarks = _sampling.remarks(found, psf is not None)
-    remarks += _sampling.of_response(response, psf)
-    for odd in remarks:
+    for odd in remarks + _sampling.of_response(given.response, psf):
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
     note = {
         "model": model.name,
         "weights_sha256": model.sha256,
-        "resolution": channels * axis.dispersion,
-        "zero_loss_fwhm": found.fwhm * axis.dispersion,
+        "resolution": channels * dispersion,
+        "zero_loss_fwhm": found.fwhm * dispersion,
         "psf": _results.psf_source(psf, signal),
         "zero_loss": wanted.zero_loss,
-        "flags": _counts(tally, lazy_output) | _sampling.out_of_range(found, psf is not None),
+        "flags": _results.flags_note(tally, lazy_output)
+        | _sampling.out_of_range(found, psf is not None),
     }
-    if others:
+    if return_interval:
         note["confidence"] = wanted.confidence
     for made, words in zip((result, *others), NAMES, strict=False):
         _results.annotate(made, signal, "deep_deconvolution", words, **note)
-    return [result, *others] if others else result
+    return [result, *others] if return_interval else result
 
 
-def _blocks_of(function, signal, mask, tally, response, variance, axis, arrays):
-    """The blocks of the answer; a variance that differs between channels goes beside the data."""
-    beside = {}
-    if variance is None or isinstance(variance, float):
-        function = partial(function, variance=variance)
-    else:
-        beside = {"variance": variance}
-    return _blocks.run_blocks(
-        function,
-        _checks.plain_array(signal),
-        mask,
-        tally,
-        psf=response,
-        beside=beside,
-        reverse=axis.reversed,
-        arrays=arrays,
-    )
-
-
-def _counts(tally, lazy_output):
-    """Of the flags, and maps of them; those of a lazy result are not known yet."""
-    return {"counted": False} if lazy_output else tally.counts() | tally.maps()
+def _attach_variance(result, predicted, title):
+    """Make a predicted variance the noise variance of a result, fit for the weights of a fit."""
+    # Zeros and NaN, as of empty spectra and of those under a mask, would stop a fit of the map.
+    unknown = ~np.isfinite(predicted.data) | ~result.data.any(axis=-1, keepdims=True)
+    least = np.finfo(np.float32).tiny  # of counts below some 1e-16, float32 holds no square
+    predicted.data = np.where(unknown, UNKNOWN_VARIANCE, np.maximum(predicted.data, least))
+    predicted.metadata.General.title = f"predicted variance of {title}"
+    result.set_noise_variance(predicted)
 
 
 def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
@@ -137,9 +112,7 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
     -------
     EELSSpectrum or LazyEELSSpectrum
     """
-    axis = _checks.check_energy_axis(signal)
-    _checks.check_data(signal)
-    _checks.check_channels(signal)
+    axis = _checks.check_low_loss(signal)
     model = models.load(model)
     data = _checks.plain_array(signal)
     mask = np.zeros(data.shape[:-1], dtype=bool)
@@ -169,7 +142,7 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
         model=model.name,
         weights_sha256=model.sha256,
         zero_loss_fwhm=found.fwhm * axis.dispersion,
-        flags=_counts(tally, lazy_output),
+        flags=_results.flags_note(tally, lazy_output),
     )
     result.metadata.Signal.quantity = ""  # no counts any more
     if result.metadata.Signal.has_item("deconvolved_by"):  # of a result: it is none itself

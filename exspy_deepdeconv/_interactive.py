@@ -9,6 +9,7 @@ import traits.api as t
 from hyperspy.ui_registry import add_gui_method
 
 from . import _checks, _sampling, models, physics
+from ._inputs import Input
 from ._preview import Answer, Preview
 from .forward import Wanted
 from .inference import check_device
@@ -98,18 +99,10 @@ device, show_progressbar, num_workers, lazy_output
         _checks.check_numbers(resolution, confidence, batch_size)
         for name, value in (("zero_loss", zero_loss), ("return_interval", return_interval)):
             _checks.check_bool(name, value)
-        self._axis = _checks.check_energy_axis(signal)
-        _checks.check_data(signal)
-        _checks.check_channels(signal)
-        mask = _checks.check_navigation_mask(navigation_mask, signal)
-        self._response = _checks.check_psf(psf, signal, self._axis.dispersion)
-        self._variance = _checks.check_variance(signal)
+        self._given = Input.of(signal, psf, navigation_mask)
         chosen = models.load(model)
         check_device(device)
-        self._zero_loss = _sampling.typical_zero_loss(
-            _checks.plain_array(signal), mask, self._axis.reversed
-        )
-        dispersion = self._axis.dispersion
+        self._zero_loss, dispersion = self._given.zero_loss(), self._given.axis.dispersion
         channels = _checks.check_resolution(resolution, self._zero_loss.fwhm, dispersion)
         limits = physics.resolution_range(self._zero_loss.fwhm)
         self.finest, self.coarsest = (limit * dispersion for limit in limits)
@@ -177,7 +170,7 @@ device, show_progressbar, num_workers, lazy_output
         except Exception as error:  # whatever it is, the user must see it and may go on
             preview = Preview(measured, remark=kind_and_text(error))
         self.message = preview.remark
-        self.preview = preview.reversed() if self._axis.reversed else preview
+        self.preview = preview.reversed() if self._given.axis.reversed else preview
 
     def _on_setting(self, event):
         self.update()
@@ -191,24 +184,23 @@ device, show_progressbar, num_workers, lazy_output
         counts = self.signal._get_current_data(as_numpy=True)
         if isinstance(counts, np.ma.MaskedArray):
             counts = counts.astype(float).filled(np.nan)
-        return counts[::-1] if self._axis.reversed else counts
+        return counts[::-1] if self._given.axis.reversed else counts
 
     def _deconvolved(self, counts):
         """Preview of the current spectrum."""
-        here = self.signal.axes_manager.indices[::-1]
+        here, given = self.signal.axes_manager.indices[::-1], self._given
         if self._asked != (here, self.model):  # another resolution needs no new answer
-            variance = self._variance
+            variance, psf = given.variance, given.response
             if np.ndim(variance):
                 variance = np.asarray(variance[here])
-                variance = variance[::-1] if self._axis.reversed else variance
-            psf = self._response
+                variance = variance[::-1] if given.axis.reversed else variance
             if np.ndim(psf) > 1:
                 psf = np.asarray(psf[here])
             model = models.load(self._models[self.model])
             self._answer = Answer(counts, model, psf, variance, self._device)
             self._asked = here, self.model
         channels = _checks.check_resolution(
-            self.resolution, self._zero_loss.fwhm, self._axis.dispersion
+            self.resolution, self._zero_loss.fwhm, given.axis.dispersion
         )
         confidence = self._confidence if self.show_interval else None
         wanted = Wanted(channels, self.zero_loss, confidence=confidence)

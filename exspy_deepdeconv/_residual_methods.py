@@ -6,10 +6,10 @@ Imported inside the methods, not by ``import hyperspy.api``.
 import warnings
 from functools import partial
 
-import numpy as np
 from hyperspy.signal import BaseSignal
 
-from . import _blocks, _checks, _classical_methods, _results, _sampling, models, physics, residual
+from . import _blocks, _checks, _classical_methods, _results, models, residual
+from ._inputs import Input
 
 _NODES = ("deep_deconvolution", *(m.node for m in _classical_methods.METHODS.values()))
 _MAPS = ("chi2", "whiteness")
@@ -23,48 +23,27 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     list
         Residual (EELSSpectrum), chi2 and whiteness (BaseSignal).
     """
-    axis = _checks.check_energy_axis(signal)
-    _checks.check_data(signal)
-    _checks.check_channels(signal)
+    given = Input.of(signal, psf)
     estimate = _checks.check_like(result, signal, "result", stacklevel=4)
-    response = _checks.check_psf(psf, signal, axis.dispersion)
-    variance = _checks.check_variance(signal)
-    data = _checks.plain_array(signal)
-    mask = np.zeros(data.shape[:-1], dtype=bool)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     respond = None
     if psf is None:
-        zero_loss = _sampling.typical_zero_loss(data, mask, axis.reversed)
+        zero_loss = given.zero_loss()
         model = _model_of(result, stacklevel=3)
         _warn_of_measured(result, stacklevel=4)
-        respond = _classical_methods.responder(model, zero_loss, data.shape[-1])
+        respond = _classical_methods.responder(model, zero_loss, given.data.shape[-1])
 
     resolution, has_zero_loss = seen_through(result)
-    beside = {"result": estimate}
-    per_channel = variance is not None and not isinstance(variance, float)
-    if per_channel:
-        beside["variance"] = variance
     block = partial(
         residual.residual_block,
         respond=respond,
-        resolution=None if resolution is None else resolution / axis.dispersion,
+        resolution=None if resolution is None else resolution / given.axis.dispersion,
         zero_loss=has_zero_loss,
         # As ``deep_deconvolve`` does with a measured response; the classical methods take it as it is.
         broaden=psf is not None and _last_node(result) == _NODES[0],
-        **({} if per_channel else {"variance": variance}),
     )
-    kinds = (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
-    tally = _blocks.FlagTally(mask, False, "deconvolution_residual", kinds)
-    blocks = _blocks.run_blocks(
-        block,
-        data,
-        mask,
-        tally,
-        psf=response,
-        beside=beside,
-        reverse=axis.reversed,
-        extra=len(_MAPS),
-    )
+    tally = _blocks.FlagTally(given.mask, False, "deconvolution_residual", _blocks.UNUSABLE_FLAGS)
+    blocks = given.blocks(block, tally, beside={"result": estimate}, extra=len(_MAPS))
     if not blocks.size:
         blocks = blocks.compute()
     elif not lazy_output:
@@ -74,7 +53,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         whole._assign_subclass()
         whole.compute(show_progressbar=show_progressbar, num_workers=num_workers)
         blocks = whole.data
-    return _signals(signal, blocks, lazy_output, mask.size > 0)
+    return _signals(signal, blocks, lazy_output, given.mask.size > 0)
 
 
 def seen_through(result):

@@ -120,6 +120,11 @@ def psf_source(psf, signal):
     return f"measured: {psf.metadata.General.title or 'untitled'}"
 
 
+def flags_note(tally, lazy):
+    """The counts of the flags and maps of them; those of a lazy result are not known yet."""
+    return {"counted": False} if lazy else tally.counts() | tally.maps()
+
+
 def chosen_note(tally, lazy):
     """What a method chose by itself: the map of it (order of the data) and its spread.
 

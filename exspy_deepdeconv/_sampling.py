@@ -253,8 +253,8 @@ def _why_unusable(flags, total):
         )
     kinds = ", ".join(
         f"{int((flags & bit > 0).sum())} {physics.FLAG_TEXT[bit]}"
-        for bit in (physics.EMPTY, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
-        if (flags & bit).any()
+        for bit in physics.FLAG_TEXT
+        if (flags & bit & physics.UNUSABLE).any()
     )
     return (
         f"None of {flags.size} spectra (out of {total}) has a usable zero-loss peak: {kinds}. "

@@ -106,19 +106,16 @@ def train(
     if not resume and (folder / "checkpoint.pt").exists():
         fail(f"{folder} holds a checkpoint: --resume goes on from it, or name another folder")
     prepare(folder)
-    options = {"folder": folder, "resume": resume, "device": device, "minutes": minutes}
+    plan = {"steps": steps, "seed": seed, "learning_rate": learning_rate, "workers": workers}
+    plan = _given(plan | {"keep_start": keep_start})
+    options = {"folder": folder, "name": name, "resume": resume, "device": device}
+    options = _given(options | {"minutes": minutes})
     if map_file is None:
-        plan = {"steps": steps, "seed": seed, "learning_rate": learning_rate, "workers": workers}
-        plan |= {"keep_start": keep_start}
-        model = run(_from_simulations, _given(plan), _given(options), init, name or "model")
+        model = run(_from_simulations, init, plan, options)
     else:
-        options |= {"steps": steps, "seed": seed, "learning_rate": learning_rate}
-        options |= {"workers": workers, "name": name}
-        options |= {"components": components, "keep_start": keep_start}
-        if steps is not None and minutes is None:
-            options = _given(options) | {"minutes": None}  # steps alone say when to end
-        else:
-            options = _given(options)
+        if steps is not None:
+            options.setdefault("minutes", None)  # steps alone say when to end
+        options |= plan | _given({"components": components})
         model = run(_on_map, init, map_file, psf, signal, options)
     typer.echo(f"-> {folder / model.name}.safetensors ({model.provenance['steps']} steps)")
     for moment, scores in model.provenance["scores"].items():
@@ -127,13 +124,14 @@ def train(
 
 
 def _given(options):
+    """Without those that are left to their defaults."""
     return {key: value for key, value in options.items() if value is not None}
 
 
-def _from_simulations(plan, options, init, name):
+def _from_simulations(init, plan, options):
     from .training import Plan, train
 
-    return train(Plan(**plan), init=init, name=name, **options)
+    return train(Plan(**plan), init=init, **options)
 
 
 def _on_map(init, map_file, psf, chosen, options):

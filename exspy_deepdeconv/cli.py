@@ -41,6 +41,17 @@ ModelOption = Annotated[
     str | None,
     typer.Option(help="A bundled model or a .safetensors file.", show_default="the newest bundled"),
 ]
+OutputOption = Annotated[Path, typer.Option(help="Folder for the results; made if it is missing.")]
+PsfOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with a measured response (a vacuum spectrum; several are aligned and summed).",
+        show_default="estimated from the data",
+    ),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results that exist already.")
+]
 
 
 @app.command()
@@ -67,14 +78,8 @@ def deconvolve(
         list[Path],
         typer.Argument(help="Files of any format that HyperSpy reads.", metavar="INPUT..."),
     ],
-    output: Annotated[Path, typer.Option(help="Folder for the results; made if it is missing.")],
-    psf: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with a measured response (a vacuum spectrum; several are aligned and summed).",
-            show_default="estimated from the data",
-        ),
-    ] = None,
+    output: OutputOption,
+    psf: PsfOption = None,
     resolution: Annotated[
         float | None,
         typer.Option(
@@ -93,9 +98,7 @@ def deconvolve(
     zero_loss: Annotated[
         bool, typer.Option("--zero-loss/--no-zero-loss", help="Keep the elastic peak.")
     ] = True,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that exist already.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     lazy: Annotated[
         bool,
         typer.Option(
@@ -159,17 +162,11 @@ def compare(
     input: Annotated[
         Path, typer.Argument(help="A file of any format that HyperSpy reads.", metavar="INPUT")
     ],
-    output: Annotated[Path, typer.Option(help="Folder for the results; made if it is missing.")],
+    output: OutputOption,
     methods: Annotated[
         str, typer.Option(help="Of deep, rl, ml, fourier and tgv, with commas between them.")
     ] = "deep,rl,fourier",
-    psf: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with a measured response (a vacuum spectrum; several are aligned and summed).",
-            show_default="estimated from the data",
-        ),
-    ] = None,
+    psf: PsfOption = None,
     resolution: Annotated[
         float | None,
         typer.Option(
@@ -184,9 +181,7 @@ def compare(
             show_default="the low-loss signal",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that exist already.")
-    ] = False,
+    overwrite: OverwriteOption = False,
 ):
     """Deconvolve a file with several methods and put the results side by side.
 

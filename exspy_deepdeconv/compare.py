@@ -15,6 +15,7 @@ import numpy as np
 from prettytable import PrettyTable
 
 from . import _checks, _sampling, models
+from ._inputs import Input
 from ._scoring import Sample, few_of
 
 KNOWN = ("deep", "rl", "ml", "fourier", "tgv")
@@ -195,25 +196,19 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
 
 def _checked(signal, methods, psf, truth, resolution):
     """Check all arguments; the resolution of each method in eV, places to score, energy axis."""
-    axis = _checks.check_energy_axis(signal)
-    _checks.check_data(signal)
-    _checks.check_channels(signal)
     _checks.check_resolution_number(resolution)
-    _checks.check_psf(psf, signal, axis.dispersion)
-    _checks.check_variance(signal)
+    given = Input.of(signal, psf)
     if truth is not None:
         _checks.check_like(truth, signal, "truth", stacklevel=5)
-    data = _checks.plain_array(signal)
-    everywhere = np.zeros(data.shape[:-1], dtype=bool)
-    width = _sampling.zero_loss_width(data, everywhere, axis.reversed)
+    width, dispersion = given.zero_loss().fwhm, given.axis.dispersion
     if np.isnan(width):
         raise ValueError("The signal holds no spectra: there is nothing to compare.")
-    reached = _checks.check_resolution(resolution, width, axis.dispersion) * axis.dispersion
+    reached = _checks.check_resolution(resolution, width, dispersion) * dispersion
     resolutions = {
         name: reached if name in AT_A_RESOLUTION or resolution is not None else None
         for name in methods
     }
-    return resolutions, _sampling.spread_over(np.argwhere(~everywhere), MAX_SCORED), axis
+    return resolutions, _sampling.spread_over(np.argwhere(~given.mask), MAX_SCORED), given.axis
 
 
 def check_methods(methods):

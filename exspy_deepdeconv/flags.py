@@ -12,6 +12,7 @@ SATURATED = 8  # flat-topped zero-loss peak
 SPIKE = 16  # up to three channels far above their neighbours, or far below
 UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
 GAINS = 64  # the result gains more energy than it loses
+UNUSABLE = EMPTY | NO_ZERO_LOSS | NOT_FINITE  # there is nothing to deconvolve
 FLAG_TEXT = {
     EMPTY: "empty",
     NO_ZERO_LOSS: "without a zero-loss peak",
@@ -30,7 +31,8 @@ LOCAL = 5.0  # times the scatter of the channels around
 MARGIN = 3  # channels to either side from which it is told what is to be expected
 MANY = 400.0  # electrons in a channel: their logarithm is not skewed
 DEAD = 0.7  # share of the counts that a dead channel lacks
-# The same that a hot channel has too many; peaks narrower than so many channels have kinks.
+# The same that a hot channel has too many, in peaks of at least so many channels and in narrower
+# ones, which have kinks.
 HOT, SMOOTH = (0.4, 1.5), 10.0
 
 
@@ -102,43 +104,55 @@ def _with_spike(spectra, fwhm, gain, floor):
 
 
 def _out_of_line(spectra, fwhm, gain, floor):
-    """The same where the channels two and three away tell what is to be expected between them.
+    """The same where the channels two and three away tell what is to be expected between them."""
+    padded = np.pad(spectra, [(0, 0), (MARGIN, MARGIN)], mode="reflect")
+    channels = spectra.shape[-1]
+    near, far = (
+        [padded[:, MARGIN + s : MARGIN + s + channels] for s in (-step, step)] for step in (2, 3)
+    )
+    above = _above_neighbours(spectra, near, gain, floor)
+    off = _off_cubic(spectra, near, far, fwhm, gain, floor)
+    row, channel, over = (np.concatenate(parts) for parts in zip(above, off, strict=True))
+    found = np.zeros(len(spectra), bool)
+    found[row[over > LOCAL * _scatter_around(spectra, row, channel, gain[row])]] = True
+    return found
+
+
+def _above_neighbours(spectra, near, gain, floor):
+    """Rows and channels far above both channels ``near`` them, and their relative excess."""
+    highest = np.maximum(np.maximum(*near), 0)
+    above = spectra - 2 * highest
+    variance = gain[:, None] * spectra + floor[:, None]
+    row, channel = np.nonzero((above > 0) & (above**2 > CLEAR**2 * variance))
+    least = np.maximum(highest[row, channel], gain[row])
+    return row, channel, spectra[row, channel] / least - 1
+
+
+def _off_cubic(spectra, near, far, fwhm, gain, floor):
+    """The same of those that are off, up or down, what the logarithms around them tell.
 
     No feature is narrower than the response: the logarithms of the counts lie on a cubic, nearly.
     """
-    padded = np.pad(spectra, [(0, 0), (MARGIN, MARGIN)], mode="reflect")
-    gain, floor = gain[:, None], floor[:, None]
-    channels = spectra.shape[-1]
-
-    def beside(step):
-        return [padded[:, MARGIN + s : MARGIN + s + channels] for s in (-step, step)]
-
-    near, far = beside(2), beside(3)
-    highest = np.maximum(np.maximum(*near), 0)
-    above = spectra - 2 * highest
-    spike = (above > 0) & (above**2 > CLEAR**2 * (gain * spectra + floor))
+    least = MANY * gain
     # Where the geometric mean of the nearer two is not far off, nothing is: a quick first look.
     square, product = spectra**2, near[0] * near[1]
     odd = (square > 1.4 * product) | (square < 0.2 * product)
-    odd &= np.minimum(*near) > MANY * gain
+    odd &= np.minimum(*near) > least[:, None]
     odd[:, :MARGIN] = odd[:, -MARGIN:] = False  # mirror images tell nothing of a slope
     row, channel = np.nonzero(odd)
-    around = np.array([each[row, channel] for each in (*near, *far)])
-    logs = np.log(np.maximum(around, MANY * gain[row, 0]))
-    expected = np.exp((9 * (logs[0] + logs[1]) - 4 * (logs[2] + logs[3])) / 10)
+    around = np.array([side[row, channel] for side in (*near, *far)])
+    expected = np.exp(_between(*np.log(np.maximum(around, least[row]))))
     over = spectra[row, channel] / expected - 1
-    sigma = np.sqrt(2.5 * (gain[row, 0] * expected + floor[row, 0]))  # that of the cubic included
-    bad = (over < -DEAD) | (over > np.where(fwhm[row] >= SMOOTH, HOT[0], HOT[1]))
+    sigma = np.sqrt(2.5 * (gain[row] * expected + floor[row]))  # that of the cubic included
+    bad = (over < -DEAD) | (over > np.where(fwhm[row] >= SMOOTH, *HOT))
     bad &= np.abs(over) * expected > CLEAR * sigma
-    bad &= (around > MANY * gain[row, 0]).all(axis=0)
-    places = [(row[bad], channel[bad], np.abs(over[bad]))]
-    row, channel = np.nonzero(spike)
-    under = np.maximum(highest[row, channel], gain[row, 0])
-    places.append((row, channel, spectra[row, channel] / under - 1))
-    row, channel, over = (np.concatenate(parts) for parts in zip(*places, strict=True))
-    found = np.zeros(len(spectra), bool)
-    found[row[over > LOCAL * _scatter_around(spectra, row, channel, gain[row, 0])]] = True
-    return found
+    bad &= (around > least[row]).all(axis=0)
+    return row[bad], channel[bad], np.abs(over[bad])
+
+
+def _between(left, right, far_left, far_right):
+    """The value of a cubic amid its values two and three channels away to both sides."""
+    return (9 * (left + right) - 4 * (far_left + far_right)) / 10
 
 
 def _scatter_around(spectra, row, channel, least):
@@ -152,5 +166,5 @@ def _scatter_around(spectra, row, channel, least):
     def log(step):
         return np.log(np.maximum(spectra[row[:, None], place + step], least[:, None]))
 
-    expected = (9 * (log(-2) + log(2)) - 4 * (log(-3) + log(3))) / 10
-    return np.quantile(np.abs(log(0) - expected), 0.75, axis=-1) if len(row) else np.zeros(0)
+    off = np.abs(log(0) - _between(log(-2), log(2), log(-3), log(3)))
+    return np.quantile(off, 0.75, axis=-1) if len(row) else np.zeros(0)

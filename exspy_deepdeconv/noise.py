@@ -45,6 +45,11 @@ class Noise:
         """Variance expected in channels that hold ``counts`` (shape ``(..., channels)``)."""
         return self.gain[..., None] * np.maximum(counts, 0) + self.floor[..., None]
 
+    def select(self, rows):
+        """That of these spectra."""
+        fields = vars(self).items()
+        return Noise(**{key: value[rows] if np.ndim(value) else value for key, value in fields})
+
     def correlations(self, variance):
         """Correlation of the noise in each pair of neighbouring channels, ``(..., channels - 1)``.
 

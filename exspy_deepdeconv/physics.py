@@ -21,6 +21,7 @@ from .flags import (
     SPIKE,
     UNDERSAMPLED_FWHM_CHANNELS,
     UNEXPLAINED,
+    UNUSABLE,
     spectrum_flags,
 )
 from .level import flat_level
@@ -39,6 +40,7 @@ __all__ = [
     "SPIKE",
     "UNDERSAMPLED_FWHM_CHANNELS",
     "UNEXPLAINED",
+    "UNUSABLE",
     "Inspected",
     "Noise",
     "ZeroLoss",
@@ -198,20 +200,19 @@ class Inspected:
 
     def select(self, rows):
         """These of the spectra."""
-        fields = vars(self.noise).items()
         return Inspected(
             self.counts[rows],
             self.zero_loss.select(rows),
             self.level[rows],
             self.level_error[rows],
-            Noise(**{key: value[rows] if np.ndim(value) else value for key, value in fields}),
+            self.noise.select(rows),
             self.flags[rows],
         )
 
     @property
     def usable(self):
         """Where a spectrum can be deconvolved (navigation shape)."""
-        return (self.flags & (EMPTY | NO_ZERO_LOSS | NOT_FINITE)) == 0
+        return (self.flags & UNUSABLE) == 0
 
 
 def inspect(spectra):

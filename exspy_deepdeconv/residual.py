@@ -7,8 +7,8 @@ import numpy as np
 from .noise import rule_of_variance
 from .physics import (
     EMPTY,
-    NO_ZERO_LOSS,
     NOT_FINITE,
+    UNUSABLE,
     inspect,
     smooth,
     told_noise,
@@ -191,7 +191,7 @@ def residual_block(
         flags |= found_flags
     psf = psf.reshape(-1, psf.shape[-1])
     # A result of zeros holds nothing to judge (left out by a mask); doubtful spectra are judged.
-    good = (flags & (EMPTY | NO_ZERO_LOSS | NOT_FINITE) == 0) & estimate.any(axis=-1)
+    good = (flags & UNUSABLE == 0) & estimate.any(axis=-1)
     good = good if len(psf) == 1 else good & (psf.sum(axis=-1) > 0)
     out = np.full((len(counts), channels + 2), np.nan)
     out[flags & EMPTY > 0, :channels] = 0

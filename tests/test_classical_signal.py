@@ -461,7 +461,6 @@ def test_block_of_spectra_to_be_left_alone():
         respond=None,
         smoothing=0.0,
         automatic=False,
-        dtype=np.float32,
     )
     assert flags.tolist() == [physics.EMPTY, physics.NOT_FINITE]
     assert not estimate[0].any() and np.isnan(estimate[1]).all() and np.isnan(chosen).all()

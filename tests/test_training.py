@@ -103,7 +103,7 @@ def test_narrow_peaks_are_not_rare():
     """Over a quarter is under six channels wide, as on many instruments; some are hardly sampled."""
     pairs = SimulatedPairs(seed=3)
     widths = np.concatenate([pairs.batch(number)["fwhm"] for number in range(12)])
-    assert np.mean(widths < 6) > 0.25 and widths.min() < 2.5 and widths.max() > 30
+    assert np.mean(widths < 6) > 0.25 and np.mean(widths < 3) > 0.01 and widths.max() > 30
 
 
 def test_spectra_are_cut_twice():

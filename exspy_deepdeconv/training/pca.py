@@ -203,10 +203,7 @@ def _check_signal(signal):
 
     if not isinstance(signal, EELSSpectrum):
         raise TypeError(f"signal must be an EELSSpectrum, not {type(signal).__name__}.")
-    axis = _checks.check_energy_axis(signal)
-    _checks.check_data(signal)
-    _checks.check_channels(signal)
-    return axis
+    return _checks.check_low_loss(signal)
 
 
 def _check_numbers(components, frames, seed):

@@ -1,0 +1,71 @@
+"""From a signal, and what is known of it, to the blocks of an array function.
+
+Imported inside the methods, not by ``import hyperspy.api``.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import dask.array as da
+import numpy as np
+
+from . import _blocks, _checks, _sampling
+
+
+@dataclass(frozen=True)
+class Input:
+    """The data of a checked signal, with the response and the noise variance that belong to them.
+
+    Attributes
+    ----------
+    data : numpy.ndarray or dask.array.Array
+        Counts, ``(..., channels)``; masked ones are NaN.
+    axis : EnergyAxis
+        Of the signal.
+    mask : numpy.ndarray of bool
+        Navigation shape, True where a spectrum is left out.
+    response : numpy.ndarray, dask.array.Array or None
+        The measured response, the energy rising: ``(length,)`` or ``(..., length)``.
+    variance : float, numpy.ndarray, dask.array.Array or None
+        As the user has set it: one number, or one for each channel of the data.
+    """
+
+    data: np.ndarray | da.Array
+    axis: _checks.EnergyAxis
+    mask: np.ndarray
+    response: np.ndarray | da.Array | None
+    variance: float | np.ndarray | da.Array | None
+
+    @classmethod
+    def of(cls, signal, psf=None, navigation_mask=None):
+        """Check the arguments of a method; each error is that of the check in `_checks`."""
+        axis = _checks.check_low_loss(signal)
+        mask = _checks.check_navigation_mask(navigation_mask, signal)
+        response = _checks.check_psf(psf, signal, axis.dispersion)
+        variance = _checks.check_variance(signal)
+        return cls(_checks.plain_array(signal), axis, mask, response, variance)
+
+    def zero_loss(self):
+        """The typical zero-loss peak of the data; a ValueError if there is none."""
+        return _sampling.typical_zero_loss(self.data, self.mask, self.axis.reversed)
+
+    def blocks(self, function, tally, *, beside=None, **shape):
+        """The blocks of ``function``, as from `_blocks.run_blocks`.
+
+        A variance that differs between channels goes beside the data.
+        """
+        beside = dict(beside or {})
+        if np.ndim(self.variance):
+            beside["variance"] = self.variance
+        else:
+            function = partial(function, variance=self.variance)
+        return _blocks.run_blocks(
+            function,
+            self.data,
+            self.mask,
+            tally,
+            psf=self.response,
+            beside=beside,
+            reverse=self.axis.reversed,
+            **shape,
+        )

@@ -118,8 +118,8 @@ def deconvolve(
     if psf is None:
         model = models.load()
         note |= {"model": model.name, "weights_sha256": model.sha256}
-        zero_loss = given.zero_loss()
-        respond = responder(model, zero_loss, given.data.shape[-1])
+        zero_loss = given.zero_loss
+        respond = _results.responder(model, zero_loss, given.data.shape[-1])
     channels = _resolution(method, resolution, given, zero_loss)
 
     automatic = isinstance(setting, str)
@@ -127,6 +127,8 @@ def deconvolve(
         setting = channels
     else:
         note[method.setting] = setting
+    dark = given.dark() if method.fits_peak else None
+    note |= _results.dark_note(dark)
     check = None
     if automatic or method.fits_peak or setting >= ENOUGH:
         check = Check.of(method, channels, quick=psf is not None and not method.fits_peak)
@@ -138,6 +140,7 @@ def deconvolve(
         automatic=automatic,
         fits_peak=method.fits_peak,
         check=check,
+        dark=dark,
     )
     kinds = _blocks.DATA_FLAGS if respond or method.fits_peak else _blocks.UNUSABLE_FLAGS
     kinds += () if check is None else (physics.UNEXPLAINED,)
@@ -161,14 +164,6 @@ def deconvolve(
     return result
 
 
-def responder(model, zero_loss, channels):
-    """``respond(spectra) -> (responses, flags)`` for the blocks of a signal."""
-    from .inference import response_block
-
-    zero_channel = _sampling.response_zero(zero_loss, channels)
-    return partial(response_block, model=model, zero_channel=zero_channel)
-
-
 def result_dtype(dtype):
     """Double precision is kept; everything else gives single precision."""
     return np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
@@ -183,7 +178,7 @@ def _resolution(method, resolution, given, zero_loss):
     if resolution is None and not method.needs_resolution:
         return method.resolution or None
     try:
-        width = (zero_loss or given.zero_loss()).fwhm
+        width = (zero_loss or given.zero_loss).fwhm
     except ValueError:
         width = _sampling.response_width(given.response)
     if np.isnan(width) and resolution is None and given.mask.size:
@@ -211,6 +206,7 @@ def deconvolve_block(
     automatic,
     fits_peak=False,
     check=None,
+    dark=None,
     variance=None,
 ):
     """Run an array function over the spectra of a block that can be deconvolved.
@@ -224,7 +220,7 @@ def deconvolve_block(
     function : callable
         One of `exspy_deepdeconv.classical`.
     respond : callable or None
-        As from `responder`, used in the place of a ``psf``.
+        As from `exspy_deepdeconv._results.responder`, used in the place of a ``psf``.
     smoothing : float
         Width of a Gaussian with which the result is smoothed, in channels.
     automatic : bool
@@ -233,6 +229,8 @@ def deconvolve_block(
         Whether saturated zero-loss peaks and spikes are to be flagged with a measured response.
     check : Check, optional
         How results are judged that may not explain their spectra; not at all by default.
+    dark : Dark, optional
+        The flat offset that the spectra share, where the function is not to read it from each.
     variance : float or numpy.ndarray, optional
         The noise variance where the user has set it.
 
@@ -253,7 +251,7 @@ def deconvolve_block(
     else:
         flags = _flags_of_unusable(spectra)
         if fits_peak:
-            seen = _inspected(spectra)
+            seen = _inspected(spectra, dark)
             flags |= seen.flags.reshape(flags.shape) & (physics.SATURATED | physics.SPIKE)
     good = flags & physics.UNUSABLE == 0
     estimate = np.zeros(spectra.shape, result_dtype(spectra.dtype))
@@ -261,19 +259,21 @@ def deconvolve_block(
     chosen = np.full(good.shape, np.nan)
     if not good.any():
         return estimate, flags, chosen
-    if variance is not None and seen is None:
-        seen = _inspected(spectra)
+    if seen is None and (variance is not None or dark is not None):
+        seen = _inspected(spectra, dark)
     seen = seen and seen.select(good.ravel())
     noise = None
     if variance is not None:
         # A flat offset is noise, but no counts: the methods use the line without it.
         noise = physics.told_noise(np.broadcast_to(variance, spectra.shape)[good], seen)
     psf = psf if psf.ndim == 1 else psf[good]
-    arguments = spectra[good].astype(estimate.dtype), psf
+    offset = 0.0 if dark is None else seen.level[:, None]
+    arguments = np.subtract(spectra[good], offset, dtype=estimate.dtype, casting="unsafe"), psf
     if automatic:
         found, chosen[good] = function(*arguments, noise=noise, return_chosen=True)
     else:
         found = function(*arguments, noise=noise)
+    found = found + np.maximum(offset, 0)  # a negative one is taken off
     estimate[good] = physics.smooth(found, smoothing)
     if check is not None:  # before it is smoothed: that is no part of the method
         misfits = check.misfits(spectra[good], psf, found, noise, seen)
@@ -287,8 +287,8 @@ def _flags_of_unusable(spectra):
     return np.asarray(physics.EMPTY * empty + physics.NOT_FINITE * ~finite, np.uint8)
 
 
-def _inspected(spectra):
-    return physics.inspect(spectra.reshape(-1, spectra.shape[-1]))
+def _inspected(spectra, dark):
+    return physics.inspect(spectra.reshape(-1, spectra.shape[-1]), dark)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def deconvolve(
     inference.check_device(device)
     if return_interval:
         model.warn_if_not_calibrated(stacklevel=3)
-    found, dispersion = given.zero_loss(), given.axis.dispersion
+    found, dispersion = given.zero_loss, given.axis.dispersion
     channels = _checks.check_resolution(resolution, found.fwhm, dispersion)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     wanted = inference.Wanted(
@@ -59,6 +59,7 @@ def deconvolve(
         inference.stacked_block,
         model=model,
         wanted=wanted,
+        dark=found.dark,
         batch_size=batch_size,
         device=inference.usual_device(device, given.mask.size),
     )
@@ -88,6 +89,7 @@ def deconvolve(
         "flags": _results.flags_note(tally, lazy_output)
         | _sampling.out_of_range(found, psf is not None),
     }
+    note |= _results.dark_note(found.dark)
     if return_interval:
         note["confidence"] = wanted.confidence
     for made, words in zip((result, *others), NAMES, strict=False):
@@ -117,10 +119,9 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
     data = _checks.plain_array(signal)
     mask = np.zeros(data.shape[:-1], dtype=bool)
     found = _sampling.typical_zero_loss(data, mask, axis.reversed)
-    zero_channel = _sampling.response_zero(found, data.shape[-1])
+    function = _results.responder(model, found, data.shape[-1])
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
-    function = partial(inference.response_block, model=model, zero_channel=zero_channel)
     result = _results.finish(
         signal,
         _blocks.run_blocks(function, data, mask, tally, reverse=axis.reversed),
@@ -131,6 +132,7 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
         stacklevel=4,
     )
     energy = result.axes_manager.signal_axes[0]
+    zero_channel = function.keywords["zero_channel"]
     index = energy.size - 1 - zero_channel if axis.reversed else zero_channel
     energy.offset = -index * energy.scale
     _results.annotate(

@@ -4,7 +4,7 @@ Imported inside the methods, not by ``import hyperspy.api``.
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import dask.array as da
 import numpy as np
@@ -45,9 +45,17 @@ class Input:
         variance = _checks.check_variance(signal)
         return cls(_checks.plain_array(signal), axis, mask, response, variance)
 
+    @cached_property
     def zero_loss(self):
         """The typical zero-loss peak of the data; a ValueError if there is none."""
         return _sampling.typical_zero_loss(self.data, self.mask, self.axis.reversed)
+
+    def dark(self):
+        """The flat offset that the spectra share; None where they do not or have no such peak."""
+        try:
+            return self.zero_loss.dark
+        except ValueError:
+            return None
 
     def blocks(self, function, tally, *, beside=None, **shape):
         """The blocks of ``function``, as from `_blocks.run_blocks`.

@@ -102,7 +102,7 @@ device, show_progressbar, num_workers, lazy_output
         self._given = Input.of(signal, psf, navigation_mask)
         chosen = models.load(model)
         check_device(device)
-        self._zero_loss, dispersion = self._given.zero_loss(), self._given.axis.dispersion
+        self._zero_loss, dispersion = self._given.zero_loss, self._given.axis.dispersion
         channels = _checks.check_resolution(resolution, self._zero_loss.fwhm, dispersion)
         limits = physics.resolution_range(self._zero_loss.fwhm)
         self.finest, self.coarsest = (limit * dispersion for limit in limits)
@@ -197,7 +197,7 @@ device, show_progressbar, num_workers, lazy_output
             if np.ndim(psf) > 1:
                 psf = np.asarray(psf[here])
             model = models.load(self._models[self.model])
-            self._answer = Answer(counts, model, psf, variance, self._device)
+            self._answer = Answer(counts, model, psf, variance, self._zero_loss.dark, self._device)
             self._asked = here, self.model
         channels = _checks.check_resolution(
             self.resolution, self._zero_loss.fwhm, given.axis.dispersion

@@ -55,14 +55,16 @@ class Answer:
         Measured response, ``(length,)``.
     variance : float or numpy.ndarray, optional
         Noise variance, a number or ``(channels,)``; read from the spectrum by default.
+    dark : Dark, optional
+        The flat offset of the map; read from the spectrum by default.
     device : str, optional
         A torch device.
     """
 
-    def __init__(self, counts, model, psf=None, variance=None, device=None):
+    def __init__(self, counts, model, psf=None, variance=None, dark=None, device=None):
         self.counts, self.model, self.psf, self.device = counts, model, psf, device
         self.variance = variance[None] if isinstance(variance, np.ndarray) else variance
-        self.seen = physics.inspect(counts[None])
+        self.dark, self.seen = dark, physics.inspect(counts[None], dark)
         if variance is not None:
             noise = physics.told_noise(self.variance, self.seen)
             self.seen = replace(self.seen, noise=noise)
@@ -116,6 +118,7 @@ class Answer:
             psf,
             result=result[None],
             variance=self.variance,
+            dark=self.dark,
             resolution=wanted.resolution,
             zero_loss=wanted.zero_loss,
             broaden=self.psf is not None,

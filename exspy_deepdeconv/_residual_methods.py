@@ -4,12 +4,14 @@ Imported inside the methods, not by ``import hyperspy.api``.
 """
 
 import warnings
+from dataclasses import replace
 from functools import partial
 
 from hyperspy.signal import BaseSignal
 
 from . import _blocks, _checks, _classical_methods, _results, models, residual
 from ._inputs import Input
+from .level import Dark
 
 _NODES = ("deep_deconvolution", *(m.node for m in _classical_methods.METHODS.values()))
 _MAPS = ("chi2", "whiteness")
@@ -26,17 +28,18 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     given = Input.of(signal, psf)
     estimate = _checks.check_like(result, signal, "result", stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
-    respond = None
+    dark, respond = _dark_of(result) or given.dark(), None
     if psf is None:
-        zero_loss = given.zero_loss()
+        zero_loss = replace(given.zero_loss, dark=dark)
         model = _model_of(result, stacklevel=3)
         _warn_of_measured(result, stacklevel=4)
-        respond = _classical_methods.responder(model, zero_loss, given.data.shape[-1])
+        respond = _results.responder(model, zero_loss, given.data.shape[-1])
 
     resolution, has_zero_loss = seen_through(result)
     block = partial(
         residual.residual_block,
         respond=respond,
+        dark=dark,
         resolution=None if resolution is None else resolution / given.axis.dispersion,
         zero_loss=has_zero_loss,
         # As ``deep_deconvolve`` does with a measured response; the classical methods take it as it is.
@@ -68,6 +71,15 @@ def seen_through(result):
     if resolution is not None:
         resolution *= _calibrated_since(result, note)
     return resolution, bool(note.get_item("zero_loss", True))
+
+
+def _dark_of(result):
+    """The flat offset that a result was made with, if its counts are still those of the data."""
+    note = _last_note(result)
+    found = None if note is None else note.get_item("dark_level")
+    if found is None or _calibrated_since(result, note) != 1.0:
+        return None
+    return Dark(found.counts, found.error)
 
 
 def _calibrated_since(result, note):

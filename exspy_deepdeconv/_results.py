@@ -3,9 +3,11 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
+from functools import partial
+
 import numpy as np
 
-from . import _checks
+from . import _checks, _sampling
 
 
 def finish(signal, blocks, tally, *, lazy_output, show_progressbar, num_workers, stacklevel=3):
@@ -118,6 +120,19 @@ def psf_source(psf, signal):
             return "estimated"
         return f"estimated from another signal: {source or 'untitled'}"
     return f"measured: {psf.metadata.General.title or 'untitled'}"
+
+
+def responder(model, zero_loss, channels):
+    """``respond(spectra) -> (responses, flags)`` for the blocks of a signal."""
+    from .inference import response_block
+
+    zero_channel = _sampling.response_zero(zero_loss, channels)
+    return partial(response_block, model=model, zero_channel=zero_channel, dark=zero_loss.dark)
+
+
+def dark_note(dark):
+    """The flat offset that was read for all spectra alike; nothing where each has its own."""
+    return {} if dark is None else {"dark_level": {"counts": dark.level, "error": dark.error}}
 
 
 def flags_note(tally, lazy):

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import physics
 from ._checks import usable_responses
+from .level import Dark
 
 # A response must reach so many zero-loss widths to either side, or fall to this share of its height before.
 SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
@@ -18,6 +19,8 @@ MAX_SAMPLED, SAMPLED_RESPONSES = 256, 16
 NARROWEST, WIDEST = 1.8, 64.0  # channels; 2 to 60 are trained on, and sampling widens
 FEWEST_ELECTRONS = 800.0  # in the zero-loss peak; 1000 are trained on, and the number is a guess
 ENOUGH_CHANNELS = 256
+SHARING = 8  # spectra from which they are taken to share their flat offset
+TELLING = 1 / 8  # of them that must tell one
 DARK = 3e-4  # of the height of a response
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
 MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
@@ -36,7 +39,8 @@ class TypicalZeroLoss:
     """The zero-loss peak of a signal: medians over the spectra that have one, in channels.
 
     ``spread`` is how many times wider a wide peak is than a narrow one (95th over 5th percentile).
-    ``electrons`` is about how many its peak holds. Position and width are NaN for a signal without
+    ``electrons`` is about how many its peak holds, ``dark`` the flat offset that the spectra of a map
+    share (None for a few spectra: each has its own). Position and width are NaN for a signal without
     spectra.
     """
 
@@ -44,6 +48,7 @@ class TypicalZeroLoss:
     fwhm: float
     spread: float = 1.0
     electrons: float = np.inf
+    dark: Dark | None = None
 
 
 def typical_zero_loss(data, mask, reverse=False):
@@ -134,6 +139,11 @@ def remarks(found, given):
     if "undersampled" in raised and "narrow" not in raised:
         wide = f"the zero-loss peak is only {found.fwhm:.2g} channels wide"
         said.append(f"{wide}: under 3 there is nothing to sharpen, it keeps its width.")
+    if found.dark is not None and found.dark.level < 0:
+        said.append(
+            f"a flat offset of {found.dark.level:.3g} counts lies under all spectra; negative as it is, "
+            "it is taken off: results hold so much more in each channel."
+        )
     return said
 
 
@@ -218,7 +228,23 @@ def _medians(spectra, reverse):
     electrons = seen.zero_loss.height * seen.zero_loss.fwhm / seen.noise.gain
     # Of a short axis it cannot be told well what an electron is worth.
     few = np.inf if spectra.shape[-1] < ENOUGH_CHANNELS else np.median(electrons[seen.usable])
-    return TypicalZeroLoss(*medians, float(high / low), float(few)), seen.flags
+    return TypicalZeroLoss(*medians, float(high / low), float(few), shared_dark(seen)), seen.flags
+
+
+def shared_dark(seen):
+    """The flat offset that inspected spectra share: the median of what they tell.
+
+    None where they are too few. It is 0 where hardly any of them tells one. (The mean of the spectra
+    tells it worse: where it has no noise, all of it may be the response's tail.)
+    """
+    level = seen.level[seen.flags == 0]
+    if len(level) < SHARING:
+        return None
+    told = max(level[level > 0], level[level < 0], key=len)
+    if len(told) < TELLING * len(level):
+        return Dark(0.0, 0.0)
+    middle = float(np.median(told))
+    return Dark(middle, 1.48 * float(np.median(np.abs(told - middle))))
 
 
 def response_width(psf):

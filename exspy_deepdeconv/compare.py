@@ -200,7 +200,7 @@ def _checked(signal, methods, psf, truth, resolution):
     given = Input.of(signal, psf)
     if truth is not None:
         _checks.check_like(truth, signal, "truth", stacklevel=5)
-    width, dispersion = given.zero_loss().fwhm, given.axis.dispersion
+    width, dispersion = given.zero_loss.fwhm, given.axis.dispersion
     if np.isnan(width):
         raise ValueError("The signal holds no spectra: there is nothing to compare.")
     reached = _checks.check_resolution(resolution, width, dispersion) * dispersion

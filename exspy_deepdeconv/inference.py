@@ -98,7 +98,7 @@ def deconvolve(
     """
     from ._blocks import FlagTally  # HyperSpy is not needed for the rest, nor for training
     from ._checks import check_resolution
-    from ._sampling import zero_loss_width
+    from ._sampling import typical_zero_loss
 
     spectra = np.asarray(spectra)
     if not dispersion > 0:
@@ -109,13 +109,14 @@ def deconvolve(
     model = load(model)
     if return_interval:
         model.warn_if_not_calibrated()
-    fwhm = zero_loss_width(spectra, np.zeros(spectra.shape[:-1], bool))
-    wanted = check_resolution(resolution, fwhm, dispersion)
+    found = typical_zero_loss(spectra, np.zeros(spectra.shape[:-1], bool))
+    wanted = check_resolution(resolution, found.fwhm, dispersion)
     estimate, flags, *interval = deconvolve_block(
         spectra,
         model=model,
         resolution=wanted,
         psf=psf,
+        dark=found.dark,
         zero_loss=zero_loss,
         interval=confidence if return_interval else None,
         batch_size=batch_size,
@@ -134,6 +135,7 @@ def deconvolve_block(
     resolution,
     psf=None,
     variance=None,
+    dark=None,
     zero_loss=True,
     interval=None,
     batch_size=None,
@@ -153,6 +155,8 @@ def deconvolve_block(
         Measured counts of the response, ``(length,)`` or ``(..., length)``.
     variance : float or numpy.ndarray, optional
         Noise variance, a number or ``(..., channels)``; read from the spectra by default.
+    dark : Dark, optional
+        The flat offset that the spectra share; read from each of them by default.
     zero_loss : bool
         Whether the elastic peak is part of the answer.
     interval : float, optional
@@ -177,6 +181,7 @@ def deconvolve_block(
         wanted=Wanted(resolution, zero_loss, confidence=interval),
         psf=psf,
         variance=variance,
+        dark=dark,
         batch_size=batch_size,
         device=device,
     )
@@ -184,12 +189,14 @@ def deconvolve_block(
     return estimate, flags, *bounds
 
 
-def stacked_block(spectra, *, model, wanted, psf=None, variance=None, batch_size=None, device=None):
+def stacked_block(
+    spectra, *, model, wanted, psf=None, variance=None, dark=None, batch_size=None, device=None
+):
     """Deconvolve a block of spectra in one pass; everything that is wanted side by side.
 
     Parameters
     ----------
-    spectra, model, psf, variance, batch_size, device
+    spectra, model, psf, variance, dark, batch_size, device
         As for `deconvolve_block`.
     wanted : Wanted
         What is asked for.
@@ -202,7 +209,7 @@ def stacked_block(spectra, *, model, wanted, psf=None, variance=None, batch_size
     flags : numpy.ndarray of uint8
         Navigation shape; bits as in `exspy_deepdeconv.physics`.
     """
-    function = partial(_run_batch, model, wanted)
+    function = partial(_run_batch, model, wanted, dark)
     return _by_batches(
         function, spectra, psf, variance, model, batch_size, device, arrays=wanted.arrays
     )
@@ -262,7 +269,9 @@ def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None
     )[0]
 
 
-def response_block(spectra, *, model, zero_channel, psf=None, batch_size=None, device=None):
+def response_block(
+    spectra, *, model, zero_channel, dark=None, psf=None, batch_size=None, device=None
+):
     """Read the responses of a block of spectra; nothing is checked.
 
     Parameters
@@ -273,6 +282,8 @@ def response_block(spectra, *, model, zero_channel, psf=None, batch_size=None, d
         From `exspy_deepdeconv.models.load`.
     zero_channel : int
         Where the energy zero is to lie.
+    dark : Dark, optional
+        The flat offset that the spectra share; read from each of them by default.
     psf : None
         There is none: the block runner hands it to every function.
     batch_size : int, optional
@@ -289,7 +300,7 @@ def response_block(spectra, *, model, zero_channel, psf=None, batch_size=None, d
     """
 
     def respond(device, network, spectra, *_):
-        seen = physics.inspect(spectra)
+        seen = physics.inspect(spectra, dark)
         good = seen.usable
         out = nothing(seen)
         if good.any():
@@ -322,9 +333,9 @@ def _by_batches(function, spectra, psf, variance, model, batch_size, device, arr
     return out.reshape((*shape, arrays * channels)), flags.reshape(shape)
 
 
-def _run_batch(model, wanted, device, network, spectra, psf, variance):
+def _run_batch(model, wanted, dark, device, network, spectra, psf, variance):
     """Everything wanted, side by side, and the flags of one batch, ``(batch, channels)``."""
-    seen = physics.inspect(spectra)
+    seen = physics.inspect(spectra, dark)
     if variance is not None:
         seen = replace(seen, noise=physics.told_noise(variance, seen))
     good, flags = seen.usable, seen.flags.copy()

@@ -1,6 +1,6 @@
 """The flat offset under a spectrum (dark current, readout), read from the spectrum itself (NumPy)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,9 +15,21 @@ BETTER = 12.0
 EQUAL = 2.0  # the same, of lines that explain it as well: two standard errors
 LEAST_SHARE = 0.1  # of the channels that must be negative for a negative offset
 CONTRADICTED = 3.0  # standard errors by which the gain side's own level may lie above it
+OWN = 5.0  # standard errors by which an offset must differ from the shared one to be another
 
 
-def flat_level(spectra, zero_loss):
+@dataclass(frozen=True)
+class Dark:
+    """The flat offset that the spectra of a map share, and its standard error, in data units.
+
+    A detector has one; what is read spectrum by spectrum comes and goes with their noise.
+    """
+
+    level: float
+    error: float
+
+
+def flat_level(spectra, zero_loss, dark=None):
     """The flat offset under each spectrum, where there is no doubt about it.
 
     It is read from the outer half of the gain side, beyond five zero-loss widths, and believed if
@@ -35,6 +47,9 @@ def flat_level(spectra, zero_loss):
         Counts, shape ``(..., channels)``.
     zero_loss : ZeroLoss
         As found by `find_zero_loss`.
+    dark : Dark, optional
+        What the spectra are known to share: it holds for all whose gain side does not clearly
+        show another.
 
     Returns
     -------
@@ -59,6 +74,12 @@ def flat_level(spectra, zero_loss):
     level, error = np.zeros((2, len(flat)))
     for row in np.flatnonzero(_offset_likely(flat, ends)):
         level[row], error[row] = _level_of_one(flat[row], ends[row], position[row])
+    if dark is not None:
+        other = np.abs(level - dark.level) > OWN * np.hypot(error, dark.error)
+        other &= (level != 0) | np.isnan(position)
+        level = np.where(other, level, dark.level)
+        error = np.where(other, error, dark.error)
+        return level.reshape(data.shape[:-1]), error.reshape(data.shape[:-1])
     rest = np.flatnonzero((level <= 0) & np.isfinite(position))
     found, its_error = _negative_level(flat[rest], ends[rest], position[rest])
     better = (found < 0) & ((level[rest] == 0) | (its_error < error[rest]))

@@ -118,13 +118,15 @@ def default_resolution(fwhm_channels):
     return max(fwhm_channels / 4.0, MIN_RESOLUTION_CHANNELS)
 
 
-def prepare(spectra):
+def prepare(spectra, dark=None):
     """Take the flat offset off and find the zero-loss peak above it.
 
     Parameters
     ----------
     spectra : numpy.ndarray
         Finite counts, shape ``(..., channels)``.
+    dark : Dark, optional
+        The offset that they share, where it is known.
 
     Returns
     -------
@@ -144,10 +146,10 @@ def prepare(spectra):
     >>> round(float(peak.position), 1), round(float(level))
     (300.2, 50)
     """
-    return _prepared(spectra)[:3]
+    return _prepared(spectra, dark)[:3]
 
 
-def _prepared(spectra):
+def _prepared(spectra, dark=None):
     """As `prepare`, and the standard errors of the offsets."""
     spectra = np.asarray(spectra, np.float64)
     found = find_zero_loss(spectra)
@@ -155,7 +157,7 @@ def _prepared(spectra):
     if lost.any():  # half of a peak's height may lie under a high offset
         floor = np.where(lost, np.quantile(spectra, 0.1, axis=-1), 0.0)
         found = find_zero_loss(spectra - floor[..., None])
-    level, error = flat_level(spectra, found)
+    level, error = flat_level(spectra, found, dark)
     counts = spectra - level[..., None]
     again = lost | (level != 0)
     if again.any():
@@ -215,11 +217,11 @@ class Inspected:
         return (self.flags & UNUSABLE) == 0
 
 
-def inspect(spectra):
-    """Look at a stack of spectra of any real type, shape ``(..., channels)``; see `Inspected`."""
+def inspect(spectra, dark=None):
+    """Look at a stack of spectra of any real type, ``(..., channels)``; see `Inspected`, `prepare`."""
     spectra = np.asarray(spectra, np.float64)
     finite = (np.abs(spectra) <= HIGHEST_VALUE).all(axis=-1)
-    counts, found, level, error = _prepared(np.where(finite[..., None], spectra, 0.0))
+    counts, found, level, error = _prepared(np.where(finite[..., None], spectra, 0.0), dark)
     noise = estimate_noise(counts, found.position)
     flags = spectrum_flags(counts, found, noise)
     flags = np.where(finite, flags, NOT_FINITE).astype(np.uint8)

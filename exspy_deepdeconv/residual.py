@@ -147,6 +147,7 @@ def residual_block(
     result,
     variance=None,
     respond=None,
+    dark=None,
     resolution=None,
     zero_loss=True,
     broaden=False,
@@ -164,6 +165,8 @@ def residual_block(
     respond : callable
         ``respond(spectra) -> (responses, flags)``, used where there is no ``psf``; the energy zero
         of the responses may lie anywhere.
+    dark : Dark, optional
+        The flat offset that the spectra share; read from each of them by default.
     resolution : float, optional
         FWHM in channels of the Gaussian through which the result is seen.
     zero_loss : bool
@@ -183,7 +186,7 @@ def residual_block(
     channels = spectra.shape[-1]
     nav = spectra.shape[:-1]
     counts, estimate = spectra.reshape(-1, channels), result.reshape(-1, channels)
-    seen = inspect(counts)
+    seen = inspect(counts, dark)
     flags = seen.flags & (EMPTY | NOT_FINITE)
     flags = np.where(np.isfinite(estimate).all(axis=-1), flags, flags | NOT_FINITE)
     if psf is None:

@@ -136,7 +136,8 @@ def deep_deconvolve(
     The energy axis is left as it is: the zero-loss peak is found in the data and stays where it
     is. Counts are conserved, plural scattering is not removed (see ``fourier_log_deconvolution``)
     and a flat dark offset stays in the result; a negative one is taken off where channels that
-    hold nothing else show it. The method is
+    hold nothing else show it. From eight spectra on, all share one offset (``dark_level`` in the
+    metadata), but those whose gain side clearly shows another. The method is
     equivariant to the scale of the data. The `resolution` is the same for the whole signal, from
     the median zero-loss width of at most 256 spectra spread over it.
 

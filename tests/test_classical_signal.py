@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _blocks, _classical_methods, models, physics
+from exspy_deepdeconv import _blocks, _classical_methods, _results, models, physics
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -559,7 +559,7 @@ def test_estimated_response_that_is_not_that_of_the_data(make_signal, monkeypatc
         wide = physics.gaussian(256, np.full(spectra.shape[:-1], 128.0), np.array(25.0))
         return wide, np.zeros(spectra.shape[:-1], np.uint8)
 
-    monkeypatch.setattr(_classical_methods, "responder", lambda *_: respond)
+    monkeypatch.setattr(_results, "responder", lambda *_: respond)
     with pytest.warns(UserWarning, match="of 40 spectra 40 not explained"):
         judged(make_signal(40), "rl", None)
 

@@ -557,3 +557,42 @@ def test_a_response_that_is_cut_off_is_told_of():
         s.deep_deconvolve(psf=vacuum, show_progressbar=False)
         vacuum.data = vacuum.data + 0.01 * vacuum.data.max()  # a dark level is no tail
         s.deep_deconvolve(psf=vacuum, show_progressbar=False)
+
+
+@pytest.mark.parametrize(("offset", "kept"), [(40.0, 40.0), (-20.0, 0.0)])
+def test_one_dark_level_for_a_map(offset, kept):
+    """A detector has one: read pixel by pixel it came and went, a step in every map (up to 51 counts)."""
+    s = data.plasmonic_map((6, 6), 1024)
+    s.data = s.data + offset
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = deconvolve(s, 0.03)
+    axis = result.axes_manager[-1]
+    gain_side = result.data[..., axis.value2index(-1.5) : axis.value2index(-0.5)].mean(axis=-1)
+    assert np.ptp(gain_side) < 1 and gain_side.mean() == pytest.approx(kept, abs=2)
+    told = result.metadata.Signal.deep_deconvolution.dark_level
+    assert told.counts == pytest.approx(offset, abs=7) and told.error < 5
+    pixel = s.inav[2, 3].deconvolution_residual(
+        result.inav[2, 3], return_maps=True, show_progressbar=False
+    )[1]
+    assert 0.5 < float(pixel.data[0]) < 1.5
+
+
+def test_a_negative_dark_level_is_said():
+    """What is taken off is lifted counts: the sum is another one."""
+    s = data.plasmonic_map((3, 3), 512)
+    s.data = s.data - 60.0
+    with pytest.warns(UserWarning, match="a flat offset of -5.* counts lies under all spectra"):
+        deconvolve(s, 0.03)
+
+
+def test_a_spectrum_with_another_dark_level_keeps_its_own():
+    """One frame read out in another way does not take the others' level."""
+    s = data.plasmonic_map((4, 4), 1024)
+    s.data = s.data + 300.0
+    s.data[1, 2] += 700.0
+    result = deconvolve(s, 0.03)
+    axis = result.axes_manager[-1]
+    gain_side = result.data[..., axis.value2index(-1.5) : axis.value2index(-0.5)].mean(axis=-1)
+    assert gain_side[1, 2] == pytest.approx(1000, abs=15)
+    assert np.delete(gain_side.ravel(), 6) == pytest.approx(300, abs=15)

@@ -7,10 +7,12 @@ import warnings
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 from hyperspy.signal import BaseSignal
 
 from . import _blocks, _checks, _classical_methods, _results, models, residual
 from ._inputs import Input
+from .blur import FWHM_PER_SIGMA
 from .level import Dark
 
 _NODES = ("deep_deconvolution", *(m.node for m in _classical_methods.METHODS.values()))
@@ -70,6 +72,7 @@ def seen_through(result):
     resolution = note.get_item("resolution")
     if resolution is not None:
         resolution *= _calibrated_since(result, note)
+        resolution = float(np.hypot(resolution, _summed_over(result, note)))
     return resolution, bool(note.get_item("zero_loss", True))
 
 
@@ -77,21 +80,35 @@ def _dark_of(result):
     """The flat offset that a result was made with, if its counts are still those of the data."""
     note = _last_note(result)
     found = None if note is None else note.get_item("dark_level")
-    if found is None or _calibrated_since(result, note) != 1.0:
+    if found is None or _calibrated_since(result, note) != 1.0 or _summed(result, note) > 1:
         return None
     return Dark(found.counts, found.error)
 
 
+def _summed_over(result, note):
+    """Width (FWHM of a Gaussian of the same variance, eV) of the channels that were summed since."""
+    number, before = _summed(result, note), note.get_item("dispersion")
+    return FWHM_PER_SIGMA * before * np.sqrt((number**2 - 1) / 12) if number > 1 else 0.0
+
+
 def _calibrated_since(result, note):
     """Energy per channel now over that when it was made, unless channels were summed since."""
+    before = note.get_item("dispersion")
+    if not before or _summed(result, note) > 1:
+        return 1.0
+    return _checks.check_energy_axis(result, "result").dispersion / before
+
+
+def _summed(result, note):
+    """How many of the channels that it was made with each channel of a result holds."""
     before, channels = note.get_item("dispersion"), note.get_item("channels")
     if not before:
-        return 1.0
+        return 1
     now, left = _checks.check_energy_axis(result, "result").dispersion, result.data.shape[-1]
     ratio = now / before
     # Summed, by a whole number, they cover no more energy than before.
     summed = round(ratio) > 1 and abs(ratio - round(ratio)) < 1e-3 and left < channels
-    return 1.0 if summed and left * now <= channels * before + now else ratio
+    return round(ratio) if summed and left * now <= channels * before + now else 1
 
 
 def _last_note(result):

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft as fft
 
 from .blur import gaussian_transfer, moving
-from .zero_loss import half_height_width
+from .zero_loss import half_height_crossings, half_height_width
 
 BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
 STANDARD_ERRORS = 3.0  # of a zero-loss width, by which it must exceed that of the response
@@ -16,7 +16,7 @@ AROUND = 8.0  # widths to both sides of the energy zero: all that a width is rea
 STEPS = 5
 
 
-def broadened(responses, position, fwhm, doubt=0.0):
+def broadened(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
     """Blur responses by the Gaussians that bring them to the widths of zero-loss peaks.
 
     Parameters
@@ -28,6 +28,9 @@ def broadened(responses, position, fwhm, doubt=0.0):
         lies between two channels it is seen wider: the responses' widths are measured there, too.
     doubt : float or numpy.ndarray
         What the peaks must be wider by, in channels, ``(batch,)``; 3 % of the width at least.
+    gain_half : float or numpy.ndarray
+        Half widths of the peaks' gain sides in channels, ``(batch,)``: losses widen the other side
+        alone, and are no reason to broaden a response. NaN where it is not known.
 
     Returns
     -------
@@ -53,7 +56,11 @@ def broadened(responses, position, fwhm, doubt=0.0):
         peaks = fft.irfft(spectra, 2 * reach)
         return half_height_width(peaks, peaks.argmax(axis=-1))
 
-    widths = widths_of(placed)
+    peaks = fft.irfft(placed, 2 * reach)
+    left, right = half_height_crossings(peaks, peaks.argmax(axis=-1))
+    widths = right - left
+    more = gain_half - (reach + position - np.floor(position + 0.5) - left)
+    fwhm = np.fmin(fwhm, widths + 2 * np.fmax(more, 0))
     rows = np.flatnonzero(fwhm - widths > np.maximum((BROADER_THAN - 1) * widths, doubt))
     out = np.array(np.broadcast_to(responses, (len(fwhm), responses.shape[-1])))
     if rows.size:
@@ -72,7 +79,7 @@ def broadened(responses, position, fwhm, doubt=0.0):
 def doubtful_width(fwhm, height, noise):
     """What a zero-loss width is uncertain by: three standard errors, in channels.
 
-    Those of the half-height crossings of a Gaussian that is not smoothed. Where electrons are few,
+    Those of the half-height crossings of a Gaussian that is not smoothed, and of its height. Where electrons are few,
     widths are read from smoothed peaks: they scatter less, but of peaks that are no Gaussians too
     much width is left.
 
@@ -88,6 +95,7 @@ def doubtful_width(fwhm, height, noise):
     numpy.ndarray
         ``(batch,)``.
     """
-    scatter = np.sqrt(noise.gain * height / 2 + noise.floor)
+    # Twice that of a channel at half height, and once that of the height, which moves both crossings.
+    scatter = np.sqrt(2 * noise.gain * height + 3 * noise.floor)
     slope = 2 * np.log(2) * height / fwhm  # of the flanks at half height
-    return STANDARD_ERRORS * np.sqrt(2) * scatter / slope
+    return STANDARD_ERRORS * scatter / slope

@@ -92,7 +92,11 @@ class Calibration:
     def factor(self, confidence, regime):
         """Factor at a confidence in a `Regime`, interpolated; an array where that holds arrays."""
         table = np.array(self.given if regime.given else self.blind)
-        column = np.array([np.interp(confidence, self.confidences, row) for row in table])
+        # What grows with the confidence is interpolated: then no interval is wider than one of more.
+        within = np.clip(confidence, self.confidences[0], self.confidences[-1])
+        growth = np.log(2 / (1 - np.array(self.confidences)))
+        column = [np.interp(within, self.confidences, row * growth) for row in table]
+        column = np.array(column) / np.log(2 / (1 - within))
         common = np.interp(
             np.log10(np.maximum(regime.electrons, 1.0)),
             np.log10(self.electrons),
@@ -262,7 +266,9 @@ def bounds(estimate, peak, above, below, confidence, calibration, regime, common
 
 
 def variance(peak, above, below, calibration, regime, common_error=0.0):
-    """Predicted variance: the square of half the interval that covers 68.27 %.
+    """Predicted variance: the square of half of what the 68.27 % interval reaches down and up.
+
+    Not as it is cut at zero, and with what all channels share added in squares to the mean of both.
 
     Parameters are those of `bounds`.
     """

@@ -14,6 +14,7 @@ QUIETER = 0.6  # noise per count of the darkest channels over that of brighter o
 BETTER = 12.0
 EQUAL = 2.0  # the same, of lines that explain it as well: two standard errors
 LEAST_SHARE = 0.1  # of the channels that must be negative for a negative offset
+TAILS = 4.0  # by how much their squared differences are to be multiplied for what is common to all
 CONTRADICTED = 3.0  # standard errors by which the gain side's own level may lie above it
 OWN = 5.0  # standard errors by which an offset must differ from the shared one to be another
 
@@ -108,6 +109,10 @@ def _negative_level(spectra, ends, position):
     alike = mean <= lowest + 2 * of_lowest
     together = alike.sum(axis=-1)
     level, of_level = (mean * alike).sum(axis=-1) / together, of_lowest[:, 0] / np.sqrt(together)
+    # What they differ by beyond their noise are tails, which may lie in all of them.
+    spread = np.where(alike, (mean - level[:, None]) ** 2, 0).sum(axis=-1) / together
+    tails = np.maximum(spread - (of_lowest[:, 0] / 2) ** 2, 0)
+    error_of_level = np.sqrt(of_level**2 + TAILS * tails)
     # A few bad channels are no offset of all.
     about_as_low = (mean < 0.5 * lowest).sum(axis=-1)
     sure = (lowest < -5 * of_lowest)[:, 0] & (level < -6 * of_level)
@@ -115,7 +120,7 @@ def _negative_level(spectra, ends, position):
     for row in np.flatnonzero(sure & (ends >= SHORTEST)):
         there, doubt = _without_tail(spectra[row, : ends[row]], position[row])
         sure[row] = level[row] > there - CONTRADICTED * doubt - 2 * of_lowest[row, 0]
-    return np.where(sure, level, 0.0), np.where(sure, of_level, 0.0)
+    return np.where(sure, level, 0.0), np.where(sure, error_of_level, 0.0)
 
 
 def _level_of_noise(spectra, position):

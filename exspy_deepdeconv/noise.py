@@ -12,6 +12,7 @@ LEAST = 1e-14  # of the squared maximum: single precision tells no smaller varia
 DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # a blurred spectrum hardly feels fourth differences
 WIDE_STRIDE = 4  # channels; farther apart, neighbours' noise is taken to be independent
 FEWEST_CHANNELS = SHORTEST_SEGMENT + WIDE_STRIDE * (len(DIFFERENCE) - 1)
+FEWEST_AT_WIDE_STRIDE = 192  # channels: on shorter axes no segment seen at it is clear of the peak
 CORRELATED = 1.5  # a smaller excess of the variance at the wide stride is scatter
 CLEARLY_CORRELATED = 2.0  # the same, where only some of the segments are asked
 ENOUGH_SEGMENTS = 4
@@ -72,7 +73,8 @@ def estimate_noise(spectra, position=None):
     mean squares over segments of the spectrum are laid on a straight line over the segments' mean
     counts. Structure only ever inflates a segment, so those above the line pull little and those
     below it much. Noise that neighbouring channels share hides from differences of neighbours:
-    where differences at a stride of four channels show clearly more of it, they are believed. That
+    where differences at a stride of four channels show clearly more of it, they are believed (from
+    192 channels on). That
     may show only where electrons make more noise than a white readout. Channels in which nothing
     scatters at all (no electron came, or zeros were filled in) are not heeded where others will do.
 
@@ -140,6 +142,7 @@ def _noise_of_scaled(spectra, start):
     wide = Segments.of(spectra, WIDE_STRIDE, start)
     wide_gain, wide_floor = straight_line(wide)
     correlated = _share_noise(wide, (gain, floor), (wide_gain, wide_floor))
+    correlated &= spectra.shape[-1] >= FEWEST_AT_WIDE_STRIDE
     wide_gain = np.minimum(wide_gain, MOST_HIDDEN * gain)  # more is structure
     neighbours, hidden = _blurred_white_noise(wide_gain / np.maximum(gain, 1e-12))
     # The noise of the readout comes after the electrons' spread: mostly it is white.

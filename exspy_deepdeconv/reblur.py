@@ -13,6 +13,7 @@ import scipy.fft as fft
 from .blur import gaussian_transfer, moving, turning
 from .broadening import broadened, doubtful_width
 from .physics import centred_response, gaussian
+from .zero_loss import half_height_crossings
 
 DAMPING = 1e-3  # of the Gaussian's transfer function, in the quotient q
 CORE = 0.75  # zero-loss widths to both sides, where the elastic peak is fitted
@@ -71,7 +72,10 @@ def fitted_response(psf, channels, seen):
     found = seen.zero_loss
     doubt = doubtful_width(found.fwhm, found.height, seen.noise)
     centred = np.atleast_2d(centred_response(psf, channels))
-    return Response(broadened(centred, found.position, found.fwhm, doubt), channels)
+    top = np.floor(found.position + 0.5).astype(int)
+    gain_half = found.position - half_height_crossings(seen.counts, top)[0]
+    wide = broadened(centred, found.position, found.fwhm, doubt, gain_half)
+    return Response(wide, channels)
 
 
 def blur_again(counts, estimate, response, found, variance, *, resolution=None, zero_loss=True):

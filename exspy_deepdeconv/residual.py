@@ -49,9 +49,8 @@ def expected_variance(counts, noise, fwhm):
     electrons = noise.variance(counts) / noise.gain[:, None] ** 2
     longest = ELECTRONS * 2 / np.nan_to_num(fwhm, nan=4.0)[:, None]
     total = np.cumsum(np.minimum(electrons, longest), axis=-1)
-    runs = (total - total[:, :1]) // ELECTRONS
-    # The last run is not full: it belongs to the one before.
-    runs = np.minimum(runs, np.maximum(total[:, -1:] // ELECTRONS - 1, 0)).astype(int)
+    # The last run is not full: it stays by itself, for the one before may hold the peak's flank.
+    runs = ((total - total[:, :1]) // ELECTRONS).astype(int)
     number = runs.max(initial=0) + 1  # of runs in any of the spectra
     place = (runs + number * np.arange(len(runs))[:, None]).ravel()
     filled = np.maximum(np.bincount(place, minlength=number * len(runs)), 1)
@@ -69,7 +68,8 @@ class Verdict:
     ----------
     chi2 : numpy.ndarray
         Mean square of the residual, in units of the expected noise, over the loss region: one
-        zero-loss width past the peak and on (the whole axis where there is no peak).
+        zero-loss width past the peak and on (the whole axis where there is no peak). Of few channels
+        it is low by four of them: so many parameters are fitted beyond the upper end.
     whiteness : numpy.ndarray
         Correlation of the residual of neighbouring channels in the loss region, less that of the
         noise itself, in units of its standard error 1 / sqrt(channels).

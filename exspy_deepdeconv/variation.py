@@ -225,7 +225,8 @@ class Prepared:
     def spectra(self, x, factors):
         """Spectra seen with a resolution of two channels, in data units, offset included."""
         counts = self.counts * (1 + factors[0])
-        shift = np.clip(factors[1] / np.maximum(1 + factors[0], 0.1), -1, 1)
+        most = np.maximum(1.0, self.width / 4)  # a loss near the peak moves where it is found
+        shift = np.clip(factors[1] / np.maximum(1 + factors[0], 0.1), -most, most)
         channels = self.problem.blur.channels
         peak = gaussian(channels, self.position + shift, MIN_RESOLUTION_CHANNELS)
         loss = smooth(x[:, self.problem.blur.window], MIN_RESOLUTION_CHANNELS)

@@ -73,6 +73,12 @@ def parabola_vertex(spectra, index):
 
 def half_height_width(spectra, index):
     """Distance in channels between the half-height crossings around ``index`` (NaN if one lacks)."""
+    left, right = half_height_crossings(spectra, index)
+    return right - left
+
+
+def half_height_crossings(spectra, index):
+    """Where spectra cross half of their height at ``index``, before and behind it, in channels."""
     flat, index = spectra.reshape(-1, spectra.shape[-1]), np.asarray(index)
     top = index.reshape(-1)
     half = 0.5 * at(flat, top)
@@ -87,8 +93,8 @@ def half_height_width(spectra, index):
         with np.errstate(divide="ignore", invalid="ignore"):
             return low + (half - a) / (b - a) * (high - low)
 
-    width = crossing(right, right - 1) - crossing(left, left + 1)
-    return np.where(found, width, np.nan).reshape(index.shape)
+    ends = crossing(left, left + 1), crossing(right, right - 1)
+    return tuple(np.where(found, end, np.nan).reshape(index.shape) for end in ends)
 
 
 def find_zero_loss(spectra):
@@ -240,7 +246,9 @@ def _first_strong_peak(spectra, shared, index):
 
 def _rough_peak(spectra, index, width):
     """Channel and width of the peak, smoothed more and more while noise still cuts it short."""
-    index, width, rows = index.copy(), width.copy(), np.arange(len(spectra))
+    # Where the peak is cut by an end of the axis, smoothing, which repeats the last value, moves it.
+    whole = (index >= width) & (index + width < spectra.shape[-1])
+    index, width, rows = index.copy(), width.copy(), np.flatnonzero(whole)
     for blur in ROUGH_BLURS:
         rows = rows[blur <= np.maximum(2.0 * width[rows], ROUGH_BLURS[0])]
         if not rows.size:

@@ -8,12 +8,15 @@ from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.models import load
 from exspy_deepdeconv.physics import (
     Noise,
+    centred_response,
     default_resolution,
     find_zero_loss,
     gaussian,
     half_height_width,
+    inspect,
     shift_channels,
 )
+from exspy_deepdeconv.reblur import fitted_response
 from exspy_deepdeconv.simulate import Detector, simulate
 
 
@@ -77,3 +80,22 @@ def test_a_given_response_tells_where_the_energy_zero_is():
     drawn, vertex = np.sqrt(np.mean(np.square(off), axis=0))
     assert len(off) >= 4
     assert drawn < 0.5 * vertex
+
+
+def broadened_for(counts, response):
+    """Whether a response is broadened to explain spectra, one by one."""
+    seen = inspect(counts)
+    before = centred_response(response, 512)
+    after = fitted_response(response, 512, seen).shape
+    return np.abs(after - before).max(axis=-1) > 1e-3 * before.max()
+
+
+def test_a_loss_beside_the_peak_is_no_reason_to_broaden():
+    """It widens the loss side alone; blurred for it, the response took the loss for its own."""
+    response, rng = gaussian(600, 300.0, 10.0), np.random.default_rng(0)
+    peak = 1e6 * gaussian(512, 150.0, 10.0)
+    beside = rng.poisson(peak + 2e5 * gaussian(512, 162.0, 11.0) + 5, (10, 512))
+    assert (find_zero_loss(beside).fwhm > 1.03 * 10).all()
+    assert broadened_for(beside, response).sum() <= 1
+    drifted = rng.poisson(1e6 * gaussian(512, 150.0, 11.5) + 5, (10, 512))
+    assert broadened_for(drifted, response).all()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exspy_deepdeconv.physics import estimate_noise, gaussian, prepare
+from exspy_deepdeconv.physics import estimate_noise, gaussian, prepare, smooth
 from exspy_deepdeconv.simulate import Detector, simulate
 
 SCENES = ("vibrational", "plasmonic", "gap", "doublet", "bulk")
@@ -147,3 +147,45 @@ def test_short_windows_are_not_ruled_by_the_zero_loss_peak(channels, width):
     gain = estimate_noise(counts, np.full(20, place)).gain
     assert np.median(gain) < 20
     assert np.quantile(gain, 0.9) < 50
+
+
+@pytest.mark.parametrize("channels", [64, 96, 128])
+def test_white_noise_on_a_short_axis(channels):
+    """Four channels apart everything touches the peak: the noise was read hundreds of times too high."""
+    peaks = 1e6 * gaussian(channels, 16.0, 8.0) + 2e5 * gaussian(channels, 38.0, 8.0) + 20
+    counts = np.random.default_rng(0).poisson(peaks, (100, channels))
+    noise = estimate_noise(counts, np.full(100, 16.0))
+    assert 0.3 < np.median(noise.gain) < 3 and not noise.correlation.any()
+
+
+def test_no_readout_is_believed_to_be_free_of_noise():
+    """Of counted electrons alone no floor is seen: a twentieth of one is left in empty channels."""
+    noise = estimate_noise(3.0 * np.random.default_rng(9).poisson(200.0, (50, 1024)))
+    assert (noise.floor > 0.99 * (0.05 * noise.gain) ** 2).all()
+    counts = np.random.default_rng(10).poisson(1e4 * gaussian(512, 200.0, 60.0), (50, 512))
+    noise = estimate_noise(counts)
+    assert (noise.floor > 0.99 * (0.05 * noise.gain) ** 2).all()
+
+
+@pytest.mark.parametrize("white", [True, False])
+def test_readout_before_and_after_the_spread(white):
+    """Neighbours share the noise of a dark channel only where its readout was spread as well."""
+    rng = np.random.default_rng(11)
+    mean = 1e7 * gaussian(2048, 1000.0, 12.0) + 1e4 * (np.arange(2048) > 1024)
+    electrons, readout = rng.poisson(mean, (20, 2048)) - mean, rng.normal(0, 30.0, (20, 2048))
+    left = smooth(electrons, 2.5) + readout if white else smooth(electrons + readout, 2.5)
+    noise = estimate_noise(mean + left)
+    found = noise.correlations(noise.variance(np.tile(mean, (20, 1))))
+    for part in (slice(50, 900), slice(1100, 2000)):
+        here = left[:, part]
+        lag_1 = np.mean(here[:, 1:] * here[:, :-1]) / np.mean(here**2)
+        assert np.median(found[:, part]) == pytest.approx(lag_1, abs=0.1)
+    assert (noise.white_floor == white).mean() > 0.9
+
+
+def test_an_offset_left_in_does_not_hide_the_noise():
+    """The darkest channels pull the line under all others, which are most of the spectrum."""
+    mean = np.where(np.arange(1024) < 350, 2.0, 1000.0)
+    counts = np.random.default_rng(12).poisson(mean, (20, 1024)) + 1000.0
+    variance = estimate_noise(counts).variance(np.full((20, 1), 2000.0))
+    assert 500 < np.median(variance) < 2000

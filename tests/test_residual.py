@@ -196,6 +196,29 @@ def test_whiteness_is_judged_against_the_noise(correlated, told, white):
     assert not verdict.misfit.any()
 
 
+def test_whiteness_is_in_units_of_its_standard_error():
+    """Of white noise it scatters by one, however many channels lie past the peak."""
+    noise = np.random.default_rng(3).standard_normal((1000, 400))
+    found = physics.ZeroLoss(np.full(1000, 90.0), np.full(1000, 10.0), np.ones(1000))
+    for channels in (200, 400):
+        whiteness = residual.judge(noise[:, :channels], found).whiteness
+        assert whiteness.std() == pytest.approx(1, abs=0.1)
+    noise[:, 1:] += 0.2 * noise[:, :-1].copy()  # neighbours share 0.2 / 1.04 of their noise
+    whiteness = residual.judge(noise, found).whiteness
+    assert whiteness.mean() == pytest.approx(0.2 / 1.04 * np.sqrt(300), rel=0.05)
+
+
+def test_what_is_beyond_the_end_is_blurred_from_its_own_place():
+    """A level that begins in the first channel beyond the window: its stretches must begin there, too."""
+    response = reblur.Response(physics.gaussian(101, 50.0, 12.0), 50)
+    level = np.where(np.arange(600) >= 256, 1e4, 0.0) + 1e6 * np.eye(1, 600, 100)[0]
+    counts = np.convolve(level, response.shape, mode="same")[None, :256]
+    found = physics.ZeroLoss(np.array([100.0]), np.array([12.0]), np.ones(1))
+    estimate = 1e6 * np.eye(1, 256, 100)
+    model = reblur.blur_again(counts, estimate, response, found, np.ones((1, 256)))
+    np.testing.assert_allclose(model[0, 200:], counts[0, 200:], atol=10.0)
+
+
 def test_nothing_past_the_peak():
     found = physics.ZeroLoss(np.array([95.0]), np.array([10.0]), np.ones(1))
     verdict = residual.judge(np.ones((1, 100)), found)
@@ -541,3 +564,26 @@ def test_an_honest_variance_is_believed(kind):
         counts, psf, result=result, resolution=4.0, variance=np.tile(variance, (20, 1))
     )
     assert 0.9 < found[:, -2].mean() < 1.1
+
+
+def test_sparse_channels_are_not_judged_by_the_flank_of_the_peak():
+    """Where hardly an electron comes, next to no noise is expected: it was a hundred times too much."""
+    mean = 2e5 * physics.gaussian(1024, 200.0, 8.0) + 0.01
+    counts = np.random.default_rng(0).poisson(mean, (40, 1024)).astype(float)
+    noise = physics.Noise(np.ones(40), np.full(40, 1e-9))
+    expected = residual.expected_variance(counts, noise, np.full(40, 8.0))
+    assert 0.1 < np.mean(((counts - mean) ** 2 / expected)[:, 250:]) < 1.5
+
+
+def test_results_whose_channels_were_summed_since_are_blurred_with_a_wider_gaussian():
+    """They are seen through the box of the summed channels, too: chi2 was 184."""
+    simulation = simulate("gap", np.random.default_rng(3), 1024)
+    spectrum = hs.signals.Signal1D(simulation.counts)
+    spectrum.set_signal_type("EELS")
+    axis = spectrum.axes_manager[-1]
+    axis.scale, axis.units = simulation.dispersion, "eV"
+    result = spectrum.deep_deconvolve(show_progressbar=False)
+    found = spectrum.rebin(scale=(4,)).deconvolution_residual(
+        result.rebin(scale=(4,)), return_maps=True, show_progressbar=False
+    )[1]
+    assert found.data[0] < 20

@@ -14,6 +14,7 @@ from exspy_deepdeconv.physics import (
     Noise,
     default_resolution,
     gaussian,
+    parabola_vertex,
     smooth,
 )
 from exspy_deepdeconv.simulate import Detector, simulate
@@ -168,3 +169,13 @@ def test_losses_under_the_zero_loss_peak_are_not_counted_twice():
     counts = np.random.default_rng(0).poisson(mean + 2e4 * gaussian(512, 300.0, 40.0))
     sharp = total_generalised_variation(counts, gaussian(300, 150.0, 10.0))
     assert sharp.sum() == pytest.approx(counts.sum(), rel=0.01)
+
+
+def test_the_elastic_peak_moves_away_from_a_loss_beside_it():
+    """The first fit is drawn towards the loss, by a whole channel; what is put back is not."""
+    peak, loss = gaussian(512, 150.3, 10.0), gaussian(512, 156.0, 10.5)
+    mean = 1e6 * peak + 3e5 * loss + 1e5 * gaussian(512, 300.0, 40.0)
+    counts = np.random.default_rng(5).poisson(mean)
+    sharp = total_generalised_variation(counts, gaussian(300, 150.0, 10.0), 0.1)
+    top = parabola_vertex(sharp, np.asarray(sharp.argmax()))
+    assert top == pytest.approx(150.3, abs=0.2)

@@ -141,6 +141,8 @@ def check_psf(psf, signal, dispersion):
     if psf is None:
         return None
     _check_psf_class(psf)
+    if psf is signal or psf.data is signal.data:
+        raise ValueError("psf is the signal itself: its losses would count as the response's.")
     axis = check_energy_axis(psf, "psf")
     check_data(psf, "psf")
     if done := psf.metadata.Signal.get_item("deconvolved_by"):
@@ -150,8 +152,8 @@ def check_psf(psf, signal, dispersion):
     if abs(axis.dispersion - dispersion) > DISPERSION_TOLERANCE * dispersion:
         raise ValueError(
             f"psf has {axis.dispersion:.6g} eV per channel, the signal {dispersion:.6g}: both "
-            "must have the same dispersion. Measure it anew, or interpolate it with "
-            "psf.interpolate_on_axis()."
+            "must have the same dispersion. Measure it anew, or bring the finer of the two to the other "
+            "with rebin() (for a ratio that is no whole number, psf.interpolate_on_axis(degree=3))."
         )
     _check_psf_navigation(psf, signal)
     data = plain_array(psf)

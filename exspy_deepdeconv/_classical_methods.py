@@ -113,7 +113,7 @@ def deconvolve(
     given = Input.of(signal, psf)
     _checks.warn_of_result(signal, method.name, stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
-    note = {"method": method.words, "psf": _results.psf_source(psf, signal)}
+    note = {"method": method.words, "psf": _results.psf_source(psf)}
     zero_loss = respond = None
     if psf is None:
         model = models.load()

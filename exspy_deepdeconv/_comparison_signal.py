@@ -25,7 +25,8 @@ def deconvolution_residual(
     Parameters
     ----------
     result : EELSSpectrum
-        What a deconvolution made of this signal, whole or cropped alike.
+        What a deconvolution made of this signal, whole or cropped alike; the zero-loss peak must be in
+        the window (crop the residual instead).
     psf : EELSSpectrum, optional
         The response with which to blur it: the one that the deconvolution was given
         (``deep_deconvolve`` broadens one that is narrower than the zero-loss peak: so does this

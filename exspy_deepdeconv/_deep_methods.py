@@ -12,6 +12,7 @@ from . import _blocks, _checks, _results, _sampling, inference, models
 from ._inputs import Input
 
 UNKNOWN_VARIANCE = 1e30  # of spectra that have no result: a fit gives them no weight
+BOUNDS = {}, {"bound": "lower"}, {"bound": "upper"}
 NAMES = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
 
 
@@ -84,7 +85,7 @@ def deconvolve(
         "weights_sha256": model.sha256,
         "resolution": channels * dispersion,
         "zero_loss_fwhm": found.fwhm * dispersion,
-        "psf": _results.psf_source(psf, signal),
+        "psf": _results.psf_source(psf),
         "zero_loss": wanted.zero_loss,
         "flags": _results.flags_note(tally, lazy_output)
         | _sampling.out_of_range(found, psf is not None),
@@ -92,8 +93,8 @@ def deconvolve(
     note |= _results.dark_note(found.dark)
     if return_interval:
         note["confidence"] = wanted.confidence
-    for made, words in zip((result, *others), NAMES, strict=False):
-        _results.annotate(made, signal, "deep_deconvolution", words, **note)
+    for made, words, bound in zip((result, *others), NAMES, BOUNDS, strict=False):
+        _results.annotate(made, signal, "deep_deconvolution", words, **note | bound)
     return [result, *others] if return_interval else result
 
 

@@ -124,6 +124,8 @@ device, show_progressbar, num_workers, lazy_output
             "lazy_output": lazy_output,
         }
         self._answer = self._asked = None
+        odd = _sampling.remarks(self._zero_loss, psf is not None)
+        self._remarks = odd + _sampling.of_response(self._given.response, psf)
         self.update()
         self.observe(self._on_setting, SETTINGS)
         signal.axes_manager.events.indices_changed.connect(self.update, [])
@@ -169,7 +171,10 @@ device, show_progressbar, num_workers, lazy_output
             preview = self._deconvolved(measured)
         except Exception as error:  # whatever it is, the user must see it and may go on
             preview = Preview(measured, remark=kind_and_text(error))
-        self.message = preview.remark
+        said = [preview.remark] if preview.remark else []
+        if self._given.mask[self.signal.axes_manager.indices[::-1]]:
+            said.append("This spectrum is left out by the mask: it has no result.")
+        self.message = " ".join(said + self._remarks)
         self.preview = preview.reversed() if self._given.axis.reversed else preview
 
     def _on_setting(self, event):

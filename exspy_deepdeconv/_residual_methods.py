@@ -30,14 +30,24 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     given = Input.of(signal, psf)
     estimate = _checks.check_like(result, signal, "result", stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
+    resolution, has_zero_loss = seen_through(result)
+    # A result at a resolution is blurred around its zero-loss peak: where a crop has cut that off,
+    # an error says so.
+    zero_loss = given.zero_loss if psf is None or resolution is not None else None
     dark, respond = _dark_of(result) or given.dark(), None
     if psf is None:
-        zero_loss = replace(given.zero_loss, dark=dark)
+        zero_loss = replace(zero_loss, dark=dark)
         model = _model_of(result, stacklevel=3)
         _warn_of_measured(result, stacklevel=4)
         respond = _results.responder(model, zero_loss, given.data.shape[-1])
 
-    resolution, has_zero_loss = seen_through(result)
+    if _last_node(result) is None and result.metadata.General.title.endswith("deconvolution"):
+        warnings.warn(
+            "deconvolution_residual: the result no longer says at which resolution it is (other formats "
+            "than .hspy and .zspy do not keep that): it is blurred as if it were seen through nothing.",
+            UserWarning,
+            stacklevel=3,
+        )
     block = partial(
         residual.residual_block,
         respond=respond,
@@ -126,7 +136,7 @@ def _warn_of_measured(result, stacklevel):
     """Say that a result was made with a measured response, where none is given now."""
     note = _last_note(result)
     source = str(note.get_item("psf")) if note is not None else ""
-    if source.startswith(("measured", "estimated from")):
+    if source.startswith(("measured", "estimated beforehand")):
         warnings.warn(
             f"deconvolution_residual: the result was made with a psf ({source}), and is blurred with "
             "another response now, the one that is found in the spectra: pass the same psf.",

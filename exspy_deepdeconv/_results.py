@@ -110,15 +110,13 @@ def annotate(result, signal, node, words, **note):
         result.metadata.Signal.deconvolved_by = node
 
 
-def psf_source(psf, signal):
-    """Where the response of a signal came from, in words for the metadata."""
+def psf_source(psf):
+    """Where a response came from, in words for the metadata."""
     if psf is None:
         return "estimated"
     if psf.metadata.has_item("Signal.psf_estimation"):
         source = psf.metadata.Signal.psf_estimation.get_item("source")
-        if source in (None, signal.metadata.General.title):
-            return "estimated"
-        return f"estimated from another signal: {source or 'untitled'}"
+        return f"estimated beforehand: {source or 'untitled'}"
     return f"measured: {psf.metadata.General.title or 'untitled'}"
 
 

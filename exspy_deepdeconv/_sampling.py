@@ -267,7 +267,8 @@ def _why_unusable(flags, total):
         if flags[0] & physics.NOT_FINITE:
             return (
                 "The spectrum holds NaN or infinite values, or values above "
-                f"{physics.HIGHEST_VALUE:.0e}: results are float32."
+                f"{physics.HIGHEST_VALUE:.0e}: results are float32. (Of a region of interest take "
+                "nansum(): HyperSpy fills its corners with NaN.)"
             )
         if flags[0] & physics.EMPTY:
             return "The spectrum holds nothing but zeros."

@@ -131,10 +131,11 @@ def deconvolve(
 ):
     """Deconvolve files and write the results as <name>_deconvolved.hspy.
 
-    A run that was stopped or killed is resumed by the same command: inputs whose results exist are
-    skipped, unless --overwrite is given; that is not a failure. A result that is not complete never
-    has its final name. A file that fails is reported and does not stop the others; only a full
-    disk ends the run. The exit code is 0 if nothing failed, 1 otherwise.
+    A run that was stopped or killed is resumed by the same command: inputs whose results exist, made
+    from the same file with the same settings, are skipped; that is not a failure. A result that was
+    made otherwise is kept and counts as a failure, unless --overwrite is given. A result that is not
+    complete never has its final name. A file that fails is reported and does not stop the others;
+    only a full disk ends the run. The exit code is 0 if nothing failed, 1 otherwise.
     """
     prepare(output)
     from ._files import deconvolve_files

@@ -1,4 +1,4 @@
-"""What is odd about a spectrum, in bits of a flag (NumPy only)."""
+"""What is odd about a spectrum, in bits of a flag."""
 
 import numpy as np
 

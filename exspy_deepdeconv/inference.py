@@ -97,15 +97,16 @@ def deconvolve(
     (512,)
     """
     from ._blocks import FlagTally  # HyperSpy is not needed for the rest, nor for training
-    from ._checks import check_resolution
+    from ._checks import check_bool, check_numbers, check_resolution
     from ._sampling import typical_zero_loss
 
     spectra = np.asarray(spectra)
     if not dispersion > 0:
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
+    check_numbers(resolution, confidence, batch_size)
+    check_bool("zero_loss", zero_loss)
+    check_bool("return_interval", return_interval)
     _check_arguments(spectra, psf, resolution, batch_size, device)
-    if not (isinstance(confidence, numbers.Real) and 0 < confidence < 1):
-        raise ValueError(f"confidence={confidence!r} must be a number between 0 and 1.")
     model = load(model)
     if return_interval:
         model.warn_if_not_calibrated()

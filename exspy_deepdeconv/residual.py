@@ -187,7 +187,8 @@ def residual_block(
     nav = spectra.shape[:-1]
     counts, estimate = spectra.reshape(-1, channels), result.reshape(-1, channels)
     seen = inspect(counts, dark)
-    flags = seen.flags & (EMPTY | NOT_FINITE)
+    needed = UNUSABLE if resolution is not None else EMPTY | NOT_FINITE
+    flags = seen.flags & needed  # of a result at a resolution, the zero-loss peak must be seen
     flags = np.where(np.isfinite(estimate).all(axis=-1), flags, flags | NOT_FINITE)
     if psf is None:
         psf, found_flags = respond(counts)

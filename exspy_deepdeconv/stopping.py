@@ -1,4 +1,4 @@
-"""When to stop an iteration that fits the signal first and the noise later (NumPy only)."""
+"""When to stop an iteration that fits the signal first and the noise later."""
 
 import numpy as np
 

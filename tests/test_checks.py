@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 
 import exspy_deepdeconv
+from exspy_deepdeconv import data, models
+
+OLDEST = models.available()[0]
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -110,7 +113,7 @@ def test_signal_axis_must_be_the_energy(make_signal):
         ({"batch_size": 2.5}, "batch_size=2.5"),
         ({"batch_size": True}, "batch_size=True"),
         ({"device": "abacus"}, "device='abacus'"),
-        ({"model": "nonsense"}, "nonsense.*lowloss-v8"),
+        ({"model": "nonsense"}, f"nonsense.*{OLDEST}"),
     ],
 )
 def test_wrong_argument(make_signal, network, arguments, message):
@@ -126,10 +129,10 @@ def test_model_of_another_kind(make_signal, network):
 
 
 def test_damaged_weights(make_signal, network, monkeypatch, tmp_path):
-    (tmp_path / "lowloss-v8.safetensors").write_bytes(b"not the registered ones")
+    (tmp_path / f"{OLDEST}.safetensors").write_bytes(b"not the registered ones")
     monkeypatch.setattr(exspy_deepdeconv.models, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match="sha256"):
-        deconvolve(make_signal(), model="lowloss-v8")
+        deconvolve(make_signal(), model=OLDEST)
     assert network.calls == []
 
 
@@ -202,3 +205,12 @@ def test_wrong_mask(make_signal, network, mask, message):
 def test_lazy_output_is_no_word(make_signal, method):
     with pytest.raises(ValueError, match="lazy_output='no' must be True or False"):
         getattr(make_signal(), method)(lazy_output="no")
+
+
+def test_the_signal_is_no_response_of_itself():
+    s = data.exciton_spectrum()
+    for psf in (s, s.deepcopy()):
+        if psf is not s:
+            psf.data = s.data
+        with pytest.raises(ValueError, match="psf is the signal itself"):
+            s.deep_deconvolve(psf=psf)

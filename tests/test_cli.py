@@ -11,7 +11,9 @@ from hyperspy.signals import BaseSignal, Signal1D, Signal2D
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _demo, _files, _reading, cli, data
+from exspy_deepdeconv import _demo, _files, _reading, cli, data, models
+
+OLDEST = models.available()[0]
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -184,7 +186,7 @@ def test_data_that_cannot_be_deconvolved_fail_in_one_line(run, tmp_path, make_si
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--model", "unknown"), "lowloss-v8"),
+        (("--model", "unknown"), OLDEST),
         (("--psf", "missing.hspy"), "--psf missing.hspy: no such file"),
     ],
 )
@@ -402,5 +404,5 @@ def test_a_folder_is_called_one(run, tmp_path):
 
 def test_training_that_diverges_ends_in_one_line(tmp_path):
     command = ["train", "--folder", str(tmp_path / "x"), "--steps", "8", "--learning-rate", "1e30"]
-    result = CliRunner().invoke(cli.app, [*command, "--workers", "0", "--init", "lowloss-v8"])
+    result = CliRunner().invoke(cli.app, [*command, "--workers", "0", "--init", OLDEST])
     assert result.exit_code == 1 and "loss is no number any more" in result.output

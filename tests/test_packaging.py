@@ -73,7 +73,7 @@ for cls in (EELSSpectrum, LazyEELSSpectrum):
 import exspy_deepdeconv
 print(exspy_deepdeconv.__path__[0])
 """
-    return Path(run(environment, "-c", code, folder=folder).splitlines()[-1])
+    return Path(run(environment, "-I", "-c", code, folder=folder).splitlines()[-1])
 
 
 def test_wheel_holds_the_whole_package(wheel):

@@ -386,3 +386,13 @@ def test_a_map_without_a_zero_loss_peak_is_refused_in_plain_words():
 
 def test_pairs_are_one_line(pairs):
     assert repr(pairs).startswith("<MeasuredPairs of ") and "\n" not in repr(pairs)
+
+
+def test_results_are_no_measurements():
+    """Of a sharpened map the response would be a sharpened one."""
+    s = data.plasmonic_map((8, 8), 512)
+    vacuum = data.vacuum_spectrum(s)
+    with pytest.raises(ValueError, match="signal is itself a result"):
+        measured_pairs(s.deep_deconvolve(show_progressbar=False), vacuum)
+    with pytest.raises(ValueError, match="psf is itself a result"):
+        measured_pairs(s, vacuum.deep_deconvolve(show_progressbar=False))

@@ -319,3 +319,26 @@ def test_window_of_an_uneven_energy_axis():
     axes = [{"size": 3, "navigate": True}, {"axis": np.arange(100) ** 1.1, "units": "eV"}]
     signal = hs.signals.Signal1D(np.ones((3, 100)), axes=axes)
     assert (plotting.energy_window(signal, 5.0, 20.0).data > 5).all()
+
+
+def test_a_curve_below_the_logarithmic_axis_is_not_lost():
+    """A result next to nothing was in the legend and nowhere in the figure."""
+    s = data.exciton_spectrum()
+    nothing = s.deepcopy()
+    nothing.data = np.full(nothing.data.shape, 1e-5)
+    ax = plotting.plot_spectra({"measured": s, "deep": nothing}, energy_range=(0.5, 3))
+    dots = ax.lines[-1]
+    assert dots.get_linestyle() == ":" and dots.get_color() == ax.lines[1].get_color()
+    low, high = ax.get_ylim()
+    assert ((dots.get_ydata() > low) & (dots.get_ydata() < 1.5 * low)).all()
+    plt.close(ax.figure)
+
+
+@pytest.mark.parametrize("shape", [(4,), ()])
+def test_what_is_no_map_is_refused(shape):
+    s = data.plasmonic_map((2, 4), 512)
+    s = s.inav[:, 0] if shape else s.inav[0, 0]
+    with pytest.raises(ValueError, match="no map"):
+        plotting.plot_map_comparison({"a": s}, (0.4, 0.5), place=(1,))
+    with pytest.raises(ValueError, match="two uniform axes"):
+        plotting.plot_map(plotting.energy_window(s, 0.4, 0.5))

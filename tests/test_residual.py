@@ -7,8 +7,10 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import models, physics, reblur, residual
+from exspy_deepdeconv import data, models, physics, reblur, residual
 from exspy_deepdeconv.simulate import SCENES, Detector, simulate
+
+OLDEST = models.available()[0]
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -269,9 +271,9 @@ def test_response_is_read_by_the_model_that_made_the_result(make_signal, tmp_pat
     """Two models tell two responses: a result is blurred again with its own."""
     s = make_signal()
     path = models.save_model(
-        models.load("lowloss-v8").network, tmp_path / "mine.safetensors", name="mine"
+        models.load(OLDEST).network, tmp_path / "mine.safetensors", name="mine"
     )
-    for model in ("lowloss-v8", path):
+    for model in (OLDEST, path):
         result = deconvolve(s, model=model)
         psf = s.estimate_psf(model=model, show_progressbar=False)
         left, own = residual_of(s, result), residual_of(s, result, psf)
@@ -306,7 +308,7 @@ def test_classical_result_is_blurred_with_the_response_it_was_made_with(make_sig
     """Also after the default model has become another one."""
     s = make_signal()
     with monkeypatch.context() as before:
-        before.setattr(models, "available", lambda: ["lowloss-v8"])
+        before.setattr(models, "available", lambda: [OLDEST])
         result = s.rl_deconvolve(iterations=8, show_progressbar=False)
         psf = s.estimate_psf(show_progressbar=False)
     np.testing.assert_allclose(
@@ -587,3 +589,21 @@ def test_results_whose_channels_were_summed_since_are_blurred_with_a_wider_gauss
         result.rebin(scale=(4,)), return_maps=True, show_progressbar=False
     )[1]
     assert found.data[0] < 20
+
+
+def test_a_crop_without_the_zero_loss_peak_has_no_residual():
+    """With a psf it crashed: the width of no peak is no number."""
+    spectrum = data.exciton_spectrum()
+    vacuum = data.vacuum_spectrum(spectrum)
+    result = spectrum.deep_deconvolve(psf=vacuum, show_progressbar=False)
+    with pytest.raises(ValueError, match="No zero-loss peak was found"):
+        spectrum.isig[0.0:].deconvolution_residual(result.isig[0.0:], vacuum)
+
+
+def test_a_result_that_forgot_its_resolution_is_told(tmp_path):
+    """Files of other formats keep the title, not the metadata: chi2 was 3 without a word."""
+    spectrum = data.plasmonic_map((1, 2), 512).inav[0, 0]
+    result = spectrum.deep_deconvolve(show_progressbar=False)
+    result.save(tmp_path / "result.msa", overwrite=True)
+    with pytest.warns(UserWarning, match="no longer says at which resolution"):
+        spectrum.deconvolution_residual(hs.load(tmp_path / "result.msa"), show_progressbar=False)

@@ -9,6 +9,8 @@ import pytest
 import exspy_deepdeconv
 from exspy_deepdeconv import _blocks, data, models, physics
 
+OLDEST = models.available()[0]
+
 pytestmark = pytest.mark.usefixtures("network")
 
 
@@ -331,7 +333,7 @@ def test_response_of_unusable_spectra(make_signal):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "nonsense"}, "nonsense.*lowloss-v8"),
+        ({"model": "nonsense"}, f"nonsense.*{OLDEST}"),
         ({"model": 3}, "model=3"),
     ],
 )
@@ -344,7 +346,7 @@ def test_estimated_response_can_be_given_back(make_signal):
     s = make_signal(2, 2)
     psf = s.estimate_psf(show_progressbar=False)
     blind, told = deconvolve(s), deconvolve(s, psf=psf)
-    assert told.metadata.Signal.deep_deconvolution.psf == "estimated"
+    assert told.metadata.Signal.deep_deconvolution.psf.startswith("estimated beforehand")
     # The estimator is told that the response is known, so the answers are near, not equal.
     loss = slice(85, None)
     error = np.linalg.norm((told.data - blind.data)[..., loss])
@@ -596,3 +598,9 @@ def test_a_spectrum_with_another_dark_level_keeps_its_own():
     gain_side = result.data[..., axis.value2index(-1.5) : axis.value2index(-0.5)].mean(axis=-1)
     assert gain_side[1, 2] == pytest.approx(1000, abs=15)
     assert np.delete(gain_side.ravel(), 6) == pytest.approx(300, abs=15)
+
+
+def test_bounds_say_what_they_are(make_signal):
+    result, *bounds = deconvolve(make_signal(), return_interval=True)
+    assert not result.metadata.Signal.deep_deconvolution.has_item("bound")
+    assert [b.metadata.Signal.deep_deconvolution.bound for b in bounds] == ["lower", "upper"]

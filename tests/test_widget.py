@@ -6,10 +6,11 @@ import sys
 import weakref
 from textwrap import dedent
 
+import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import models
+from exspy_deepdeconv import data, models
 
 ipywidgets = pytest.importorskip("ipywidgets")
 
@@ -334,3 +335,20 @@ def test_picture_of_a_single_energy(make_signal, recwarn):
     parts["energy_range"].value = (0.2, 0.2)
     assert parts["picture"].value != before
     assert not [w for w in recwarn if "identical" in str(w.message)]
+
+
+def test_what_is_odd_about_the_signal_is_said_before_apply(make_signal):
+    """An undersampled peak, or a cut-off response, was told by ``deep_deconvolve`` alone."""
+    s = make_signal(3)
+    mask = hs.signals.BaseSignal(np.array([True, False, False])).T
+    short = data.vacuum_spectrum(data.exciton_spectrum())
+    peak = int(short.data.argmax())
+    short = short.isig[peak - 6 : peak + 7]
+    short.axes_manager[-1].scale = s.axes_manager[-1].scale
+    tool = s.deep_deconvolve(psf=short, navigation_mask=mask, interactive=True, display=False)[
+        "ipywidgets"
+    ]["tool"]
+    assert "cut off" in tool.message and "left out by the mask" in tool.message
+    s.axes_manager.indices = (1,)
+    assert "left out" not in tool.message
+    tool.close()

@@ -75,7 +75,7 @@ def available():
     Examples
     --------
     >>> import exspy_deepdeconv
-    >>> "lowloss-v8" in exspy_deepdeconv.models.available()
+    >>> exspy_deepdeconv.models.load().name == exspy_deepdeconv.models.available()[-1]
     True
     """
     return list(REGISTRY)
@@ -114,7 +114,7 @@ def load(name=None):
         raise ValueError(f"model={name!r} must be a name, a path or a loaded model.")
     if name in REGISTRY:
         return _load_file(FOLDER / f"{name}.safetensors", name, REGISTRY[name])
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.suffix == ".safetensors" and path.is_file():
         # A file written anew is read anew, also within one tick of the file system's clock.
         about = path.stat()

@@ -46,10 +46,13 @@ def _within(energy, energy_range):
 
 
 def energy_label(signal):
-    axis = signal.axes_manager.signal_axes[0]
-    # HyperSpy's value for an unnamed axis is no text.
-    name = axis.name if isinstance(axis.name, str) else "Energy loss"
-    return f"{name} ({axis.units})" if isinstance(axis.units, str) else name
+    return axis_label(signal.axes_manager.signal_axes[0], "Energy loss")
+
+
+def axis_label(axis, unnamed):
+    """Name and units; HyperSpy's values for an axis without are no text."""
+    name = axis.name if isinstance(axis.name, str) else unnamed
+    return f"{name} ({axis.units})" if isinstance(axis.units, str) and axis.units else name
 
 
 def log_limits(curves):
@@ -60,6 +63,15 @@ def log_limits(curves):
         return 0.1, 1.0
     top = positive.max()
     return max(0.3 * np.quantile(positive, 0.1), 1e-7 * top), 2 * top
+
+
+def below_sight(values, floor):
+    """Dots along the lower end of a logarithmic axis for a curve most of which lies below; else None.
+
+    A line that is out of sight looks like one that was forgotten.
+    """
+    below = np.asarray(values) < floor
+    return np.where(below, 1.1 * floor, np.nan) if below.mean() > 0.5 else None
 
 
 def residual_reach(values):

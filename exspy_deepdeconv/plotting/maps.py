@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+from ._curves import axis_label
 from .spectra import plot_spectra
 
 
@@ -22,6 +23,11 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
     -------
     matplotlib.axes.Axes
 
+    Raises
+    ------
+    ValueError
+        If it has no two uniform axes, as a line scan.
+
     Examples
     --------
     >>> from exspy_deepdeconv import data, plotting
@@ -32,7 +38,10 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
     """
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
-    y, x = image.axes_manager._axes
+    axes = image.axes_manager._axes
+    if len(axes) != 2 or not all(axis.is_uniform for axis in axes):
+        raise ValueError(f"image must have two uniform axes to be shown as a map; it has {axes}.")
+    y, x = axes
     extent = (
         x.low_value - x.scale / 2,
         x.high_value + x.scale / 2,
@@ -41,7 +50,7 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
     )
     shown = ax.imshow(image.data, cmap="viridis", extent=extent, interpolation="nearest")
     ax.figure.colorbar(shown, ax=ax, label=label, fraction=0.046)
-    ax.set(title=title, xlabel=f"{x.name} ({x.units})", ylabel=f"{y.name} ({y.units})")
+    ax.set(title=title, xlabel=axis_label(x, "x"), ylabel=axis_label(y, "y"))
     return ax
 
 
@@ -101,6 +110,11 @@ def plot_map_comparison(signals, window, *, place, title=""):
     -------
     matplotlib.figure.Figure
 
+    Raises
+    ------
+    ValueError
+        If a signal is no map.
+
     Examples
     --------
     >>> from exspy_deepdeconv import data, plotting
@@ -109,6 +123,9 @@ def plot_map_comparison(signals, window, *, place, title=""):
     >>> figure = plotting.plot_map_comparison(shown, (0.42, 0.54), place=(1, 2))
     """
     low, high = window
+    for label, signal in signals.items():
+        if signal.axes_manager.navigation_dimension != 2:
+            raise ValueError(f"{label!r} is no map: {signal!r}; plot_spectra shows single spectra.")
     fig = plt.figure(figsize=(3.3 * max(len(signals), 3), 6.4), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=(1.1, 1))
     wide, close = top.subplots(1, 2)

@@ -4,7 +4,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from mpl_toolkits.axes_grid1 import make_axes_locatable
 
-from ._curves import COLOURS, OTHER_COLOURS, curve, energy_label, log_limits, residual_reach
+from ._curves import (
+    COLOURS,
+    OTHER_COLOURS,
+    below_sight,
+    curve,
+    energy_label,
+    log_limits,
+    residual_reach,
+)
 
 
 def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
@@ -57,7 +65,11 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
         shown.append(counts)
     if log:
         ax.set_yscale("log")
-        ax.set_ylim(*log_limits(shown))
+        floor, top = log_limits(shown)
+        ax.set_ylim(floor, top)
+        for line in list(ax.lines) if max(counts.max() for counts in shown) > 0 else []:
+            if (dots := below_sight(line.get_ydata(), floor)) is not None:
+                ax.plot(line.get_xdata(), dots, ls=":", lw=2.5, color=line.get_color())
     ax.set_xlabel(energy_label(spectrum))
     ax.set_ylabel("Counts")
     ax.legend(frameon=False)

@@ -271,7 +271,7 @@ def _check(minutes, steps, folder, resume):
         raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the run to go on with.")
-    if folder is not None and not resume and (Path(folder) / "checkpoint.pt").exists():
+    if folder is not None and not resume and (Path(folder).expanduser() / "checkpoint.pt").exists():
         raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")
 
 

@@ -1,4 +1,4 @@
-"""EELSpecNet's published recipe, regenerated: its spectra, its targets, its two measures (NumPy).
+"""EELSpecNet's published recipe, regenerated: its spectra, its targets, its two measures.
 
 After S. S. Mousavi M., A. Pofelski and G. Botton, Microscopy and Microanalysis 27 (S1), 1626 (2021),
 whose best validation figures are `PUBLISHED`. Neither its spectra nor its weights were published;

@@ -122,7 +122,9 @@ def train(
         raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
     if Path(name).name != name or not name:
         raise ValueError(f"name={name!r} must be a plain name: it becomes the stem of a file.")
-    folder = Path(folder)
+    if name in models.available():
+        raise ValueError(f"name={name!r} is that of a bundled model.")
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     if not resume and (folder / "checkpoint.pt").exists():
         raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")
@@ -190,7 +192,7 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
             bar.update((round(state.seconds) if minutes else state.step) - bar.n)
             last = state.step == plan.steps or (minutes and state.seconds >= 60 * minutes)
             due = state.step % plan.evaluate_every == 0
-            if due or (last and "after" in scores):
+            if due or (last and scores):
                 scores["after"] = monitor.scores(state.outcome())
                 state.judge(scores["after"])
                 last = last or state.tired(plan)

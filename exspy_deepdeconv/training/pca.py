@@ -203,7 +203,13 @@ def _check_signal(signal):
 
     if not isinstance(signal, EELSSpectrum):
         raise TypeError(f"signal must be an EELSSpectrum, not {type(signal).__name__}.")
+    _no_result(signal, "signal")
     return _checks.check_low_loss(signal)
+
+
+def _no_result(signal, name):
+    if done := signal.metadata.Signal.get_item("deconvolved_by"):
+        raise ValueError(f"{name} is itself a result ({done}): measured spectra are needed.")
 
 
 def _check_numbers(components, frames, seed):
@@ -227,6 +233,7 @@ def _response_spectra(psf, axis):
         raise TypeError(
             f"psf must be an EELSSpectrum (a measured zero-loss peak), not {type(psf).__name__}."
         )
+    _no_result(psf, "psf")
     own = _checks.check_energy_axis(psf, "psf")
     _checks.check_data(psf, "psf")
     if abs(own.dispersion - axis.dispersion) > _checks.DISPERSION_TOLERANCE * axis.dispersion:

@@ -22,7 +22,6 @@ from .frame import BLOCK, Frame
 from .steps import (
     BASE,
     N_ESTIMATE_FEATURES,
-    N_PSF_FEATURES,
     N_RESPONSE_FEATURES,
     View,
     classical_estimates,
@@ -50,8 +49,6 @@ class Config:
         Which accelerated Richardson-Lucy iterates are shown to the estimator.
     damping : tuple of float
         Regularisation of the Wiener estimates (the response's transfer function is 1 at 0).
-    shows_psf : bool
-        Whether the response head sees what a measured response leaves of the data.
     """
 
     response_width: tuple = (24, 32, 48, 64, 96, 128)
@@ -60,7 +57,6 @@ class Config:
     kernel: int = 5
     iterates: tuple = (2, 5, 10, 24)
     damping: tuple = (3e-2, 1e-3)
-    shows_psf: bool = True
 
     def __post_init__(self):
         """Refuse a network whose coarsest grid does not fit the frame."""
@@ -79,7 +75,6 @@ class Config:
     @classmethod
     def from_dict(cls, values):
         """The inverse of `to_dict`."""
-        values = {"shows_psf": False} | values  # weights up to lowloss-v10 do not name it
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
@@ -279,8 +274,7 @@ class DeconvolutionNet(nn.Module):
         super().__init__()
         self.config = config = Config() if config is None else config
         kernel, fold = config.kernel, config.fold
-        seen = N_RESPONSE_FEATURES + (N_PSF_FEATURES if config.shows_psf else 0)
-        self.response = UNet(seen, 1 + N_SHARED, config.response_width, kernel, fold)
+        self.response = UNet(N_RESPONSE_FEATURES, 1 + N_SHARED, config.response_width, kernel, fold)
         self.estimate = UNet(
             N_ESTIMATE_FEATURES + N_SHARED,
             1 + 2 * len(SHARPENINGS),
@@ -303,10 +297,7 @@ class DeconvolutionNet(nn.Module):
         """
         frame = Frame(spectra.position, spectra.counts.shape[1])
         view = View(spectra, frame)
-        seen = view.response_features()
-        if self.config.shows_psf:
-            seen = torch.cat([seen, view.psf_features(spectra.psf)], 1)
-        said = self.response(seen)
+        said = self.response(view.response_features())
         # What of the peak lies outside the window is not seen: its flank is continued.
         elastic = frame.fade(view.level * _factor(said[:, 0]), spectra.fwhm / 3)
         found = elastic.detach().float()

@@ -11,7 +11,6 @@ import torch
 from .frame import vanishing
 
 N_RESPONSE_FEATURES = 14
-N_PSF_FEATURES = 4
 N_ESTIMATE_FEATURES = 17
 BASE = 1  # the Richardson-Lucy iterate that the estimator corrects
 DYNAMIC_RANGE = 1e-7  # smallest level of interest, in units of the zero-loss height
@@ -76,26 +75,6 @@ class View:
             self.log(self.y) / 5,
         ]
         return torch.stack(features + self.position_features(), 1)
-
-    def psf_features(self, psf):
-        """What a measured response, laid on the peak, leaves of the data, ``(batch, 4, size)``.
-
-        Zeros without one. Losses under the peak, which it hides from the data alone, show here.
-        """
-        if psf is None:
-            return self.y.new_zeros(len(self.y), N_PSF_FEATURES, self.frame.size)
-        has_psf = self.has_psf[:, None]
-        laid, _ = _fitted_elastic(torch.fft.rfft(self.frame.wrap(psf)), self.y, self)
-        left = self.y - laid
-        averaged = self.frame.smooth(left, self.fwhm / 4)
-        quieter = torch.sqrt(1 + 0.376 * self.fwhm)[:, None]  # 1.5 F/4 channels are averaged
-        features = [
-            torch.ones_like(self.y),
-            (self.log(laid) - self.log(self.level)) / 2,
-            torch.asinh(left / self.sigma) / 3,
-            torch.asinh(averaged / self.sigma * quieter) / 3,
-        ]
-        return has_psf[:, None] * torch.stack(features, 1)
 
     def estimate_features(self, classical, elastic):
         """What the estimator sees, ``(batch, features, size)``."""
@@ -176,7 +155,7 @@ def known_response(spectra, view, elastic):
 
 
 def _fitted_elastic(measured, elastic, view):
-    """Scale and shift a measured response onto the core of an elastic peak, ``(batch, size)``."""
+    """Scale and shift a measured response onto the core of the elastic peak that was found."""
     frame = view.frame
     placed = measured * frame.phase(frame.position)
     shape = torch.fft.irfft(placed, frame.size)

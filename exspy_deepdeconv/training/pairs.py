@@ -15,14 +15,14 @@ LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn; where lone losses near
 # the peak are rare, they are taken for a part of it.
 FAMILY_SHARE = {
-    "vibrational": 0.34,
-    "plasmonic": 0.18,
-    "gap": 0.05,
-    "doublet": 0.16,
-    "bulk": 0.05,
-    "free": 0.04,
-    "featureless": 0.04,
-    "near": 0.14,
+    "vibrational": 0.19,
+    "plasmonic": 0.19,
+    "gap": 0.06,
+    "doublet": 0.18,
+    "bulk": 0.07,
+    "free": 0.06,
+    "featureless": 0.05,
+    "near": 0.20,
 }
 CUT_TWICE = 0.4  # share of the scenes that are seen through two windows
 FARTHEST_CUT = 96  # channels between the two

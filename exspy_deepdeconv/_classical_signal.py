@@ -66,7 +66,8 @@ def rl_deconvolve(
         that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
         a zero-loss peak (zeros), with a saturated one or a spike; and ones that the result, blurred
         again, does not explain (see Notes). For a lazy result it comes when all of it has been
-        computed, and the counts are not in its metadata.
+        computed, and the counts are not in its metadata. One for a `psf` that is saturated, has a spike
+        or is cut off; one if the signal is itself a result.
 
     See Also
     --------
@@ -185,7 +186,8 @@ def ml_deconvolve(
         that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
         a zero-loss peak (zeros), with a saturated one or a spike; and ones that the result, blurred
         again, does not explain (see Notes). For a lazy result it comes when all of it has been
-        computed, and the counts are not in its metadata.
+        computed, and the counts are not in its metadata. One for a `psf` that is saturated, has a spike
+        or is cut off; one if the signal is itself a result.
 
     See Also
     --------
@@ -290,7 +292,8 @@ def fourier_deconvolve(
         that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
         a zero-loss peak (zeros); ones with a saturated peak or a spike; and ones that the result,
         blurred again, does not explain (see Notes). For a lazy result it comes when all of it has been
-        computed, and the counts are not in its metadata.
+        computed, and the counts are not in its metadata. One for a `psf` that is saturated, has a spike
+        or is cut off; one if the signal is itself a result.
 
     See Also
     --------
@@ -402,7 +405,8 @@ def tgv_deconvolve(
         that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
         a zero-loss peak (zeros); ones with a saturated peak or a spike; and ones that the result,
         blurred again, does not explain (see Notes). For a lazy result it comes when all of it has been
-        computed, and the counts are not in its metadata.
+        computed, and the counts are not in its metadata. One for a `psf` that is saturated, has a spike
+        or is cut off; one if the signal is itself a result.
 
     See Also
     --------

@@ -201,7 +201,7 @@ def test_estimated_response_can_be_given_back(make_signal, name):
     psf = s.estimate_psf(show_progressbar=False)
     blind, told = run(s, name), run(s, name, psf)
     np.testing.assert_allclose(told.data, blind.data, atol=1e-6 * blind.data.max())
-    assert note_of(told, name).psf == "estimated"
+    assert note_of(told, name).psf == "estimated beforehand: simulated"
 
 
 @PER_METHOD

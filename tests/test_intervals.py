@@ -46,9 +46,11 @@ def test_variance_is_that_of_a_normal_distribution_of_the_same_interval():
 
 def test_factors_are_interpolated_between_dominances_and_confidences():
     rows = tuple((0.5 * n,) * 5 + (n,) for n in range(1, 6))
+    # Factor times log(2 / (1 - confidence)), which grows with it, is interpolated.
+    between = (0.5 * np.log(40) + np.log(200)) / 2 / np.log(2 / 0.03)
     calibration = Calibration(blind=rows)
     for confidence, dominance, wanted in (
-        (0.9, 1.75, 1.5), (0.9, 2.0, 1.75), (0.9, 5.0, 2.5), (0.9, 0.0, 0.5), (0.97, 0.0, 0.75),
+        (0.9, 1.75, 1.5), (0.9, 2.0, 1.75), (0.9, 5.0, 2.5), (0.9, 0.0, 0.5), (0.97, 0.0, between),
     ):  # fmt: skip
         assert calibration.factor(confidence, regime(dominance)) == pytest.approx(wanted)
     assert calibration.factor(0.9, regime(1.75, given=True)) == pytest.approx(1.0)
@@ -167,7 +169,7 @@ def test_lazy_intervals_come_from_one_pass(make_signal, network, monkeypatch):
     want = s.deep_deconvolve(return_interval=True, show_progressbar=False)
     passes = []
     run = inference._run_batch
-    monkeypatch.setattr(inference, "_run_batch", lambda *a: passes.append(len(a[4])) or run(*a))
+    monkeypatch.setattr(inference, "_run_batch", lambda *a: passes.append(len(a[5])) or run(*a))
     lazy = s.as_lazy().deep_deconvolve(return_interval=True)
     assert all(x._lazy for x in lazy)
     got = dask.compute(*(x.data for x in lazy))

@@ -118,15 +118,13 @@ def default_resolution(fwhm_channels):
     return max(fwhm_channels / 4.0, MIN_RESOLUTION_CHANNELS)
 
 
-def prepare(spectra, dark=None):
+def prepare(spectra):
     """Take the flat offset off and find the zero-loss peak above it.
 
     Parameters
     ----------
     spectra : numpy.ndarray
         Finite counts, shape ``(..., channels)``.
-    dark : Dark, optional
-        The offset that they share, where it is known.
 
     Returns
     -------
@@ -146,7 +144,7 @@ def prepare(spectra, dark=None):
     >>> round(float(peak.position), 1), round(float(level))
     (300.2, 50)
     """
-    return _prepared(spectra, dark)[:3]
+    return _prepared(spectra)[:3]
 
 
 def _prepared(spectra, dark=None):
@@ -218,7 +216,10 @@ class Inspected:
 
 
 def inspect(spectra, dark=None):
-    """Look at a stack of spectra of any real type, ``(..., channels)``; see `Inspected`, `prepare`."""
+    """Look at a stack of spectra of any real type, ``(..., channels)``; see `Inspected`.
+
+    ``dark`` is the flat offset that they share, where it is known (see `flat_level`).
+    """
     spectra = np.asarray(spectra, np.float64)
     finite = (np.abs(spectra) <= HIGHEST_VALUE).all(axis=-1)
     counts, found, level, error = _prepared(np.where(finite[..., None], spectra, 0.0), dark)

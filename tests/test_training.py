@@ -370,6 +370,17 @@ def test_time_limit_is_kept(tmp_path, monkeypatch):
     assert float(rows_of(tmp_path)[-1]["learning_rate"]) < 0.1 * plan.learning_rate
 
 
+def test_a_short_run_is_scored_at_its_end(tmp_path, monkeypatch):
+    """Of fine-tuning below 100 steps there was a score before, and none after it."""
+    clock = itertools.count(0, 0.05)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    plan = replace(PLAN, steps=100_000, held_out=1, cases=1)
+    start = DeconvolutionNet(TINY)
+    model = train(plan, tmp_path, pairs=PAIRS, init=start, minutes=0.02)
+    assert model.provenance["steps"] < plan.evaluate_every
+    assert set(model.provenance["scores"]) == {"before", "after"}
+
+
 def test_model_card_and_provenance(tmp_path):
     model = train(PLAN, tmp_path, pairs=PAIRS, config=TINY, name="mine")
     about = model.provenance

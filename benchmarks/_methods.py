@@ -7,6 +7,7 @@ wrong.
 """
 
 import numpy as np
+from scipy.stats import bootstrap
 
 from exspy_deepdeconv import classical, evaluate, models, oracles
 from exspy_deepdeconv.inference import deconvolve_block
@@ -102,8 +103,16 @@ def all_errors(simulation, resolution, model, names=tuple(METHODS)):
 
 
 def ratio(cases, name, unit, measure="loss"):
-    """Ratio of two methods' median errors, and in brackets the median of the cases' ratios."""
+    """Ratio of two methods' median errors +- standard error (median of the cases' own ratios)."""
     ours, theirs = (
         np.array([getattr(case[each], measure) for case in cases]) for each in (name, unit)
     )
-    return f"{np.median(ours) / np.median(theirs):.2f} ({np.median(ours / theirs):.2f})"
+    error = bootstrap(
+        (ours, theirs), _ratio_of_medians, paired=True, method="percentile", n_resamples=999, rng=0
+    ).standard_error
+    whole, own = _ratio_of_medians(ours, theirs), np.median(ours / theirs)
+    return f"{whole:.2f} +- {error:.2f} ({own:.2f})"
+
+
+def _ratio_of_medians(ours, theirs, axis=-1):
+    return np.median(ours, axis=axis) / np.median(theirs, axis=axis)

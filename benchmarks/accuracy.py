@@ -88,7 +88,7 @@ def report(options, run):
     lengths = LENGTHS if options.channels is None else (options.channels,)
     print(f"median errors, {options.cases} cases a scene, seed {SEED}, {lengths} channels, R = F/4")
     print(
-        "ratios: of the medians (median of the cases' ratios); asked of blind loss and sqrt errors:"
+        "ratios: of the medians +- standard error (median of the cases' ratios); asked of blind errors:"
     )
     print(
         "at most 0.6 of oracle RL (doublets 0.85) and 1.0 of oracle TGV; given: never above blind"

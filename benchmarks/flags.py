@@ -33,6 +33,7 @@ FLAGS = (
     "spike",
     "unexplained",
     "gains",
+    "elsewhere",
 )
 
 
@@ -139,9 +140,17 @@ def core_loss(simulation, rng):
 
 
 def without_peak(simulation, rng):
-    """Low losses only: the axis begins behind the zero-loss peak (a plasmon may pass for one)."""
+    """Low losses only: cut behind the zero-loss peak (a plasmon may pass for one), axis not calibrated."""
     first = int(simulation.position + 6 * simulation.fwhm)
     return signal_of(simulation.counts[first:], simulation.dispersion), {}
+
+
+def without_peak_calibrated(simulation, rng):
+    """The same, 0 eV where the zero-loss peak was."""
+    signal, arguments = without_peak(simulation, rng)
+    behind = simulation.counts.size - signal.axes_manager[-1].size - simulation.position
+    signal.axes_manager[-1].offset = behind * simulation.dispersion
+    return signal, arguments
 
 
 FAULTS = {
@@ -156,6 +165,7 @@ FAULTS = {
     gain_side_tail: ("gains",),
     core_loss: ("error",),
     without_peak: ("error",),
+    without_peak_calibrated: ("elsewhere",),
 }
 
 

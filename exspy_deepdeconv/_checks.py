@@ -31,10 +31,18 @@ class EnergyAxis:
         Width of a channel in eV, positive.
     reversed : bool
         The energy falls along the axis.
+    first, last : float
+        Energies in eV at the two ends of the axis, the lower one first.
     """
 
     dispersion: float
     reversed: bool
+    first: float
+    last: float
+
+    def reaches_zero(self, margin):
+        """Whether 0 eV is on the axis, or no farther than ``margin`` (eV) from its end."""
+        return self.first <= margin and self.last >= -margin
 
 
 def check_energy_axis(signal, name="signal"):
@@ -72,8 +80,9 @@ def check_energy_axis(signal, name="signal"):
             f"The scale of the axis {str(axis.name)!r} of the {name} is {axis.scale}: it must be "
             "the energy width of a channel."
         )
-    dispersion = axis.scale * _eV_per_unit(axis, name)
-    return EnergyAxis(abs(dispersion), dispersion < 0)
+    unit = _eV_per_unit(axis, name)
+    ends = sorted((axis.low_value * unit, axis.high_value * unit))
+    return EnergyAxis(abs(axis.scale * unit), axis.scale * unit < 0, *ends)
 
 
 def _eV_per_unit(axis, name):

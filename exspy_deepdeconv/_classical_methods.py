@@ -154,7 +154,8 @@ def deconvolve(
         num_workers=num_workers,
         stacklevel=4,
     )
-    for odd in _sampling.of_response(given.response, psf):
+    of_axis = _sampling.of_axis(zero_loss) if psf is None else []
+    for odd in of_axis + _sampling.of_response(given.response, psf):
         warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
     if automatic:
         note["chosen"] = _results.chosen_note(tally, lazy_output)

@@ -119,7 +119,7 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
     model = models.load(model)
     data = _checks.plain_array(signal)
     mask = np.zeros(data.shape[:-1], dtype=bool)
-    found = _sampling.typical_zero_loss(data, mask, axis.reversed)
+    found = _sampling.typical_zero_loss(data, mask, axis.reversed).on(axis)
     function = _results.responder(model, found, data.shape[-1])
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
@@ -132,6 +132,8 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
         num_workers=num_workers,
         stacklevel=4,
     )
+    for odd in _sampling.of_axis(found):
+        warnings.warn(f"estimate_psf: {odd}", UserWarning, stacklevel=3)
     energy = result.axes_manager.signal_axes[0]
     zero_channel = function.keywords["zero_channel"]
     index = energy.size - 1 - zero_channel if axis.reversed else zero_channel

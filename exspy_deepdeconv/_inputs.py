@@ -48,7 +48,8 @@ class Input:
     @cached_property
     def zero_loss(self):
         """The typical zero-loss peak of the data; a ValueError if there is none."""
-        return _sampling.typical_zero_loss(self.data, self.mask, self.axis.reversed)
+        found = _sampling.typical_zero_loss(self.data, self.mask, self.axis.reversed)
+        return found.on(self.axis)
 
     def dark(self):
         """The flat offset that the spectra share; None where they do not or have no such peak."""

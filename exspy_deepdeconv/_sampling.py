@@ -3,7 +3,7 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dask
 import dask.array as da
@@ -40,8 +40,8 @@ class TypicalZeroLoss:
 
     ``spread`` is how many times wider a wide peak is than a narrow one (95th over 5th percentile).
     ``electrons`` is about how many its peak holds, ``dark`` the flat offset that the spectra of a map
-    share (None for a few spectra: each has its own). Position and width are NaN for a signal without
-    spectra.
+    share (None for a few spectra: each has its own), ``elsewhere`` the energy of the peak in eV where
+    the axis does not reach 0 eV. Position and width are NaN for a signal without spectra.
     """
 
     position: float
@@ -49,6 +49,13 @@ class TypicalZeroLoss:
     spread: float = 1.0
     electrons: float = np.inf
     dark: Dark | None = None
+    elsewhere: float | None = None
+
+    def on(self, axis):
+        """The same on an axis of energies (`EnergyAxis`)."""
+        if np.isnan(self.position) or axis.reaches_zero(self.fwhm * axis.dispersion):
+            return self
+        return replace(self, elsewhere=axis.first + self.position * axis.dispersion)
 
 
 def typical_zero_loss(data, mask, reverse=False):
@@ -119,7 +126,8 @@ def out_of_range(found, given):
     -------
     dict of str to bool
         ``undersampled`` (F under 3 channels: there is nothing to sharpen), ``narrow``, ``wide``,
-        ``no_gain_side``, ``few_electrons`` and ``uneven`` (as in `REMARKS`).
+        ``no_gain_side``, ``few_electrons`` and ``uneven`` (as in `REMARKS`), ``elsewhere`` (the energy
+        axis does not reach 0 eV).
     """
     return {
         "undersampled": found.fwhm < physics.UNDERSAMPLED_FWHM_CHANNELS,
@@ -128,7 +136,18 @@ def out_of_range(found, given):
         "no_gain_side": not given and found.position < LEAST_GAIN_SIDE * found.fwhm,
         "few_electrons": found.electrons < FEWEST_ELECTRONS,
         "uneven": found.spread > MOST_SPREAD,
+        "elsewhere": found.elsewhere is not None,
     }
+
+
+def of_axis(found):
+    """A sentence on a peak that, by the energy axis, is no zero-loss peak, if it is none."""
+    if found.elsewhere is None:
+        return []
+    return [
+        "the energy axis does not reach 0 eV; what was taken for the zero-loss peak lies at "
+        f"{found.elsewhere:.4g} eV. If the axis is right, it is none, and the result is wrong."
+    ]
 
 
 def remarks(found, given):
@@ -139,6 +158,7 @@ def remarks(found, given):
     if "undersampled" in raised and "narrow" not in raised:
         wide = f"the zero-loss peak is only {found.fwhm:.2g} channels wide"
         said.append(f"{wide}: under 3 there is nothing to sharpen, it keeps its width.")
+    said += of_axis(found)
     if found.dark is not None and found.dark.level < 0:
         said.append(
             f"a flat offset of {found.dark.level:.3g} counts lies under all spectra; negative as it is, "

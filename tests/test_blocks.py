@@ -156,7 +156,16 @@ def test_flagged_spectra_are_counted_in_one_warning(make_signal, lazy):
         "unexplained": 1,  # the spike
         "gains": 0,
         **dict.fromkeys(
-            ("undersampled", "narrow", "wide", "no_gain_side", "few_electrons", "uneven"), False
+            (
+                "undersampled",
+                "narrow",
+                "wide",
+                "no_gain_side",
+                "few_electrons",
+                "uneven",
+                "elsewhere",
+            ),
+            False,
         ),
     }
 

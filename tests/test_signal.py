@@ -157,7 +157,7 @@ def test_metadata_survives_a_file(make_signal, tmp_path, extension, lazy):
     kinds = dict.fromkeys(
         ("empty", "no_zero_loss", "not_finite", "saturated", "spike", "unexplained", "gains"), 0
     )
-    odd = ("undersampled", "narrow", "wide", "no_gain_side", "few_electrons", "uneven")
+    odd = ("undersampled", "narrow", "wide", "no_gain_side", "few_electrons", "uneven", "elsewhere")
     assert note.pop("zero_loss_fwhm") == pytest.approx(0.1, rel=0.03)
     assert len(note.pop("weights_sha256")) == 64
     assert note == {
@@ -438,6 +438,49 @@ def test_widths_that_differ_are_told(make_signal):
     with pytest.warns(UserWarning, match="zero-loss widths differ by a factor of 2"):
         result = deconvolve(s)
     assert result.metadata.Signal.deep_deconvolution.flags.uneven
+
+
+def behind_its_zero_loss_peak(make_signal):
+    """Low losses cropped behind their zero-loss peak (at 0.1 eV): what is left looks like one."""
+    s = make_signal(channels=512)
+    return s.isig[0.4:]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    "method", ["deep_deconvolve", "rl_deconvolve", "tgv_deconvolve", "estimate_psf"]
+)
+def test_a_peak_that_cannot_be_the_zero_loss_peak_is_told(make_signal, method, reverse):
+    s = behind_its_zero_loss_peak(make_signal)
+    if reverse:
+        s.data = np.ascontiguousarray(s.data[::-1])
+        axis = energy_axis(s)
+        axis.offset, axis.scale = axis.high_value, -axis.scale
+    with pytest.warns(UserWarning) as heard:
+        result = getattr(s, method)(show_progressbar=False)
+    told = [str(w.message) for w in heard if "does not reach 0 eV" in str(w.message)]
+    assert len(told) == 1 and "lies at 0.8" in told[0] and told[0].startswith(method)
+    assert all(w.filename == __file__ for w in heard)
+    if method == "deep_deconvolve":
+        assert result.metadata.Signal.deep_deconvolution.flags.elsewhere
+
+
+@pytest.mark.parametrize("offset", [-0.5, 0.0, -2.55, 0.05])
+def test_an_axis_that_reaches_zero_need_not_have_its_peak_there(make_signal, offset):
+    s = make_signal()
+    s.axes_manager[-1].offset = offset
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        result = deconvolve(s)
+    assert not result.metadata.Signal.deep_deconvolution.flags.elsewhere
+
+
+def test_with_a_response_a_classical_method_needs_no_zero_loss_peak(make_signal):
+    s, psf = behind_its_zero_loss_peak(make_signal), make_signal(seed=1)
+    psf.data[95:] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        s.rl_deconvolve(psf=psf, show_progressbar=False)
 
 
 def test_with_a_response_the_gain_side_does_not_matter(make_signal):

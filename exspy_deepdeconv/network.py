@@ -253,7 +253,7 @@ class Answer:
         Where it is too high and where it is too low (second index), when smoothed to
         `told_resolutions` (third index).
         """
-        return 0.1 * self.base[:, None, None] * _factor(self.told)
+        return 0.1 * self.base[:, None, None] * factor(self.told)
 
     def spread_at(self, resolution):
         """The same at any resolution in channels, ``(batch, 2, size)``; interpolated."""
@@ -264,7 +264,7 @@ class Answer:
         low, high = widths[row, upper - 1], widths[row, upper]
         share = ((wanted - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)[:, None, None]
         told = (1 - share) * self.told[row, :, upper - 1] + share * self.told[row, :, upper]
-        return 0.1 * self.base[:, None] * _factor(told)
+        return 0.1 * self.base[:, None] * factor(told)
 
 
 class DeconvolutionNet(nn.Module):
@@ -297,24 +297,41 @@ class DeconvolutionNet(nn.Module):
         """
         frame = Frame(spectra.position, spectra.counts.shape[1])
         view = View(spectra, frame)
-        said = self.response(view.response_features())
-        # What of the peak lies outside the window is not seen: its flank is continued.
-        elastic = frame.fade(view.level * _factor(said[:, 0]), spectra.fwhm / 3)
-        found = elastic.detach().float()
+        elastic, hidden = self.elastic_peak(view)
         elastic_counts = elastic.sum(1)
         with torch.no_grad():
+            found = elastic.detach().float()
             used, transfer, shift = known_response(spectra, view, found)
-            classical = classical_estimates(view, used, transfer, self.config)
-        features = view.estimate_features(classical, used)
-        corrections = self.estimate(torch.cat([features, said[:, 1:]], 1))
-        base = classical.iterates[BASE] + classical.softening
-        inelastic = base * _factor(corrections[:, 0])
-        told = corrections[:, 1:].reshape(len(corrections), 2, len(SHARPENINGS), frame.size)
+        base, inelastic, told = self.losses(view, used, transfer, hidden)
         if spectra.has_psf is not None:
             elastic_counts = torch.where(spectra.has_psf > 0, used.sum(1), elastic_counts)
         return Answer(inelastic, elastic, elastic_counts, shift, base, told, spectra.fwhm, frame)
 
+    def elastic_peak(self, view):
+        """The elastic peak that is read off the data, and features for the estimator."""
+        said = self.response(view.response_features())
+        # What of the peak lies outside the window is not seen: its flank is continued.
+        return view.frame.fade(view.level * factor(said[:, 0]), view.fwhm / 3), said[:, 1:]
 
-def _factor(correction):
+    def losses(self, view, elastic, transfer, hidden):
+        """The classical estimate, the answer and the size of its errors (see `Answer`)."""
+        classical = self.estimates(view, elastic, transfer)
+        features = view.estimate_features(classical, elastic)
+        corrections = self.estimate(torch.cat([features, hidden], 1))
+        base = classical.iterates[BASE] + classical.softening
+        told = corrections[:, 1:].reshape(len(corrections), 2, len(SHARPENINGS), view.frame.size)
+        return base, self.corrected(base, corrections[:, 0]), told
+
+    @torch.no_grad()
+    def estimates(self, view, elastic, transfer):
+        """The classical estimates that the estimator sees."""
+        return classical_estimates(view, elastic, transfer, self.config)
+
+    def corrected(self, base, correction):
+        """The answer: a positive factor on a classical estimate."""
+        return base * factor(correction)
+
+
+def factor(correction):
     """Positive factor of a head's output: exponential, bent softly at exp(+-12)."""
     return torch.exp(12 * torch.tanh(correction.float() / 12))

@@ -182,7 +182,7 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
     with _stop_signals() as told, bar:
         for batch in batches:
             spent = state.seconds / (60 * minutes) if minutes else 0.0
-            parts = _step(state, plan, batch, device, spent)
+            parts = training_step(state, plan, batch, device, spent)
             state.hear(parts["loss"])
             for key, value in parts.items():
                 sums.setdefault(key, []).append(value)
@@ -217,7 +217,14 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
     return scores
 
 
-def _step(state, plan, batch, device, spent):
+def training_step(state, plan, batch, device, spent=0.0):
+    """One step on one batch; ``spent`` is the share of the run's time (see `learning_rate`).
+
+    Returns
+    -------
+    dict of str to float
+        The parts of the loss, for the log.
+    """
     batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
     rate = learning_rate(plan, state.step, spent)
     for optimiser in state.optimisers:

@@ -107,11 +107,14 @@ def ratio(cases, name, unit, measure="loss"):
     ours, theirs = (
         np.array([getattr(case[each], measure) for case in cases]) for each in (name, unit)
     )
-    error = bootstrap(
-        (ours, theirs), _ratio_of_medians, paired=True, method="percentile", n_resamples=999, rng=0
-    ).standard_error
+    error = _standard_error(ours, theirs) if len(cases) > 1 else np.nan
     whole, own = _ratio_of_medians(ours, theirs), np.median(ours / theirs)
     return f"{whole:.2f} +- {error:.2f} ({own:.2f})"
+
+
+def _standard_error(ours, theirs):
+    settings = dict(paired=True, method="percentile", n_resamples=999, rng=0)
+    return bootstrap((ours, theirs), _ratio_of_medians, **settings).standard_error
 
 
 def _ratio_of_medians(ours, theirs, axis=-1):

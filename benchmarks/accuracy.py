@@ -1,7 +1,7 @@
 """Accuracy on held-out simulations, beside rivals that are told everything.
 
     python benchmarks/accuracy.py [--cases 32] [--model NAME_OR_PATH] [--workers 2]
-        [--part table|doublets|false-peaks|lost-peaks|coverage|position|response|recipe|dose|width|all]
+        [--part table doublets false-peaks lost-peaks coverage position response recipe dose width]
         [--rivals "oracle RL" ...] [--channels N] [--shoulders SHARE] [--output FOLDER]
 
 The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
@@ -99,7 +99,9 @@ def report(options, run):
 def parsed(arguments):
     """The options, checked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=(*PARTS, "all"), default="all")
+    parser.add_argument(
+        "--part", choices=PARTS, nargs="+", default=PARTS, metavar="PART", help=", ".join(PARTS)
+    )
     parser.add_argument("--cases", type=int, default=32)
     parser.add_argument("--model")
     parser.add_argument("--rivals", nargs="*", choices=RIVALS, default=list(RIVALS))
@@ -135,9 +137,9 @@ def main(arguments=None):
     }
     with workers(options.workers) as run:
         for part, function in reports.items():
-            if options.part in (part, "all"):
+            if part in options.part:
                 function(options, run)
-        if options.part in ("dose", "width", "all"):
+        if {"dose", "width"} & set(options.part):
             dose_and_width.report(options, run)
     print(f"{time.perf_counter() - start:.0f} s")
 

@@ -95,7 +95,7 @@ def report(options, run):
     """Print both tables, or one, and draw them into one figure."""
     parts = {"dose": (at_counts, COUNTS, "Elastic counts"),
              "width": (at_width, WIDTHS, "Response width (channels)")}  # fmt: skip
-    chosen = [part for part in parts if options.part in (part, "all")]
+    chosen = [part for part in parts if part in options.part]
     figure, axes = plt.subplots(
         len(chosen), len(SCENES), figsize=(14, 2.8 * len(chosen) + 0.4), sharey="row",
         squeeze=False, layout="constrained",

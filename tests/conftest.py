@@ -10,6 +10,7 @@ import exspy_deepdeconv
 from exspy_deepdeconv import physics
 
 # The same examples in every run: a new one that fails says nothing of the change that it meets.
+# No deadline: a machine that is slow for a moment is no failure.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 

@@ -7,7 +7,6 @@ import tempfile
 import time
 import warnings
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -17,9 +16,10 @@ from ..inference import check_device
 from ..simulate import SCENES
 from ..specimens import random_specimen
 from .exported import MeasuredPairs, _Specimens
-from .loop import Plan, train
+from .loop import train
 from .mixed import MixedPairs
 from .pairs import SimulatedPairs
+from .plan import Plan, refuse_checkpoint
 
 # Of the batches: simulated specimens on this instrument, its measured references, and simulations
 # of everything, without which the network would forget what it is not shown.
@@ -271,8 +271,8 @@ def _check(minutes, steps, folder, resume):
         raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the run to go on with.")
-    if folder is not None and not resume and (Path(folder).expanduser() / "checkpoint.pt").exists():
-        raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")
+    if folder is not None and not resume:
+        refuse_checkpoint(folder)
 
 
 def _no_more(**arguments):

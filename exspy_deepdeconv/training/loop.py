@@ -32,7 +32,7 @@ from .loss import training_loss
 from .mixed import MixedPairs
 from .monitor import Log, Monitor
 from .pairs import SimulatedPairs
-from .plan import Plan, learning_rate
+from .plan import CHECKPOINT, Plan, learning_rate, refuse_checkpoint
 from .state import TrainingState
 
 __all__ = ["Plan", "learning_rate", "main", "to_spectra", "train"]
@@ -126,9 +126,9 @@ def train(
         raise ValueError(f"name={name!r} is that of a bundled model.")
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    if not resume and (folder / "checkpoint.pt").exists():
-        raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")
-    if plan.keep_start and init is None and not (folder / "checkpoint.pt").exists():
+    if not resume:
+        refuse_checkpoint(folder)
+    if plan.keep_start and init is None and not (folder / CHECKPOINT).exists():
         raise ValueError(f"keep_start={plan.keep_start!r} needs init=: weights to keep some of.")
     check_device(device)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -139,7 +139,7 @@ def train(
         torch.manual_seed(plan.seed)
         network = DeconvolutionNet(config) if init is None else copy.deepcopy(init.network)
         state = TrainingState(
-            network.to(device), plan, init is not None, folder / "checkpoint.pt", data_hash(pairs)
+            network.to(device), plan, init is not None, folder / CHECKPOINT, data_hash(pairs)
         )
         if resume:
             state.load(device)

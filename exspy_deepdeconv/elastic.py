@@ -6,7 +6,7 @@ import numpy as np
 import scipy.fft as fft
 
 from .blur import moving, turning
-from .physics import Noise, inspect, smooth
+from .physics import inspect, smooth
 
 CORE_WIDTHS = 0.6  # the peak is fitted within this many widths of its maximum
 STEPS = 6
@@ -140,9 +140,3 @@ def split(rows, blur, noise=None):
     # Smoothed counts: an expected variance must not follow the noise.
     variance = noise.variance(smooth(np.maximum(seen.counts, 0), 3.0))
     return seen, variance, fit_elastic(seen.counts, variance, seen.zero_loss, blur)
-
-
-def noise_of(noise, rows):
-    """The noise of some of the spectra, counted along the flattened navigation axes."""
-    gain, floor = (np.reshape(part, -1) for part in (noise.gain, noise.floor))
-    return Noise(gain, floor) if gain.size == 1 else Noise(gain[rows], floor[rows])

@@ -7,7 +7,7 @@ from scipy.special import erf
 
 from .blur import gaussian_transfer, smooth_each
 from .convolution import as_rows, response_convolution
-from .elastic import noise_of, split
+from .elastic import split
 from .physics import NOT_FINITE, gaussian
 from .zero_loss import FALLBACK_WIDTH
 
@@ -84,10 +84,11 @@ def damped_ratio(spectra, psf, resolution, damping, *, noise=None):
     """`fourier_ratio` with the noise power multiplied by ``damping`` (for oracles)."""
     rows, psf = as_rows(spectra, psf)
     blur = response_convolution(psf, rows.shape[-1], padding=rows.shape[-1])
+    noise = noise and noise.in_rows(len(rows))
     answer = np.empty_like(rows)
     for start in range(0, len(rows), ROWS_AT_ONCE):
         batch = slice(start, start + ROWS_AT_ONCE)
-        part = None if noise is None else noise_of(noise, batch)
+        part = noise and noise.select(batch)
         answer[batch] = _ratio_of_rows(rows[batch], blur.of(batch), resolution, damping, part)
     return answer.reshape(np.shape(spectra))
 

@@ -46,6 +46,11 @@ class Noise:
         """Variance expected in channels that hold ``counts`` (shape ``(..., channels)``)."""
         return self.gain[..., None] * np.maximum(counts, 0) + self.floor[..., None]
 
+    def in_rows(self, number):
+        """The same for ``number`` spectra one below the other; one noise serves all of them."""
+        values = (np.broadcast_to(np.ravel(value), number) for value in vars(self).values())
+        return Noise(*values)
+
     def select(self, rows):
         """That of these spectra."""
         fields = vars(self).items()

@@ -8,7 +8,7 @@ import scipy.fft as fft
 from .admm import Problem, minimise
 from .blur import gaussian_transfer
 from .convolution import as_rows, in_batches, response_convolution
-from .elastic import noise_of, split
+from .elastic import split
 from .physics import (
     MIN_RESOLUTION_CHANNELS,
     NOT_FINITE,
@@ -103,11 +103,11 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
     automatic = _is_automatic(weight)
     rows, psf = as_rows(spectra, psf)
     blur = response_convolution(psf, rows.shape[-1], padding=rows.shape[-1])
+    noise = noise and noise.in_rows(len(rows))
     answer, chosen = np.empty_like(rows), np.zeros(len(rows))
 
     def run(batch):
-        part = None if noise is None else noise_of(noise, batch)
-        prepared = Prepared.of(rows[batch], blur.of(batch), part)
+        prepared = Prepared.of(rows[batch], blur.of(batch), noise and noise.select(batch))
         chosen[batch] = prepared.automatic_weight() if automatic else weight
         answer[batch] = prepared.spectra(*prepared.solve(chosen[batch]))
 

@@ -238,6 +238,12 @@ class Grid:
         """Positions of the fine samples, in detector channels."""
         return np.arange(self.size) / self.oversampling - self.pad
 
+    @property
+    def wrapped_channels(self):
+        """Channels from a response's energy zero at index 0, negative on its gain side."""
+        index = np.arange(self.size)
+        return np.where(index < self.loss_side, index, index - self.size) / self.oversampling
+
     def to_channels(self, transform):
         """Inverse transform, read at the channel centres; counts per channel."""
         fine = fft.irfft(transform, self.size)

@@ -15,7 +15,7 @@ from .. import models
 from ..inference import check_device
 from ..simulate import SCENES
 from ..specimens import random_specimen
-from .exported import MeasuredPairs, _Specimens
+from .exported import MeasuredPairs
 from .loop import train
 from .mixed import MixedPairs
 from .pairs import SimulatedPairs
@@ -51,9 +51,13 @@ class InstrumentPairs(MeasuredPairs):
         arrays = {f.name: getattr(measured, f.name) for f in fields(measured)}
         return cls(**arrays | {"seed": seed})
 
+    def specimens(self):
+        """Simulated ones in the place of the measured references."""
+        return _Drawn(self)
+
     def simulation(self, rng):
         """One spectrum with its truth, a `~exspy_deepdeconv.simulate.Simulation`."""
-        return self._simulation(_Specimens(self), PchipInterpolator(*self.response), rng)
+        return self._simulation(self.specimens(), PchipInterpolator(*self.response), rng)
 
     def peak(self):
         """The captured response on whole channels: an array with its maximum in the middle."""
@@ -61,15 +65,12 @@ class InstrumentPairs(MeasuredPairs):
         log_height = PchipInterpolator(*self.response)
         return np.exp(log_height(np.clip(distance, *log_height.x[[0, -1]])))
 
-    def _simulation(self, specimens, response, rng):
-        return super()._simulation(_Drawn(self, specimens.counts), response, rng)
-
 
 class _Drawn:
-    """In the place of measured references: simulated ones, of families that suit the instrument."""
+    """Simulated specimens, of families that suit the instrument, with about its elastic counts."""
 
-    def __init__(self, pairs, counts):
-        self.pairs, self.counts = pairs, counts
+    def __init__(self, pairs):
+        self.pairs, self.counts = pairs, pairs.loadings @ pairs.elastic
         width = pairs.fwhm * pairs.dispersion
         self.families = ["free", "doublet"] + [
             family

@@ -13,7 +13,7 @@ import numpy as np
 from dask.utils import SerializableLock
 
 from . import physics
-from ._checks import usable_responses
+from ._responses import usable_responses
 from .convolution import at_most_threads, processors
 
 # Small enough for a moving progress bar, large enough to fill the batches of the network.

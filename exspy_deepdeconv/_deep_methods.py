@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from . import _blocks, _checks, _results, _sampling, inference, models
+from . import _arguments, _blocks, _checks, _responses, _results, _sampling, inference, models
 from ._inputs import Input
 
 UNKNOWN_VARIANCE = 1e30  # of spectra that have no result: a fit gives them no weight
@@ -38,9 +38,7 @@ def deconvolve(
     -------
     EELSSpectrum or LazyEELSSpectrum, or a list of three
     """
-    _checks.check_numbers(resolution, confidence, batch_size)
-    _checks.check_bool("zero_loss", zero_loss)
-    _checks.check_bool("return_interval", return_interval)
+    _arguments.check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
     given = Input.of(signal, psf, navigation_mask)
     _checks.warn_of_result(signal, "deep_deconvolve", stacklevel=4)
     model = models.load(model)
@@ -48,7 +46,7 @@ def deconvolve(
     if return_interval:
         model.warn_if_not_calibrated(stacklevel=3)
     found, dispersion = given.zero_loss, given.axis.dispersion
-    channels = _checks.check_resolution(resolution, found.fwhm, dispersion)
+    channels = _arguments.check_resolution(resolution, found.fwhm, dispersion)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     wanted = inference.Wanted(
         resolution=channels,
@@ -78,7 +76,7 @@ def deconvolve(
     if wanted.variance:
         _attach_variance(result, others.pop(0), signal.metadata.General.title)
     remarks = _sampling.remarks(found, psf is not None)
-    for odd in remarks + _sampling.of_response(given.response, psf):
+    for odd in remarks + _responses.remarks(given.response, psf):
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
     note = {
         "model": model.name,
@@ -115,6 +113,7 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
     -------
     EELSSpectrum or LazyEELSSpectrum
     """
+    # No `Input`: a noise variance is of no matter here, so that a bad one must not be an error.
     axis = _checks.check_low_loss(signal)
     model = models.load(model)
     data = _checks.plain_array(signal)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from . import physics
+from ._arguments import check_resolution, check_settings
 from .forward import (
     Wanted,
     answers,
@@ -97,16 +98,13 @@ def deconvolve(
     (512,)
     """
     from ._blocks import FlagTally  # HyperSpy is not needed for the rest, nor for training
-    from ._checks import check_bool, check_numbers, check_resolution
     from ._sampling import typical_zero_loss
 
     spectra = np.asarray(spectra)
     if not dispersion > 0:
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
-    check_numbers(resolution, confidence, batch_size)
-    check_bool("zero_loss", zero_loss)
-    check_bool("return_interval", return_interval)
-    _check_arguments(spectra, psf, resolution, batch_size, device)
+    check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
+    _check_arguments(spectra, psf, batch_size, device)
     model = load(model)
     if return_interval:
         model.warn_if_not_calibrated()
@@ -254,7 +252,7 @@ def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None
     (200, 1.0)
     """
     spectra = np.asarray(spectra)
-    _check_arguments(spectra, None, None, batch_size, device)
+    _check_arguments(spectra, None, batch_size, device)
     channels = spectra.shape[-1]
     zero_channel = channels // 2 if zero_channel is None else zero_channel
     if not (isinstance(zero_channel, numbers.Integral) and 0 < zero_channel < channels - 1):
@@ -384,7 +382,7 @@ def result_flags(results, seen, good, measured, wanted):
     return np.where(lost, NOT_FINITE, flags).astype(np.uint8)
 
 
-def _check_arguments(spectra, psf, resolution, batch_size, device):
+def _check_arguments(spectra, psf, batch_size, device):
     if spectra.ndim == 0 or spectra.shape[-1] < physics.MIN_CHANNELS:
         raise ValueError(
             f"spectra must have at least {physics.MIN_CHANNELS} channels along the last axis; "
@@ -402,8 +400,6 @@ def _check_arguments(spectra, psf, resolution, batch_size, device):
                 f"spectra of shape {spectra.shape}."
             )
         physics.centred_response(psf, physics.MIN_CHANNELS)  # raises if it is no response
-    if resolution is not None and not isinstance(resolution, numbers.Real):
-        raise ValueError(f"resolution={resolution!r} must be a number of eV, or None.")
     if batch_size is not None and not (isinstance(batch_size, numbers.Integral) and batch_size > 0):
         raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
     check_device(device)

@@ -9,7 +9,7 @@ wrong.
 import numpy as np
 
 from exspy_deepdeconv import classical, evaluate, models, oracles
-from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.physics import smooth
 
 MEASURES = ("loss", "sqrt", "near")

@@ -20,8 +20,8 @@ from _held_out import SCENES
 from prettytable import PrettyTable
 
 from exspy_deepdeconv import data, models, physics
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.evaluate import errors
-from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.simulate import FAMILIES, simulate
 from exspy_deepdeconv.training import fine_tune, measured_pairs
 from exspy_deepdeconv.training.adapt import InstrumentPairs

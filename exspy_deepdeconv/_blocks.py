@@ -141,7 +141,7 @@ def run_blocks(
     ----------
     function : callable
         ``function(spectra, psf=..., **beside) -> (estimate, flags)`` on arrays, as
-        `exspy_deepdeconv.inference.stacked_block`; a third array is noted as what it chose.
+        `exspy_deepdeconv.batched.stacked_block`; a third array is noted as what it chose.
     data : numpy.ndarray or dask.array.Array
         Counts, shape ``(..., channels)``; any chunks.
     mask : numpy.ndarray of bool

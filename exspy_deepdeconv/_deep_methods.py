@@ -8,8 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from . import _arguments, _blocks, _checks, _responses, _results, _sampling, inference, models
+from . import _arguments, _blocks, _checks, _responses, _results, _sampling, batched, models
 from ._inputs import Input
+from .forward import Wanted
+from .inference import check_device, usual_device
 
 UNKNOWN_VARIANCE = 1e30  # of spectra that have no result: a fit gives them no weight
 BOUNDS = {}, {"bound": "lower"}, {"bound": "upper"}
@@ -42,25 +44,25 @@ def deconvolve(
     given = Input.of(signal, psf, navigation_mask)
     _checks.warn_of_result(signal, "deep_deconvolve", stacklevel=4)
     model = models.load(model)
-    inference.check_device(device)
+    check_device(device)
     if return_interval:
         model.warn_if_not_calibrated(stacklevel=3)
     found, dispersion = given.zero_loss, given.axis.dispersion
     channels = _arguments.check_resolution(resolution, found.fwhm, dispersion)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
-    wanted = inference.Wanted(
+    wanted = Wanted(
         resolution=channels,
         zero_loss=bool(zero_loss),
         variance=not lazy_output,
         confidence=float(confidence) if return_interval else None,
     )
     function = partial(
-        inference.stacked_block,
+        batched.stacked_block,
         model=model,
         wanted=wanted,
         dark=found.dark,
         batch_size=batch_size,
-        device=inference.usual_device(device, given.mask.size),
+        device=usual_device(device, given.mask.size),
     )
     tally = _blocks.FlagTally(given.mask, warn=lazy_output)
     result, *others = _results.finish_stack(

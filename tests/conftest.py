@@ -40,13 +40,13 @@ def make_signal():
 @pytest.fixture
 def network(monkeypatch):
     """The network behind ``deep_deconvolve``: ``.calls`` lists the shapes of its blocks."""
-    from exspy_deepdeconv import inference
+    from exspy_deepdeconv import batched
 
-    calls, stacked_block = [], inference.stacked_block
+    calls, stacked_block = [], batched.stacked_block
 
     def counted(spectra, **arguments):
         calls.append(spectra.shape)
         return stacked_block(spectra, **arguments)
 
-    monkeypatch.setattr(inference, "stacked_block", counted)
+    monkeypatch.setattr(batched, "stacked_block", counted)
     return SimpleNamespace(calls=calls)

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 import exspy_deepdeconv
 from exspy_deepdeconv import cli, data, models
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.evaluate import errors
-from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
 from exspy_deepdeconv.specimens import EnergyAxis, bell, lorentzian

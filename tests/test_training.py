@@ -16,7 +16,7 @@ import torch
 
 import exspy_deepdeconv
 from exspy_deepdeconv import models
-from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.physics import find_zero_loss
 from exspy_deepdeconv.training import MixedPairs, SimulatedPairs, eelspecnet, loop

@@ -9,7 +9,6 @@ from .blur import gaussian_transfer, smooth_each
 from .convolution import as_rows, response_convolution
 from .elastic import split
 from .physics import NOT_FINITE, gaussian
-from .zero_loss import FALLBACK_WIDTH
 
 ROWS_AT_ONCE = 64
 POWER_WIDTH = 5  # frequencies over which a power spectrum is averaged
@@ -97,7 +96,7 @@ def _ratio_of_rows(rows, blur, resolution, damping, noise):
     seen, variance, elastic = split(rows, blur, noise)
     left = seen.counts - elastic.seen_through(blur)[0][:, blur.window]
     rounding = (ROUNDING * np.abs(seen.counts).sum(axis=-1)) ** 2
-    width = np.nan_to_num(seen.zero_loss.fwhm, nan=FALLBACK_WIDTH)
+    width = seen.zero_loss.some_width
     distance = np.abs(np.arange(rows.shape[-1]) - elastic.position[:, None]) / width[:, None]
 
     def filtered(share):

@@ -9,20 +9,13 @@ from .admm import Problem, minimise
 from .blur import gaussian_transfer
 from .convolution import as_rows, in_batches, response_convolution
 from .elastic import split
-from .physics import (
-    MIN_RESOLUTION_CHANNELS,
-    NOT_FINITE,
-    gaussian,
-    smooth,
-)
-from .zero_loss import FALLBACK_WIDTH
+from .physics import MIN_RESOLUTION_CHANNELS, NOT_FINITE, gaussian, smooth
 
 SECOND_ORDER = 2.0  # channels: weight of the second term beside the first
 GRADIENT_WIDTH = 0.3  # of the zero-loss width: over which a first answer's slopes are averaged
 GRADIENT_FLOOR = 0.3  # typical noise of a channel per channel: slopes below count as none
 ITERATIONS = (200, 300)
 SHARPENING = 300  # Richardson-Lucy iterations before them
-
 
 # The automatic weight: FACTOR times a power of the structure in units of the noise.
 FACTOR, POWER = 0.55, -0.9
@@ -179,7 +172,7 @@ class Prepared:
         precision = blur.embedded(scale**2 / variance)
         left = np.where(precision > 0, blur.embedded(seen.counts) / scale - peak, 0.0)
         start = np.maximum(blur.continued(seen.counts) / scale - peak, 0)
-        width = np.nan_to_num(seen.zero_loss.fwhm, nan=FALLBACK_WIDTH)
+        width = seen.zero_loss.some_width
         return cls(
             Problem(left, precision, peak, slope, blur), start, scale[:, 0], elastic.counts,
             elastic.position, width, seen.level, seen.flags & NOT_FINITE == 0,

@@ -39,6 +39,11 @@ class ZeroLoss:
     fwhm: np.ndarray
     height: np.ndarray
 
+    @property
+    def some_width(self):
+        """Full width at half maximum, `FALLBACK_WIDTH` where no peak was found."""
+        return np.nan_to_num(self.fwhm, nan=FALLBACK_WIDTH)
+
     def select(self, rows):
         """The peaks of these spectra."""
         return ZeroLoss(self.position[rows], self.fwhm[rows], self.height[rows])

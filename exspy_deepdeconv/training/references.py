@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from ..broadening import BROADER_THAN, broadened
 from ..classical import richardson_lucy
 from ..convolution import response_convolution
-from ..elastic import CORE_WIDTHS, Columns, response_at
+from ..elastic import CORE_WIDTHS, LEAST_CORE, Columns, response_at
 from ..instruments import side_of
 from ..physics import (
     FWHM_PER_SIGMA,
@@ -122,7 +122,7 @@ def without_elastic(spectra, variance, psf, fwhm, zero):
     channel = np.arange(spectra.shape[-1])
     blur = response_convolution(psf, channel.size, padding=channel.size)
     shape, slope = (a[:, blur.window] for a in response_at(blur, np.array([float(zero)])))
-    near = np.abs(channel - zero) <= max(CORE_WIDTHS * fwhm, 1.5)
+    near = np.abs(channel - zero) <= max(CORE_WIDTHS * fwhm, LEAST_CORE)
     # The slope takes up what is left of shifts.
     columns = Columns(np.where(near, 1 / variance, 0.0)[None], shape, slope)
     amounts = np.array([columns.fit(row[None])[:, 0] for row in spectra])

@@ -184,35 +184,12 @@ def fine_tune(
     """
     began = time.monotonic()
     _check(minutes, steps, folder, resume)
-    forks = sys.platform == "linux" and (os.cpu_count() or 1) > 1
-    plan = Plan(
-        steps=ENDLESS if steps is None else steps,
-        seed=seed,
-        learning_rate=learning_rate,
-        keep_start=keep_start,
-        muon=False,  # small steps on what is known already
-        warmup=20,
-        ema=0.99,
-        workers=int(forks) if workers is None else workers,
-        checkpoint_minutes=1.0,
-        log_every=10,
-        evaluate_every=100,
-        cases=4,
-    )
+    plan = _plan(steps, seed, learning_rate, keep_start, workers)
     check_device(device)
     start = models.load(model)
-    about = {"recipe": "fine_tune"}
-    if isinstance(signal, MeasuredPairs):
-        _no_more(psf=psf, vacuum=vacuum, components=components, frames=frames)
-        measured = signal
-    else:
-        from .pca import measured_pairs
-
-        measured = measured_pairs(
-            signal, psf, vacuum=vacuum, components=components, frames=frames, seed=seed
-        )
-        about |= {"signal_sha256": array_hash(signal.data)}
-        about |= {} if psf is None else {"psf_sha256": array_hash(psf.data)}
+    measured, hashes = _measured(
+        signal, psf, seed, vacuum=vacuum, components=components, frames=frames
+    )
     instrument = InstrumentPairs.of(measured, seed)
     everything = SimulatedPairs(seed, measured=(instrument.peak(),))
     pairs = MixedPairs(
@@ -231,7 +208,7 @@ def fine_tune(
             device=device,
             instrument=instrument.simulation,
             show_progressbar=_wanted_bar(show_progressbar),
-            about=about,
+            about={"recipe": "fine_tune"} | hashes,
         )
     _warn_without_gain(tuned.provenance["scores"])
     return tuned
@@ -276,10 +253,37 @@ def _check(minutes, steps, folder, resume):
         refuse_checkpoint(folder)
 
 
-def _no_more(**arguments):
-    given = [key for key, value in arguments.items() if value is not None]
-    if given:
-        raise ValueError(f"signal holds finished pairs: {given[0]}= comes too late for them.")
+def _plan(steps, seed, learning_rate, keep_start, workers):
+    """A short run of small steps on what is known already."""
+    forks = sys.platform == "linux" and (os.cpu_count() or 1) > 1
+    return Plan(
+        steps=ENDLESS if steps is None else steps,
+        seed=seed,
+        learning_rate=learning_rate,
+        keep_start=keep_start,
+        muon=False,
+        warmup=20,
+        ema=0.99,
+        workers=int(forks) if workers is None else workers,
+        checkpoint_minutes=1.0,
+        log_every=10,
+        evaluate_every=100,
+        cases=4,
+    )
+
+
+def _measured(signal, psf, seed, **options):
+    """The pairs of a map, and the hashes of what they are made of; finished ones stay as they are."""
+    if isinstance(signal, MeasuredPairs):
+        given = [key for key, value in ({"psf": psf} | options).items() if value is not None]
+        if given:
+            raise ValueError(f"signal holds finished pairs: {given[0]}= comes too late for them.")
+        return signal, {}
+    from .pca import measured_pairs
+
+    pairs = measured_pairs(signal, psf, seed=seed, **options)
+    hashes = {"signal_sha256": array_hash(signal.data)}
+    return pairs, hashes | ({} if psf is None else {"psf_sha256": array_hash(psf.data)})
 
 
 def _wanted_bar(show):

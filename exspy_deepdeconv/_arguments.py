@@ -1,4 +1,4 @@
-"""Checks of the arguments that are numbers, words or switches: each error comes before any work (NumPy only)."""
+"""Checks of arguments that are numbers, words or switches (NumPy only)."""
 
 import numbers
 from contextvars import ContextVar

@@ -15,8 +15,8 @@ POWER_WIDTH = 5  # frequencies over which a power spectrum is averaged
 AHEAD = 24  # frequencies looked ahead for what stands above the noise
 ROUNDING = 1e-8  # share of the counts below which responses are known no more
 VISIBLE = 5.0  # in units of the noise power, which is not quite the same at all frequencies
-# Zero-loss widths from the peak: where the part begins that is filtered by itself, where it is used (what is
-# near its beginning lacks what was cut off), and how softly.
+# Zero-loss widths from the peak: where the part begins that is filtered by itself, where it is used
+# (what is near its beginning lacks what was cut off), and how softly.
 FAR_FROM, FAR_USED_FROM, SOFTNESS = 2.5, 4.5, 0.6
 LARGEST = 2.0  # power over that of all counts in one channel; it scatters
 LEAST_PASSED = np.finfo(float).eps ** 2  # power below which a response is but rounding

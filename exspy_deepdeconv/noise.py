@@ -79,9 +79,9 @@ def estimate_noise(spectra, position=None):
     counts. Structure only ever inflates a segment, so those above the line pull little and those
     below it much. Noise that neighbouring channels share hides from differences of neighbours:
     where differences at a stride of four channels show clearly more of it, they are believed (from
-    192 channels on). That
-    may show only where electrons make more noise than a white readout. Channels in which nothing
-    scatters at all (no electron came, or zeros were filled in) are not heeded where others will do.
+    192 channels on). That may show only where electrons make more noise than a white readout.
+    Channels in which nothing scatters at all (no electron came, or zeros were filled in) are not
+    heeded where others will do.
 
     Parameters
     ----------

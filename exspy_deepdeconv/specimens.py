@@ -1,4 +1,4 @@
-"""Random specimens: the inelastic distribution s(E) per unit of elastic intensity (NumPy and SciPy only).
+"""Random specimens: the inelastic distribution s(E) per elastic intensity (NumPy and SciPy only).
 
 Each maker returns s integrated over the samples of an energy axis, in units of the elastic
 intensity. Energies are in eV; ``energy`` is the loss relative to the zero-loss peak and may be

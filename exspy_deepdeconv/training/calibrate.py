@@ -35,8 +35,8 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     For each channel with visible losses (`exspy_deepdeconv.evaluate.visible_losses`), the factor
     that would just bring the truth into the interval is noted, at sharpenings F/R of 2, 4, 8 and 16.
     The factor of a confidence is the quantile of these, all scenes counting alike, among the channels
-    where the elastic peak is about as dominant (`exspy_deepdeconv.intervals.Regime`), times a factor for
-    the number of electrons. The latter are fitted at a confidence of 90 %, and have a mean of 1.
+    where the elastic peak is about as dominant (`exspy_deepdeconv.intervals.Regime`), times a factor
+    for the number of electrons. The latter are fitted at a confidence of 90 %, and have a mean of 1.
 
     Parameters
     ----------

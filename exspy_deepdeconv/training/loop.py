@@ -35,7 +35,7 @@ from .pairs import SimulatedPairs
 from .plan import CHECKPOINT, Plan, learning_rate, refuse_checkpoint
 from .state import TrainingState
 
-__all__ = ["Plan", "learning_rate", "main", "to_spectra", "train"]
+__all__ = ["main", "train", "training_step"]
 
 
 def train(

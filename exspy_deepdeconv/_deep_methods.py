@@ -47,8 +47,8 @@ def deconvolve(
     check_device(device)
     if return_interval:
         model.warn_if_not_calibrated(stacklevel=3)
-    found, dispersion = given.zero_loss, given.axis.dispersion
-    channels = _arguments.check_resolution(resolution, found.fwhm, dispersion)
+    found = given.zero_loss
+    channels = _arguments.check_resolution(resolution, found.fwhm, given.axis.dispersion)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     wanted = Wanted(
         resolution=channels,
@@ -80,22 +80,27 @@ def deconvolve(
     remarks = _sampling.remarks(found, psf is not None)
     for odd in remarks + _responses.remarks(given.response, psf):
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
-    note = {
-        "model": model.name,
-        "weights_sha256": model.sha256,
-        "resolution": channels * dispersion,
-        "zero_loss_fwhm": found.fwhm * dispersion,
-        "psf": _results.psf_source(psf),
-        "zero_loss": wanted.zero_loss,
-        "flags": _results.flags_note(tally, lazy_output)
-        | _sampling.out_of_range(found, psf is not None),
-    }
-    note |= _results.dark_note(found.dark)
-    if return_interval:
-        note["confidence"] = wanted.confidence
+    flags = _results.flags_note(tally, lazy_output)
+    note = _note(model, wanted, given, psf, flags)
     for made, words, bound in zip((result, *others), NAMES, BOUNDS, strict=False):
         _results.annotate(made, signal, "deep_deconvolution", words, **note | bound)
     return [result, *others] if return_interval else result
+
+
+def _note(model, wanted, given, psf, flags):
+    """What the metadata say of a result."""
+    found, dispersion = given.zero_loss, given.axis.dispersion
+    note = {
+        "model": model.name,
+        "weights_sha256": model.sha256,
+        "resolution": wanted.resolution * dispersion,
+        "zero_loss_fwhm": found.fwhm * dispersion,
+        "psf": _results.psf_source(psf),
+        "zero_loss": wanted.zero_loss,
+        "flags": flags | _sampling.out_of_range(found, psf is not None),
+    }
+    note |= _results.dark_note(found.dark)
+    return note if wanted.confidence is None else note | {"confidence": wanted.confidence}
 
 
 def _attach_variance(result, predicted, title):

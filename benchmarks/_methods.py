@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from exspy_deepdeconv import classical, evaluate, models, oracles
-from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.physics import smooth
 
 MEASURES = ("loss", "sqrt", "near")

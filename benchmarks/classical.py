@@ -22,10 +22,11 @@ import argparse
 import time
 from statistics import median
 
-import accuracy
+import exspy.signals  # noqa: F401 - here, so that it is not timed
 import hyperspy.api as hs
 import numpy as np
-from exspy.signals import EELSSpectrum
+from _held_out import SCENES, SEED, held_out
+from _methods import exspy_richardson_lucy
 from prettytable import PrettyTable
 
 from exspy_deepdeconv import classical
@@ -38,28 +39,8 @@ from exspy_deepdeconv.oracles import (
     oracle_total_generalised_variation,
     raw_errors,
 )
-from exspy_deepdeconv.physics import default_resolution, gaussian, prepare, smooth
-from exspy_deepdeconv.simulate import FAMILIES, simulate
+from exspy_deepdeconv.physics import default_resolution, gaussian, smooth
 from exspy_deepdeconv.variation import solve_weights
-
-
-def cases_of(scene, number, seed):
-    """Yield simulated spectra with their measured zero-loss width in channels."""
-    rng = np.random.default_rng([seed, FAMILIES.index(scene)])
-    while number:
-        simulation = simulate(scene, rng, int(rng.choice(accuracy.LENGTHS)))
-        width = float(prepare(simulation.counts)[1].fwhm)
-        if np.isfinite(width):
-            number -= 1
-            yield simulation, width
-
-
-def exspy_richardson_lucy(counts, psf, iterations=15):
-    """What exspy's own method makes of a spectrum."""
-    start = (psf.size - counts.shape[-1]) // 2
-    response = EELSSpectrum(psf[start : start + counts.shape[-1]])
-    signal = EELSSpectrum(np.asarray(counts, float))
-    return signal.richardson_lucy_deconvolution(response, iterations, show_progressbar=False).data
 
 
 def map_of(spectra, channels):
@@ -140,8 +121,9 @@ def one_case(simulation, width):
 def accuracy_tables(options):
     """Errors in units of the oracle's, and the cost of choosing automatically."""
     first = choice = None
-    for scene in accuracy.SCENES:
-        cases = [one_case(*case) for case in cases_of(scene, options.cases, options.seed)]
+    for scene in SCENES:
+        drawn = held_out(scene, options.cases, seed=options.seed)
+        cases = [one_case(*case) for case in drawn]
         medians = {name: float(np.median([case[name] for case in cases])) for name in cases[0]}
         shown = [name for name in medians if "chosen" not in name]
         if first is None:
@@ -166,7 +148,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=("speed", "accuracy", "both"), default="both")
     parser.add_argument("--cases", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=accuracy.SEED)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--spectra", type=int, default=4096)
     parser.add_argument("--channels", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=3)

@@ -18,10 +18,11 @@ import hyperspy.api as hs
 import numpy as np
 from _held_out import SCENES
 from prettytable import PrettyTable
+from scipy.stats import gmean
 
 from exspy_deepdeconv import data, models, physics
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.evaluate import errors
-from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.simulate import FAMILIES, simulate
 from exspy_deepdeconv.training import fine_tune, measured_pairs
 from exspy_deepdeconv.training.adapt import InstrumentPairs
@@ -60,11 +61,6 @@ def all_errors(model, simulations):
             estimate = deconvolve_block(simulation.counts, model=model, resolution=resolution)[0]
             found.append(errors(estimate, simulation, resolution).loss)
     return np.array(found)
-
-
-def geometric_mean(ratios):
-    """Of the scenes' ratios."""
-    return np.exp(np.mean(np.log(ratios)))
 
 
 def scene(name, cases):
@@ -112,7 +108,7 @@ def main():
             [name, f"{took:.1f}", tuned.provenance["steps"],
              f"{own_before:.3f} -> {own_after:.3f} ({own_after / own_before:.2f})",
              *(f"{a:.2f} ({b:.2f})" for a, b in zip(ratios, paired, strict=True)),
-             f"{geometric_mean(ratios):.3f} ({geometric_mean(paired):.3f})"]
+             f"{gmean(ratios):.3f} ({gmean(paired):.3f})"]
         )  # fmt: skip
         print(table, flush=True)
 

@@ -15,14 +15,15 @@ from dataclasses import replace
 
 import hyperspy.api as hs
 import numpy as np
+from _held_out import SCENES
 from exspy.signals import EELSSpectrum
 from prettytable import PrettyTable
 
 from exspy_deepdeconv.physics import gaussian, smooth
-from exspy_deepdeconv.simulate import SCENES, simulate
+from exspy_deepdeconv.simulate import SCENES as RANGES
+from exspy_deepdeconv.simulate import simulate
 
 SEED = 20_251_107
-FAMILIES = ("vibrational", "plasmonic", "gap", "doublet", "bulk")
 FLAGS = (
     "undersampled",
     "narrow",
@@ -59,7 +60,7 @@ def flags_of(signal, model, psf=None):
 
 def with_width(family, channels_wide, rng):
     """A spectrum whose zero-loss peak is this many channels wide."""
-    scene = SCENES[family]
+    scene = RANGES[family]
     fwhm = float(np.exp(rng.uniform(*np.log(scene.fwhm_ev))))
     odd = replace(
         scene,
@@ -171,7 +172,7 @@ FAULTS = {
 
 def cases_of(number, seed):
     """Simulated spectra of every scene with their random generators."""
-    for index, family in enumerate(FAMILIES):
+    for index, family in enumerate(SCENES):
         rng = np.random.default_rng([SEED, index, seed])
         for _ in range(number):
             yield simulate(family, rng, int(rng.choice((512, 1024, 2048)))), rng
@@ -218,7 +219,7 @@ def main():
     parser.add_argument("--model")
     options = parser.parse_args()
     hs.set_log_level("ERROR")
-    print(f"{options.cases} spectra of each of {', '.join(FAMILIES)}: share with each flag")
+    print(f"{options.cases} spectra of each of {', '.join(SCENES)}: share with each flag")
     print(false_alarms(options.cases, options.model))
     print("spectra with a fault: share with the flag (or an error)")
     print(hits(max(options.cases // 4, 1), options.model))

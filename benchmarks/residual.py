@@ -20,7 +20,8 @@ from prettytable import PrettyTable
 
 from exspy_deepdeconv import classical, models, reblur, residual
 from exspy_deepdeconv._classical_methods import METHODS, Check
-from exspy_deepdeconv.inference import deconvolve_block, estimate_response
+from exspy_deepdeconv.batched import deconvolve_block
+from exspy_deepdeconv.inference import estimate_response
 from exspy_deepdeconv.physics import UNEXPLAINED, default_resolution, inspect, smooth
 from exspy_deepdeconv.simulate import FAMILIES, simulate
 

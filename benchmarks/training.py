@@ -17,12 +17,12 @@ import torch
 from prettytable import PrettyTable
 
 from exspy_deepdeconv import data, models
-from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.training import Plan, SimulatedPairs, eelspecnet, measured_pairs
 from exspy_deepdeconv.training.adapt import InstrumentPairs
 from exspy_deepdeconv.training.batches import tensors
-from exspy_deepdeconv.training.loop import _step
+from exspy_deepdeconv.training.loop import training_step
 from exspy_deepdeconv.training.state import TrainingState
 
 
@@ -55,7 +55,7 @@ def step(device, batches):
 
     def run():
         batch = batches[next(numbers) % len(batches)]
-        _step(state, plan, batch, device, 0.0)  # its return waits for the device
+        training_step(state, plan, batch, device)  # its return waits for the device
         return len(batch["counts"])
 
     return run

@@ -13,7 +13,7 @@ import numpy as np
 from dask.utils import SerializableLock
 
 from . import physics
-from ._checks import usable_responses
+from ._responses import usable_responses
 from .convolution import at_most_threads, processors
 
 # Small enough for a moving progress bar, large enough to fill the batches of the network.
@@ -141,7 +141,7 @@ def run_blocks(
     ----------
     function : callable
         ``function(spectra, psf=..., **beside) -> (estimate, flags)`` on arrays, as
-        `exspy_deepdeconv.inference.stacked_block`; a third array is noted as what it chose.
+        `exspy_deepdeconv.batched.stacked_block`; a third array is noted as what it chose.
     data : numpy.ndarray or dask.array.Array
         Counts, shape ``(..., channels)``; any chunks.
     mask : numpy.ndarray of bool

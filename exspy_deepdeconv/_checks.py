@@ -1,29 +1,24 @@
-"""Checks of the arguments of the signal methods: each error comes before any work.
+"""Checks of the signals that a method is given: each error comes before any work.
 
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
-import numbers
 import warnings
-from contextvars import ContextVar
 from dataclasses import dataclass
 
-import dask.array as da
 import numpy as np
 from hyperspy.api import _ureg
 from hyperspy.signal import BaseSignal
 
 from . import physics
-from .zero_loss import stands_out
+from ._arguments import check_bool, is_real
 
-LONG_RESPONSE = 16  # channels: of shorter ones noise cannot be told from a peak
-ROWS_AT_ONCE = 512
 DISPERSION_TOLERANCE = 1e-3  # relative
 
 
 @dataclass(frozen=True)
-class EnergyAxis:
-    """The energy axis of a signal.
+class EnergyScale:
+    """The scale of a signal's energy axis.
 
     Attributes
     ----------
@@ -57,7 +52,7 @@ def check_energy_axis(signal, name="signal"):
 
     Returns
     -------
-    EnergyAxis
+    EnergyScale
 
     Raises
     ------
@@ -82,7 +77,7 @@ def check_energy_axis(signal, name="signal"):
         )
     unit = _eV_per_unit(axis, name)
     ends = sorted((axis.low_value * unit, axis.high_value * unit))
-    return EnergyAxis(abs(axis.scale * unit), axis.scale * unit < 0, *ends)
+    return EnergyScale(abs(axis.scale * unit), axis.scale * unit < 0, *ends)
 
 
 def _eV_per_unit(axis, name):
@@ -102,7 +97,7 @@ def check_low_loss(signal):
 
     Returns
     -------
-    EnergyAxis
+    EnergyScale
 
     Raises
     ------
@@ -127,71 +122,6 @@ def check_channels(signal):
     if channels < physics.MIN_CHANNELS:
         raise ValueError(
             f"The spectra have {channels} channels; at least {physics.MIN_CHANNELS} are needed."
-        )
-
-
-def check_psf(psf, signal, dispersion):
-    """Bring a measured response to an array of rising energy.
-
-    Parameters
-    ----------
-    psf : exspy.signals.EELSSpectrum or None
-        One response, or one for each spectrum of `signal`.
-    signal : exspy.signals.EELSSpectrum
-        What is to be deconvolved.
-    dispersion : float
-        Channel width of `signal` in eV.
-
-    Returns
-    -------
-    numpy.ndarray, dask.array.Array or None
-        Shape ``(length,)``, or ``navigation shape + (length,)``.
-    """
-    if psf is None:
-        return None
-    _check_psf_class(psf)
-    if psf is signal or psf.data is signal.data:
-        raise ValueError("psf is the signal itself: its losses would count as the response's.")
-    axis = check_energy_axis(psf, "psf")
-    check_data(psf, "psf")
-    if done := psf.metadata.Signal.get_item("deconvolved_by"):
-        raise ValueError(
-            f"psf is itself a result ({done}): its zero-loss peak is sharpened, and no response."
-        )
-    if abs(axis.dispersion - dispersion) > DISPERSION_TOLERANCE * dispersion:
-        raise ValueError(
-            f"psf has {axis.dispersion:.6g} eV per channel, the signal {dispersion:.6g}: both "
-            "must have the same dispersion. Measure it anew, or bring the finer of the two to the other "
-            "with rebin() (for a ratio that is no whole number, psf.interpolate_on_axis(degree=3))."
-        )
-    _check_psf_navigation(psf, signal)
-    data = plain_array(psf)
-    if axis.reversed:
-        data = data[..., ::-1]
-    if data.ndim == 1 and isinstance(data, da.Array):
-        data = data.compute()
-    if not isinstance(data, da.Array):  # reading a lazy map just to check it costs too much
-        _check_psf_counts(data)
-    return data
-
-
-def usable_responses(psf):
-    """Where responses are finite and have a peak inside their axis (navigation shape)."""
-    top = psf.argmax(axis=-1)
-    inside = (top > 0) & (top < psf.shape[-1] - 1)
-    usable = np.asarray(inside & np.isfinite(psf).all(axis=-1) & (psf.max(axis=-1) > 0))
-    if usable.any() and psf.shape[-1] >= LONG_RESPONSE:  # noise has a highest channel, too
-        known = np.asarray(psf[usable], float)
-        usable[usable] = stands_out(known, known.max(axis=-1))
-    return usable
-
-
-def _check_psf_class(psf):
-    from exspy.signals import EELSSpectrum
-
-    if not isinstance(psf, EELSSpectrum):
-        raise TypeError(
-            f"psf must be an EELSSpectrum (a measured zero-loss peak), not {type(psf).__name__}."
         )
 
 
@@ -290,7 +220,7 @@ def check_variance(signal):
         if values.size and not _no_negative(values, where).any():
             raise ValueError(f"{where} holds nothing but zeros.")
         return values
-    if not (_is_real(variance) and 0 < variance < np.inf):
+    if not (is_real(variance) and 0 < variance < np.inf):
         raise ValueError(f"{where} is {variance!r}: it must be a positive number or a signal.")
     return float(variance)
 
@@ -300,32 +230,6 @@ def _no_negative(values, where):
     if not (np.isfinite(values).all() and (values >= 0).all()):
         raise ValueError(f"{where} holds values that are negative or not finite.")
     return values
-
-
-def _check_psf_navigation(psf, signal):
-    shape = psf.axes_manager.navigation_shape
-    if shape in ((), signal.axes_manager.navigation_shape):
-        return
-    raise ValueError(
-        f"psf has the navigation shape {shape}; it must be one spectrum, or one for each of the "
-        f"signal's {signal.axes_manager.navigation_shape}. To use the mean of several vacuum "
-        "spectra, pass psf.mean() or psf.sum()."
-    )
-
-
-def _any_usable(responses):
-    """Whether there is one among them; a few hundred at a time."""
-    parts = range(0, len(responses), ROWS_AT_ONCE)
-    return any(usable_responses(responses[start : start + ROWS_AT_ONCE]).any() for start in parts)
-
-
-def _check_psf_counts(data):
-    # In a map, unusable ones are flagged later: there the spectra may well be empty too.
-    if data.size and not _any_usable(data.reshape(-1, data.shape[-1])):
-        raise ValueError(
-            "psf must hold a zero-loss peak: finite, with positive counts far above the noise, and "
-            "with its maximum inside its energy axis."
-        )
 
 
 def check_navigation_mask(mask, signal):
@@ -366,64 +270,6 @@ def check_navigation_mask(mask, signal):
     return array
 
 
-# True where a resolution was checked on the whole map and now serves a few spectra of it.
-RESOLUTION_IS_CHECKED = ContextVar("RESOLUTION_IS_CHECKED", default=False)
-
-
-def check_resolution(resolution, fwhm_channels, dispersion):
-    """Choose or check the resolution of the result.
-
-    Parameters
-    ----------
-    resolution : float or None
-        In eV; None for `physics.default_resolution`.
-    fwhm_channels : float
-        Zero-loss width in channels.
-    dispersion : float
-        Channel width in eV.
-
-    Returns
-    -------
-    float
-        Resolution in channels.
-    """
-    if np.isnan(fwhm_channels):  # a map without spectra
-        return fwhm_channels if resolution is None else resolution / dispersion
-    if resolution is None:
-        return physics.default_resolution(fwhm_channels)
-    finest, coarsest = physics.resolution_range(fwhm_channels)
-    channels = float(resolution) / dispersion
-    if RESOLUTION_IS_CHECKED.get():
-        return channels
-    # A bound that was copied from metadata or from this message is inside, and so is a nominal
-    # width that the noise of the data makes a hundredth too wide.
-    if not finest * 0.9999 <= channels <= coarsest * 1.01:
-        raise ValueError(
-            f"resolution={resolution} eV is out of range: for these data it must be "
-            f"{finest * dispersion:.4g} to {coarsest * dispersion:.4g} eV (from 2 channels, or a "
-            f"{physics.MAX_SHARPENING:.0f}th of the zero-loss width, up to that width)."
-        )
-    return min(max(channels, finest), coarsest)
-
-
-def check_numbers(resolution, confidence, batch_size):
-    """Raise a ValueError for a number that no data could make valid."""
-    check_resolution_number(resolution)
-    if not (_is_real(confidence) and 0 < confidence < 1):
-        raise ValueError(f"confidence={confidence!r} must be a number between 0 and 1.")
-    if batch_size is None:
-        return
-    whole = isinstance(batch_size, numbers.Integral) and not isinstance(batch_size, bool)
-    if not whole or batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
-
-
-def check_bool(name, value):
-    """Raise a ValueError unless it is true or false: words like "no" are neither."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name}={value!r} must be True or False.")
-
-
 def wants_lazy(signal, lazy_output):
     """Whether the result is to be lazy: as the signal is, unless it is said."""
     if lazy_output is None:
@@ -441,34 +287,6 @@ def warn_of_result(signal, method, stacklevel):
             UserWarning,
             stacklevel=stacklevel,
         )
-
-
-def check_resolution_number(resolution):
-    """Raise a ValueError unless it is a positive number, or None."""
-    if resolution is not None and not (_is_real(resolution) and 0 < resolution < np.inf):
-        raise ValueError(f"resolution={resolution!r} must be a positive number of eV, or None.")
-
-
-def check_iterations(iterations):
-    """Raise a ValueError unless it is a whole number from 1, or "auto"."""
-    whole = isinstance(iterations, numbers.Integral) and not isinstance(iterations, bool)
-    if not _is_auto(iterations) and not (whole and iterations >= 1):
-        raise ValueError(f'iterations={iterations!r} must be a whole number from 1, or "auto".')
-
-
-def check_weight(weight):
-    """Raise a ValueError unless it is a positive number, or "auto"."""
-    real = _is_real(weight) and 0 < weight < np.inf
-    if not _is_auto(weight) and not real:
-        raise ValueError(f'weight={weight!r} must be a positive number, or "auto".')
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"
-
-
-def _is_real(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
 
 
 def plain_array(signal):

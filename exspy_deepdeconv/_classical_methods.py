@@ -9,7 +9,19 @@ from functools import partial
 
 import numpy as np
 
-from . import _blocks, _checks, _results, _sampling, classical, models, physics, reblur, residual
+from . import (
+    _arguments,
+    _blocks,
+    _checks,
+    _responses,
+    _results,
+    _sampling,
+    classical,
+    models,
+    physics,
+    reblur,
+    residual,
+)
 from ._inputs import Input
 
 FIRST_LOOK = 16  # spectra of a block whose results are judged before it is known to be worth it
@@ -109,7 +121,7 @@ def deconvolve(
     EELSSpectrum or LazyEELSSpectrum
     """
     method = METHODS[key]
-    _checks.check_resolution_number(resolution)
+    _arguments.check_resolution_number(resolution)
     given = Input.of(signal, psf)
     _checks.warn_of_result(signal, method.name, stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
@@ -155,7 +167,7 @@ def deconvolve(
         stacklevel=4,
     )
     of_axis = _sampling.of_axis(zero_loss) if psf is None else []
-    for odd in of_axis + _sampling.of_response(given.response, psf):
+    for odd in of_axis + _responses.remarks(given.response, psf):
         warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
     if automatic:
         note["chosen"] = _results.chosen_note(tally, lazy_output)
@@ -181,13 +193,13 @@ def _resolution(method, resolution, given, zero_loss):
     try:
         width = (zero_loss or given.zero_loss).fwhm
     except ValueError:
-        width = _sampling.response_width(given.response)
+        width = _responses.response_width(given.response)
     if np.isnan(width) and resolution is None and given.mask.size:
         raise ValueError(
             "resolution must be given: neither the spectra nor the psf have a peak whose "
             "width could be read."
         )
-    return _checks.check_resolution(resolution, width, given.axis.dispersion)
+    return _arguments.check_resolution(resolution, width, given.axis.dispersion)
 
 
 def _missing(resolution, method):

@@ -112,9 +112,9 @@ def rl_deconvolve(
     >>> bool(sharp.data.max() > 1.5 * s.data.max())
     True
     """
-    from . import _checks, _classical_methods
+    from . import _arguments, _classical_methods
 
-    _checks.check_iterations(iterations)
+    _arguments.check_iterations(iterations)
     return _classical_methods.deconvolve(
         self,
         "rl",
@@ -224,9 +224,9 @@ def ml_deconvolve(
     >>> bool(sharp.data.max() > 1.2 * s.data.max())
     True
     """
-    from . import _checks, _classical_methods
+    from . import _arguments, _classical_methods
 
-    _checks.check_iterations(iterations)
+    _arguments.check_iterations(iterations)
     return _classical_methods.deconvolve(
         self,
         "ml",
@@ -439,9 +439,9 @@ def tgv_deconvolve(
     >>> bool(sharp.data.max() > 1.5 * s.data.max())
     True
     """
-    from . import _checks, _classical_methods
+    from . import _arguments, _classical_methods
 
-    _checks.check_weight(weight)
+    _arguments.check_weight(weight)
     return _classical_methods.deconvolve(
         self,
         "tgv",

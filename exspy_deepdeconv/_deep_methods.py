@@ -8,8 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from . import _blocks, _checks, _results, _sampling, inference, models
+from . import _arguments, _blocks, _checks, _responses, _results, _sampling, batched, models
 from ._inputs import Input
+from .forward import Wanted
+from .inference import check_device, usual_device
 
 UNKNOWN_VARIANCE = 1e30  # of spectra that have no result: a fit gives them no weight
 BOUNDS = {}, {"bound": "lower"}, {"bound": "upper"}
@@ -38,31 +40,29 @@ def deconvolve(
     -------
     EELSSpectrum or LazyEELSSpectrum, or a list of three
     """
-    _checks.check_numbers(resolution, confidence, batch_size)
-    _checks.check_bool("zero_loss", zero_loss)
-    _checks.check_bool("return_interval", return_interval)
+    _arguments.check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
     given = Input.of(signal, psf, navigation_mask)
     _checks.warn_of_result(signal, "deep_deconvolve", stacklevel=4)
     model = models.load(model)
-    inference.check_device(device)
+    check_device(device)
     if return_interval:
         model.warn_if_not_calibrated(stacklevel=3)
-    found, dispersion = given.zero_loss, given.axis.dispersion
-    channels = _checks.check_resolution(resolution, found.fwhm, dispersion)
+    found = given.zero_loss
+    channels = _arguments.check_resolution(resolution, found.fwhm, given.axis.dispersion)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
-    wanted = inference.Wanted(
+    wanted = Wanted(
         resolution=channels,
         zero_loss=bool(zero_loss),
         variance=not lazy_output,
         confidence=float(confidence) if return_interval else None,
     )
     function = partial(
-        inference.stacked_block,
+        batched.stacked_block,
         model=model,
         wanted=wanted,
         dark=found.dark,
         batch_size=batch_size,
-        device=inference.usual_device(device, given.mask.size),
+        device=usual_device(device, given.mask.size),
     )
     tally = _blocks.FlagTally(given.mask, warn=lazy_output)
     result, *others = _results.finish_stack(
@@ -78,24 +78,29 @@ def deconvolve(
     if wanted.variance:
         _attach_variance(result, others.pop(0), signal.metadata.General.title)
     remarks = _sampling.remarks(found, psf is not None)
-    for odd in remarks + _sampling.of_response(given.response, psf):
+    for odd in remarks + _responses.remarks(given.response, psf):
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
-    note = {
-        "model": model.name,
-        "weights_sha256": model.sha256,
-        "resolution": channels * dispersion,
-        "zero_loss_fwhm": found.fwhm * dispersion,
-        "psf": _results.psf_source(psf),
-        "zero_loss": wanted.zero_loss,
-        "flags": _results.flags_note(tally, lazy_output)
-        | _sampling.out_of_range(found, psf is not None),
-    }
-    note |= _results.dark_note(found.dark)
-    if return_interval:
-        note["confidence"] = wanted.confidence
+    flags = _results.flags_note(tally, lazy_output)
+    note = _note(model, wanted, given, psf, flags)
     for made, words, bound in zip((result, *others), NAMES, BOUNDS, strict=False):
         _results.annotate(made, signal, "deep_deconvolution", words, **note | bound)
     return [result, *others] if return_interval else result
+
+
+def _note(model, wanted, given, psf, flags):
+    """What the metadata say of a result."""
+    found, dispersion = given.zero_loss, given.axis.dispersion
+    note = {
+        "model": model.name,
+        "weights_sha256": model.sha256,
+        "resolution": wanted.resolution * dispersion,
+        "zero_loss_fwhm": found.fwhm * dispersion,
+        "psf": _results.psf_source(psf),
+        "zero_loss": wanted.zero_loss,
+        "flags": flags | _sampling.out_of_range(found, psf is not None),
+    }
+    note |= _results.dark_note(found.dark)
+    return note if wanted.confidence is None else note | {"confidence": wanted.confidence}
 
 
 def _attach_variance(result, predicted, title):
@@ -115,6 +120,7 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
     -------
     EELSSpectrum or LazyEELSSpectrum
     """
+    # No `Input`: a noise variance is of no matter here, so that a bad one must not be an error.
     axis = _checks.check_low_loss(signal)
     model = models.load(model)
     data = _checks.plain_array(signal)

@@ -50,23 +50,16 @@ def run_demo(output, model=None, echo=print):
         f"Simulated nanorod: zero-loss peak {1e3 * note.zero_loss_fwhm:.0f} meV wide, "
         f"deconvolved to {1e3 * note.resolution:.0f} meV"
     )
-    files = {
-        "simulated.hspy": measured.save,
-        "vacuum.hspy": vacuum.save,
-        "deconvolved.hspy": blind.save,
-        "truth.hspy": truth.save,
-        "before_after.png": None,
-        "errors.csv": None,
-        "errors.txt": None,
-    }
-    paths = [output / name for name in files]
-    for path, save in zip(paths, files.values(), strict=True):
-        if save is not None:
-            save(path, overwrite=True)
+    signals = {"simulated": measured, "vacuum": vacuum, "deconvolved": blind, "truth": truth}
+    signals = {output / f"{name}.hspy": signal for name, signal in signals.items()}
+    for path, signal in signals.items():
+        signal.save(path, overwrite=True)
+    figure, rows, text = (output / n for n in ("before_after.png", "errors.csv", "errors.txt"))
     shown = {"measured": measured, "blind": blind, "measured response": told, "truth": truth}
-    save_figure(shown, title, paths[4])
-    paths[5].write_text(table.get_csv_string(lineterminator="\n"))
-    paths[6].write_text(table.get_string() + "\n")
+    save_figure(shown, title, figure)
+    rows.write_text(table.get_csv_string(lineterminator="\n"))
+    text.write_text(table.get_string() + "\n")
+    paths = [*signals, figure, rows, text]
     echo(title + ".\nErrors against the truth at that resolution (1 = 100 %), median over pixels:")
     echo(table.get_string())
     echo("\n".join(["Files:", *(f"  {path}" for path in paths)]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import models
-from ._checks import check_resolution_number
+from ._arguments import check_resolution_number
 from ._reading import low_loss, quietly, read_response, signals_of
 from ._records import Record, kept_settings, print_summary, settings_before, settings_of
 from ._writing import DiskFullError, write_safely

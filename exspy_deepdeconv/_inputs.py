@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import dask.array as da
 import numpy as np
 
-from . import _blocks, _checks, _sampling
+from . import _blocks, _checks, _responses, _sampling
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Input:
     ----------
     data : numpy.ndarray or dask.array.Array
         Counts, ``(..., channels)``; masked ones are NaN.
-    axis : EnergyAxis
+    axis : EnergyScale
         Of the signal.
     mask : numpy.ndarray of bool
         Navigation shape, True where a spectrum is left out.
@@ -31,17 +31,17 @@ class Input:
     """
 
     data: np.ndarray | da.Array
-    axis: _checks.EnergyAxis
+    axis: _checks.EnergyScale
     mask: np.ndarray
     response: np.ndarray | da.Array | None
     variance: float | np.ndarray | da.Array | None
 
     @classmethod
     def of(cls, signal, psf=None, navigation_mask=None):
-        """Check the arguments of a method; each error is that of the check in `_checks`."""
+        """Check what a method is given; the errors are those of `_checks` and `_responses`."""
         axis = _checks.check_low_loss(signal)
         mask = _checks.check_navigation_mask(navigation_mask, signal)
-        response = _checks.check_psf(psf, signal, axis.dispersion)
+        response = _responses.check_psf(psf, signal, axis.dispersion)
         variance = _checks.check_variance(signal)
         return cls(_checks.plain_array(signal), axis, mask, response, variance)
 

@@ -8,7 +8,7 @@ import numpy as np
 import traits.api as t
 from hyperspy.ui_registry import add_gui_method
 
-from . import _checks, _sampling, models, physics
+from . import _arguments, _responses, _sampling, models, physics
 from ._inputs import Input
 from ._preview import Answer, Preview
 from .forward import Wanted
@@ -96,14 +96,12 @@ device, show_progressbar, num_workers, lazy_output
         lazy_output=None,
     ):
         super().__init__()
-        _checks.check_numbers(resolution, confidence, batch_size)
-        for name, value in (("zero_loss", zero_loss), ("return_interval", return_interval)):
-            _checks.check_bool(name, value)
+        _arguments.check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
         self._given = Input.of(signal, psf, navigation_mask)
         chosen = models.load(model)
         check_device(device)
         self._zero_loss, dispersion = self._given.zero_loss, self._given.axis.dispersion
-        channels = _checks.check_resolution(resolution, self._zero_loss.fwhm, dispersion)
+        channels = _arguments.check_resolution(resolution, self._zero_loss.fwhm, dispersion)
         limits = physics.resolution_range(self._zero_loss.fwhm)
         self.finest, self.coarsest = (limit * dispersion for limit in limits)
         self.resolution = channels * dispersion
@@ -125,7 +123,7 @@ device, show_progressbar, num_workers, lazy_output
         }
         self._answer = self._asked = None
         odd = _sampling.remarks(self._zero_loss, psf is not None)
-        self._remarks = odd + _sampling.of_response(self._given.response, psf)
+        self._remarks = odd + _responses.remarks(self._given.response, psf)
         self.update()
         self.observe(self._on_setting, SETTINGS)
         signal.axes_manager.events.indices_changed.connect(self.update, [])
@@ -204,7 +202,7 @@ device, show_progressbar, num_workers, lazy_output
             model = models.load(self._models[self.model])
             self._answer = Answer(counts, model, psf, variance, self._zero_loss.dark, self._device)
             self._asked = here, self.model
-        channels = _checks.check_resolution(
+        channels = _arguments.check_resolution(
             self.resolution, self._zero_loss.fwhm, given.axis.dispersion
         )
         confidence = self._confidence if self.show_interval else None

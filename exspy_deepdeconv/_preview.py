@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import physics
-from ._checks import usable_responses
+from ._responses import usable_responses
+from .batched import result_flags
 from .forward import answers, batch_of, quick_and_quiet, response_of, responses
-from .inference import result_flags
 from .residual import residual_block
 
 

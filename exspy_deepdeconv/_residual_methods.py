@@ -41,13 +41,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         _warn_of_measured(result, stacklevel=4)
         respond = _results.responder(model, zero_loss, given.data.shape[-1])
 
-    if _last_node(result) is None and result.metadata.General.title.endswith("deconvolution"):
-        warnings.warn(
-            "deconvolution_residual: the result no longer says at which resolution it is (other formats "
-            "than .hspy and .zspy do not keep that): it is blurred as if it were seen through nothing.",
-            UserWarning,
-            stacklevel=3,
-        )
+    _warn_of_lost_note(result, stacklevel=4)
     block = partial(
         residual.residual_block,
         respond=respond,
@@ -130,6 +124,18 @@ def _last_note(result):
 
 def _last_node(result):
     return result.metadata.Signal.get_item("deconvolved_by")
+
+
+def _warn_of_lost_note(result, stacklevel):
+    """Say that a result has lost what was written into its metadata."""
+    if _last_node(result) is None and result.metadata.General.title.endswith("deconvolution"):
+        warnings.warn(
+            "deconvolution_residual: the result no longer says at which resolution it is (other "
+            "formats than .hspy and .zspy do not keep that): it is blurred as if it were seen "
+            "through nothing.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def _warn_of_measured(result, stacklevel):

@@ -122,7 +122,7 @@ def psf_source(psf):
 
 def responder(model, zero_loss, channels):
     """``respond(spectra) -> (responses, flags)`` for the blocks of a signal."""
-    from .inference import response_block
+    from .batched import response_block
 
     zero_channel = _sampling.response_zero(zero_loss, channels)
     return partial(response_block, model=model, zero_channel=zero_channel, dark=zero_loss.dark)

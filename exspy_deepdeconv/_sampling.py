@@ -1,4 +1,4 @@
-"""Read a few spectra of a signal, spread over the map: its zero-loss peak, its response's width.
+"""Read a few spectra of a signal, spread over the map: its zero-loss peak, its flat offset.
 
 Imported inside the methods, not by ``import hyperspy.api``.
 """
@@ -10,18 +10,14 @@ import dask.array as da
 import numpy as np
 
 from . import physics
-from ._checks import usable_responses
 from .level import Dark
 
-# A response must reach so many zero-loss widths to either side, or fall to this share of its height before.
-SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
-MAX_SAMPLED, SAMPLED_RESPONSES = 256, 16
+MAX_SAMPLED = 256
 NARROWEST, WIDEST = 1.8, 64.0  # channels; 2 to 60 are trained on, and sampling widens
 FEWEST_ELECTRONS = 800.0  # in the zero-loss peak; 1000 are trained on, and the number is a guess
 ENOUGH_CHANNELS = 256
 SHARING = 8  # spectra from which they are taken to share their flat offset
 TELLING = 1 / 8  # of them that must tell one
-DARK = 3e-4  # of the height of a response
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
 MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
 REMARKS = {
@@ -52,7 +48,7 @@ class TypicalZeroLoss:
     elsewhere: float | None = None
 
     def on(self, axis):
-        """The same on an axis of energies (`EnergyAxis`)."""
+        """The same on an axis of energies (`EnergyScale`)."""
         if np.isnan(self.position) or axis.reaches_zero(self.fwhm * axis.dispersion):
             return self
         return replace(self, elsewhere=axis.first + self.position * axis.dispersion)
@@ -167,62 +163,6 @@ def remarks(found, given):
     return said
 
 
-def of_response(psf, source):
-    """Sentences on measured responses that are not what they should be.
-
-    Parameters
-    ----------
-    psf : numpy.ndarray, dask.array.Array or None
-        ``(..., length)``; of a map some are looked at, a lazy one is not read for this.
-    source : EELSSpectrum or None
-        The signal that they come from; what was estimated is not looked at.
-
-    Returns
-    -------
-    list of str
-    """
-    if psf is None or not psf.size or isinstance(psf, da.Array):
-        return []
-    if source.metadata.has_item("Signal.psf_estimation"):
-        return []
-    if psf.ndim > 1:
-        places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)), SAMPLED_RESPONSES)
-        psf = read_spectra(psf, places)
-    stack = np.asarray(psf, float).reshape(-1, psf.shape[-1])
-    stack = stack[usable_responses(stack)]
-    if not len(stack):
-        return []
-    long_enough = stack.shape[-1] >= physics.MIN_CHANNELS
-    # What smooth or clipped responses do far below the peak is no fault.
-    bright = np.maximum(stack, DARK * stack.max(axis=-1, keepdims=True))
-    flags = physics.inspect(bright).flags if long_enough else np.zeros(len(stack), int)
-    said = [
-        f"psf is a spectrum {physics.FLAG_TEXT[bit]}: no response, and the result is doubtful."
-        for bit in (physics.SATURATED, physics.SPIKE)
-        if (flags & bit > 0).mean() > 0.5
-    ]
-    short = [_of_short_response(row) for row in stack]
-    return said + ([short[0]] if all(short) else [])
-
-
-def _of_short_response(psf):
-    """A sentence on a response, ``(length,)``, that is cut off where it is far from zero; else None."""
-    width, position = response_width(psf), int(psf.argmax())
-    if np.isnan(width):  # not even its half height is in it
-        width = float(psf.size)
-    counts, few = physics.prepare(psf)[0], max(int(width / 4), 8)
-    for end, distance in ((counts[:few], position), (counts[-few:], psf.size - 1 - position)):
-        height = float(end.mean() / counts.max())
-        noise = float(np.abs(np.diff(end)).mean() / (counts.max() * np.sqrt(few)))
-        if distance < SHORT_WIDTHS * width and height > SHORT_HEIGHT + 3 * noise:
-            return (
-                f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is "
-                f"still {100 * height:.1g} % as high: what it lacks counts as losses. A longer one is "
-                "needed."
-            )
-    return None
-
-
 def spread_over(positions, number=None):
     """At most ``number`` (256 by default) of the rows of an array, evenly spread."""
     number = MAX_SAMPLED if number is None else number
@@ -265,21 +205,6 @@ def shared_dark(seen):
         return Dark(0.0, 0.0)
     middle = float(np.median(told))
     return Dark(middle, 1.48 * float(np.median(np.abs(told - middle))))
-
-
-def response_width(psf):
-    """Median width at half maximum of responses, in channels; NaN where their flanks are cut off.
-
-    Of a map at most 256 are read.
-    """
-    if psf.ndim > 1:
-        places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)))
-        psf = read_spectra(psf, places) if len(places) else np.zeros((0, 3))
-    psf = np.asarray(psf, float).reshape(-1, psf.shape[-1])
-    psf = psf[usable_responses(psf)]
-    widths = physics.half_height_width(psf, psf.argmax(axis=-1)) if len(psf) else np.array([])
-    widths = widths[np.isfinite(widths)]
-    return float(np.median(widths)) if widths.size else float("nan")
 
 
 def _why_unusable(flags, total):

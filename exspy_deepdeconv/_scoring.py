@@ -61,7 +61,7 @@ class Sample:
         The response that results are blurred with.
     truth : EELSSpectrum or None
         What the results should be.
-    axis : EnergyAxis
+    axis : EnergyScale
         From the checks.
     """
 

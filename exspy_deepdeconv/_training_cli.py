@@ -100,10 +100,12 @@ def train(
     A run that was stopped or killed goes on with the same command and --resume. The result is
     used by "exspy-deepdeconv deconvolve --model FOLDER/NAME.safetensors".
     """
+    from .training.plan import CHECKPOINT
+
     for option, value in (("psf", psf), ("signal", signal), ("components", components)):
         if map_file is None and value is not None:
             fail(f"--{option} needs a --map to go with")
-    if not resume and (folder / "checkpoint.pt").exists():
+    if not resume and (folder / CHECKPOINT).exists():
         fail(f"{folder} holds a checkpoint: --resume goes on from it, or name another folder")
     prepare(folder)
     plan = {"steps": steps, "seed": seed, "learning_rate": learning_rate, "workers": workers}

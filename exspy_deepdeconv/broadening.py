@@ -79,9 +79,9 @@ def broadened(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
 def doubtful_width(fwhm, height, noise):
     """What a zero-loss width is uncertain by: three standard errors, in channels.
 
-    Those of the half-height crossings of a Gaussian that is not smoothed, and of its height. Where electrons are few,
-    widths are read from smoothed peaks: they scatter less, but of peaks that are no Gaussians too
-    much width is left.
+    Those of the half-height crossings of a Gaussian that is not smoothed, and of its height. Where
+    electrons are few, widths are read from smoothed peaks: they scatter less, but of peaks that are
+    no Gaussians too much width is left.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def doubtful_width(fwhm, height, noise):
     numpy.ndarray
         ``(batch,)``.
     """
-    # Twice that of a channel at half height, and once that of the height, which moves both crossings.
+    # Twice that of a channel at half height, and that of the height, which moves both crossings.
     scatter = np.sqrt(2 * noise.gain * height + 3 * noise.floor)
     slope = 2 * np.log(2) * height / fwhm  # of the flanks at half height
     return STANDARD_ERRORS * scatter / slope

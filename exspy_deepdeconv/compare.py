@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from prettytable import PrettyTable
 
-from . import _checks, _sampling, models
+from . import _arguments, _checks, _sampling, models
 from ._inputs import Input
 from ._scoring import Sample, few_of
 
@@ -196,14 +196,14 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
 
 def _checked(signal, methods, psf, truth, resolution):
     """Check all arguments; the resolution of each method in eV, places to score, energy axis."""
-    _checks.check_resolution_number(resolution)
+    _arguments.check_resolution_number(resolution)
     given = Input.of(signal, psf)
     if truth is not None:
         _checks.check_like(truth, signal, "truth", stacklevel=5)
     width, dispersion = given.zero_loss.fwhm, given.axis.dispersion
     if np.isnan(width):
         raise ValueError("The signal holds no spectra: there is nothing to compare.")
-    reached = _checks.check_resolution(resolution, width, dispersion) * dispersion
+    reached = _arguments.check_resolution(resolution, width, dispersion) * dispersion
     resolutions = {
         name: reached if name in AT_A_RESOLUTION or resolution is not None else None
         for name in methods
@@ -267,11 +267,11 @@ class _Runner:
     def run(self, signal, name, psf, **options):
         """The result of one method."""
         method = getattr(signal, f"{name}_deconvolve")
-        checked = _checks.RESOLUTION_IS_CHECKED.set(True)
+        checked = _arguments.RESOLUTION_IS_CHECKED.set(True)
         try:
             return method(psf=psf, resolution=self.resolutions[name], **self.options | options)
         finally:
-            _checks.RESOLUTION_IS_CHECKED.reset(checked)
+            _arguments.RESOLUTION_IS_CHECKED.reset(checked)
 
     def run_all(self, signal, psf, lazy):
         """The response that results are to be blurred with, and the outcomes of all methods.

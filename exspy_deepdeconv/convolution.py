@@ -169,7 +169,7 @@ def processors():
 
 @contextmanager
 def at_most_threads(number):
-    """Around a task of dask, which runs as many of them as it was told to: `in_batches` uses so many."""
+    """Around a task of dask, of which several may run at a time: `in_batches` uses so many threads."""
     before = _MOST_THREADS.set(number)
     try:
         yield

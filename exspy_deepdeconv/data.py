@@ -224,8 +224,7 @@ def _signal(counts, recipe, title, dispersion):
 
 def _response(grid, fwhm):
     """A monochromator's slightly asymmetric peak with tails, ``fwhm`` channels wide, unit sum."""
-    index = np.arange(grid.size)
-    distance = np.where(index < grid.loss_side, index, index - grid.size) / grid.oversampling
+    distance = grid.wrapped_channels
     stretch = 1.0
     for _ in range(3):  # what is drawn is not exactly one unit wide
         x = distance * stretch / fwhm

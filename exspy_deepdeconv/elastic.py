@@ -6,9 +6,10 @@ import numpy as np
 import scipy.fft as fft
 
 from .blur import moving, turning
-from .physics import Noise, inspect, smooth
+from .physics import inspect, smooth
 
-CORE_WIDTHS = 0.6  # the peak is fitted within this many widths of its maximum
+# The peak is fitted within so many widths of its maximum, or within so many channels.
+CORE_WIDTHS, LEAST_CORE = 0.6, 1.5
 STEPS = 6
 
 
@@ -66,8 +67,8 @@ def fit_elastic(counts, variance, zero_loss, blur):
     amplitude = np.zeros(len(counts))
     for _ in range(STEPS):
         shape, slope = (a[:, blur.window] for a in response_at(blur, position))
-        near = np.abs(channel - position[:, None]) < np.maximum(CORE_WIDTHS * width, 1.5)[:, None]
-        weight = near / variance
+        core = np.maximum(CORE_WIDTHS * width, LEAST_CORE)[:, None]
+        weight = (np.abs(channel - position[:, None]) < core) / variance
         amplitude, moment = Columns(weight, shape, slope).fit(counts)
         step = np.where(amplitude > 0, moment / np.maximum(amplitude, 1e-300), 0.0)
         position = np.clip(position + np.clip(step, -0.5, 0.5), start - 1, start + 1)
@@ -140,9 +141,3 @@ def split(rows, blur, noise=None):
     # Smoothed counts: an expected variance must not follow the noise.
     variance = noise.variance(smooth(np.maximum(seen.counts, 0), 3.0))
     return seen, variance, fit_elastic(seen.counts, variance, seen.zero_loss, blur)
-
-
-def noise_of(noise, rows):
-    """The noise of some of the spectra, counted along the flattened navigation axes."""
-    gain, floor = (np.reshape(part, -1) for part in (noise.gain, noise.floor))
-    return Noise(gain, floor) if gain.size == 1 else Noise(gain[rows], floor[rows])

@@ -7,17 +7,16 @@ from scipy.special import erf
 
 from .blur import gaussian_transfer, smooth_each
 from .convolution import as_rows, response_convolution
-from .elastic import noise_of, split
+from .elastic import split
 from .physics import NOT_FINITE, gaussian
-from .zero_loss import FALLBACK_WIDTH
 
 ROWS_AT_ONCE = 64
 POWER_WIDTH = 5  # frequencies over which a power spectrum is averaged
 AHEAD = 24  # frequencies looked ahead for what stands above the noise
 ROUNDING = 1e-8  # share of the counts below which responses are known no more
 VISIBLE = 5.0  # in units of the noise power, which is not quite the same at all frequencies
-# Zero-loss widths from the peak: where the part begins that is filtered by itself, where it is used (what is
-# near its beginning lacks what was cut off), and how softly.
+# Zero-loss widths from the peak: where the part begins that is filtered by itself, where it is used
+# (what is near its beginning lacks what was cut off), and how softly.
 FAR_FROM, FAR_USED_FROM, SOFTNESS = 2.5, 4.5, 0.6
 LARGEST = 2.0  # power over that of all counts in one channel; it scatters
 LEAST_PASSED = np.finfo(float).eps ** 2  # power below which a response is but rounding
@@ -84,10 +83,11 @@ def damped_ratio(spectra, psf, resolution, damping, *, noise=None):
     """`fourier_ratio` with the noise power multiplied by ``damping`` (for oracles)."""
     rows, psf = as_rows(spectra, psf)
     blur = response_convolution(psf, rows.shape[-1], padding=rows.shape[-1])
+    noise = noise and noise.in_rows(len(rows))
     answer = np.empty_like(rows)
     for start in range(0, len(rows), ROWS_AT_ONCE):
         batch = slice(start, start + ROWS_AT_ONCE)
-        part = None if noise is None else noise_of(noise, batch)
+        part = noise and noise.select(batch)
         answer[batch] = _ratio_of_rows(rows[batch], blur.of(batch), resolution, damping, part)
     return answer.reshape(np.shape(spectra))
 
@@ -96,7 +96,7 @@ def _ratio_of_rows(rows, blur, resolution, damping, noise):
     seen, variance, elastic = split(rows, blur, noise)
     left = seen.counts - elastic.seen_through(blur)[0][:, blur.window]
     rounding = (ROUNDING * np.abs(seen.counts).sum(axis=-1)) ** 2
-    width = np.nan_to_num(seen.zero_loss.fwhm, nan=FALLBACK_WIDTH)
+    width = seen.zero_loss.some_width
     distance = np.abs(np.arange(rows.shape[-1]) - elastic.position[:, None]) / width[:, None]
 
     def filtered(share):

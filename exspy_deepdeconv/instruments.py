@@ -36,7 +36,7 @@ def random_response(grid, fwhm, spread_channels, rng, measured=(), shoulders=0.0
     numpy.ndarray
         Unit sum, shape ``(grid.size,)``.
     """
-    distance = _wrapped_distance(grid) / fwhm  # in units of the width, negative side included
+    distance = grid.wrapped_channels / fwhm  # in units of the width, negative side included
     # The same draw once more on a stretched axis: what was drawn is not exactly one unit wide.
     draw, seed = _one_peak(distance, rng, measured)
     core = draw(distance, np.random.default_rng(seed))
@@ -45,7 +45,7 @@ def random_response(grid, fwhm, spread_channels, rng, measured=(), shoulders=0.0
     core = np.roll(core, -int(np.argmax(core)))
     if shoulders and rng.random() < shoulders:
         core = _with_shoulders(core, distance, rng)
-    core = _tapered(_with_tails(core, distance, rng), grid)
+    core = tapered(_with_tails(core, distance, rng), grid)
     if spread_channels > 0:
         core = _blurred(core, spread_channels * grid.oversampling)
     # Integration over a detector channel is part of what a zero-loss peak shows.
@@ -80,14 +80,7 @@ def _core_maker(rng, measured):
     return both
 
 
-def _wrapped_distance(grid):
-    """Channels from the energy zero: most of the circle is loss side, as in a spectrum."""
-    index = np.arange(grid.size)
-    index = np.where(index < grid.loss_side, index, index - grid.size)
-    return index / grid.oversampling
-
-
-def _tapered(response, grid):
+def tapered(response, grid):
     """Let both far ends, which meet on the circle, end at zero."""
     distance = np.abs(np.arange(grid.size) - grid.loss_side)
     return response * np.clip(distance / (grid.size // 32), 0, 1)
@@ -191,12 +184,12 @@ def _measured(x, peak):
     top = int(np.argmax(peak))
     above = np.flatnonzero(peak > 0.5 * peak[top])
     width = max(above[-1] - above[0] + 1, 2)
-    core = np.interp(np.abs(x) * width, *_side(peak[top:], width))
-    gain_side = np.interp(np.abs(x) * width, *_side(peak[top::-1], width))
+    core = np.interp(np.abs(x) * width, *side_of(peak[top:], width))
+    gain_side = np.interp(np.abs(x) * width, *side_of(peak[top::-1], width))
     return np.exp(np.where(x > 0, core, gain_side))
 
 
-def _side(counts, width):
+def side_of(counts, width):
     """One side of a peak: channels from the maximum, and the logarithm of its height there.
 
     Past one width a channel is the mean over a tenth of its distance; past the data the tail goes

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .frame import BLOCK, Frame
+from .physics import MAX_SHARPENING, MIN_RESOLUTION_CHANNELS
 from .steps import (
     BASE,
     N_ESTIMATE_FEATURES,
@@ -29,7 +30,7 @@ from .steps import (
 )
 
 N_SHARED = 8  # hidden features handed from the response head to the estimator
-SHARPENINGS = (16.0, 8.0, 4.0, 2.0)  # F/R at which the size of the error is told
+SHARPENINGS = (MAX_SHARPENING, 8.0, 4.0, 2.0)  # F/R at which the size of the error is told
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,13 @@ class Spectra:
 
 def finest_resolution(fwhm):
     """Width (channels, FWHM) of the Gaussian the network's own answer is seen through."""
-    return torch.clamp(fwhm / 16.0, min=2.0)
+    return torch.clamp(fwhm / MAX_SHARPENING, min=MIN_RESOLUTION_CHANNELS)
 
 
 def told_resolutions(fwhm):
     """Widths (channels, FWHM) at which the network tells its error, ``(batch, 4)``."""
-    return torch.stack([torch.clamp(fwhm / ratio, min=2.0) for ratio in SHARPENINGS], 1)
+    widths = [torch.clamp(fwhm / ratio, min=MIN_RESOLUTION_CHANNELS) for ratio in SHARPENINGS]
+    return torch.stack(widths, 1)
 
 
 class Circular(nn.Conv1d):

@@ -46,6 +46,11 @@ class Noise:
         """Variance expected in channels that hold ``counts`` (shape ``(..., channels)``)."""
         return self.gain[..., None] * np.maximum(counts, 0) + self.floor[..., None]
 
+    def in_rows(self, number):
+        """The same for ``number`` spectra one below the other; one noise serves all of them."""
+        values = (np.broadcast_to(np.ravel(value), number) for value in vars(self).values())
+        return Noise(*values)
+
     def select(self, rows):
         """That of these spectra."""
         fields = vars(self).items()
@@ -74,9 +79,9 @@ def estimate_noise(spectra, position=None):
     counts. Structure only ever inflates a segment, so those above the line pull little and those
     below it much. Noise that neighbouring channels share hides from differences of neighbours:
     where differences at a stride of four channels show clearly more of it, they are believed (from
-    192 channels on). That
-    may show only where electrons make more noise than a white readout. Channels in which nothing
-    scatters at all (no electron came, or zeros were filled in) are not heeded where others will do.
+    192 channels on). That may show only where electrons make more noise than a white readout.
+    Channels in which nothing scatters at all (no electron came, or zeros were filled in) are not
+    heeded where others will do.
 
     Parameters
     ----------

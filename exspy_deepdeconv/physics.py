@@ -66,6 +66,7 @@ MIN_CHANNELS = 64
 MIN_RESOLUTION_CHANNELS = 2.0  # a narrower Gaussian is not representable on the axis
 HIGHEST_VALUE = 1e18  # float32 holds no variance of higher ones
 MAX_SHARPENING = 16.0  # largest F/R for which anything is promised
+USUAL_SHARPENING = 4.0  # F/R where none is asked for
 
 
 def resolution_range(fwhm_channels):
@@ -115,7 +116,7 @@ def default_resolution(fwhm_channels):
     """
     if fwhm_channels < UNDERSAMPLED_FWHM_CHANNELS:
         return max(float(fwhm_channels), MIN_RESOLUTION_CHANNELS)
-    return max(fwhm_channels / 4.0, MIN_RESOLUTION_CHANNELS)
+    return max(fwhm_channels / USUAL_SHARPENING, MIN_RESOLUTION_CHANNELS)
 
 
 def prepare(spectra):

@@ -16,7 +16,8 @@ from .physics import centred_response, gaussian
 from .zero_loss import half_height_crossings
 
 DAMPING = 1e-3  # of the Gaussian's transfer function, in the quotient q
-CORE = 0.75  # zero-loss widths to both sides, where the elastic peak is fitted
+CORE_WIDTHS = 0.75  # zero-loss widths to both sides, where the elastic peak is fitted
+UNKNOWN_WIDTH = 4.0  # channels: where no zero-loss peak was found
 MAX_SHIFT = 1.0  # channels between the energy zeros of a response and of the data
 BEYOND = (0.0, 0.5, 2.0, 8.0)  # zero-loss widths: where the stretches beyond the end begin
 NEAR_END = 8.0, 0.25  # zero-loss widths, share of the channels: the longer is fitted before the end
@@ -125,7 +126,7 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
     position = np.nan_to_num(found.position)[:, None]
     placed = transfer * moving(frequency, position + pad)
     peak, slope = seen(placed), seen(placed * turning(frequency))
-    weight = (np.abs(np.arange(channels) - position) < CORE * found.fwhm[:, None]) / variance
+    weight = (np.abs(np.arange(channels) - position) < CORE_WIDTHS * found.fwhm[:, None]) / variance
 
     def dot(a, b):
         return (weight * a * b).sum(axis=-1, keepdims=True)
@@ -150,7 +151,7 @@ def _scattered_in(target, size, pad, transfer, found, weight):
     response reaches: what is to be added over a few stretches beyond the end is fitted there.
     """
     channels = target.shape[-1]
-    channel, fwhm = np.arange(channels), np.nan_to_num(found.fwhm, nan=4.0)[:, None]
+    channel, fwhm = np.arange(channels), np.nan_to_num(found.fwhm, nan=UNKNOWN_WIDTH)[:, None]
     seen = _stretches_seen(channels, size, pad, transfer, fwhm)
     near = channels - np.maximum(NEAR_END[0] * fwhm, NEAR_END[1] * channels)
     near = np.maximum(near, np.nan_to_num(found.position)[:, None] + fwhm)

@@ -5,15 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .noise import rule_of_variance
-from .physics import (
-    EMPTY,
-    NOT_FINITE,
-    UNUSABLE,
-    inspect,
-    smooth,
-    told_noise,
-)
-from .reblur import blur_again, fitted_response, measured_response
+from .physics import EMPTY, NOT_FINITE, UNUSABLE, inspect, smooth, told_noise
+from .reblur import UNKNOWN_WIDTH, blur_again, fitted_response, measured_response
 
 WINDOW = 4.0  # zero-loss widths: a misfit of one feature is judged in a window of this length
 SMALLEST_WINDOW = 24  # channels
@@ -47,7 +40,7 @@ def expected_variance(counts, noise, fwhm):
         ``(batch, channels)``.
     """
     electrons = noise.variance(counts) / noise.gain[:, None] ** 2
-    longest = ELECTRONS * 2 / np.nan_to_num(fwhm, nan=4.0)[:, None]
+    longest = ELECTRONS * 2 / np.nan_to_num(fwhm, nan=UNKNOWN_WIDTH)[:, None]
     total = np.cumsum(np.minimum(electrons, longest), axis=-1)
     # The last run is not full: it stays by itself, for the one before may hold the peak's flank.
     runs = ((total - total[:, :1]) // ELECTRONS).astype(int)
@@ -242,12 +235,8 @@ def _left_over(estimate, seen, response, variance, resolution, zero_loss):
     residual = (counts - model) / sigma
     correlation = seen.noise.correlations(expected)
     # What a peak holds counts for the channels beside it, too, over which it is blurred.
-    around = np.array(
-        [
-            smooth(row, width)
-            for row, width in zip(seen.counts, np.nan_to_num(found.fwhm, nan=4.0), strict=True)
-        ]
-    )
+    widths = np.nan_to_num(found.fwhm, nan=UNKNOWN_WIDTH)
+    around = np.array([smooth(row, w) for row, w in zip(seen.counts, widths, strict=True)])
     return residual, judge(residual, found, correlation, np.nan_to_num(around / sigma))
 
 

@@ -13,6 +13,7 @@ from .frame import vanishing
 N_RESPONSE_FEATURES = 14
 N_ESTIMATE_FEATURES = 17
 BASE = 1  # the Richardson-Lucy iterate that the estimator corrects
+CORE_WIDTHS = 0.75  # a measured response is fitted within so many widths of the peak's maximum
 DYNAMIC_RANGE = 1e-7  # smallest level of interest, in units of the zero-loss height
 
 
@@ -160,7 +161,7 @@ def _fitted_elastic(measured, elastic, view):
     placed = measured * frame.phase(frame.position)
     shape = torch.fft.irfft(placed, frame.size)
     slope = torch.fft.irfft(placed * (2j * math.pi * frame.frequency), frame.size)
-    weight = (view.distance.abs() < 0.75 * view.fwhm[:, None]) / view.variance
+    weight = (view.distance.abs() < CORE_WIDTHS * view.fwhm[:, None]) / view.variance
 
     def dot(a, b):
         return (weight * a * b).sum(1)

@@ -3,7 +3,6 @@
 import numpy as np
 
 from .physics import prepare
-from .zero_loss import FALLBACK_WIDTH
 
 # Iteration counts at which the misfit is looked at: about a quarter apart.
 COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 19, 24, 30, 38, 48, 60, 75, 95, 120, 150, 190, 240, 300,
@@ -35,7 +34,7 @@ def loss_region(spectra):
     start = zero_loss.position + ZERO_LOSS_WIDTHS * zero_loss.fwhm
     start = np.minimum(np.nan_to_num(np.ceil(start), nan=0.0), channels - 16)
     mask = np.arange(channels) >= start[:, None]
-    return mask, np.nan_to_num(zero_loss.fwhm, nan=FALLBACK_WIDTH)
+    return mask, zero_loss.some_width
 
 
 def stop_when_level(advance, misfit, width, level=LEVEL):

@@ -1,4 +1,4 @@
-"""The tails of a measured response, without the noise that would be taken for a part of them (NumPy)."""
+"""The tails of a measured response, without the noise that would be taken for them (NumPy)."""
 
 import numpy as np
 

@@ -8,21 +8,14 @@ import scipy.fft as fft
 from .admm import Problem, minimise
 from .blur import gaussian_transfer
 from .convolution import as_rows, in_batches, response_convolution
-from .elastic import noise_of, split
-from .physics import (
-    MIN_RESOLUTION_CHANNELS,
-    NOT_FINITE,
-    gaussian,
-    smooth,
-)
-from .zero_loss import FALLBACK_WIDTH
+from .elastic import split
+from .physics import MIN_RESOLUTION_CHANNELS, NOT_FINITE, gaussian, smooth
 
 SECOND_ORDER = 2.0  # channels: weight of the second term beside the first
 GRADIENT_WIDTH = 0.3  # of the zero-loss width: over which a first answer's slopes are averaged
 GRADIENT_FLOOR = 0.3  # typical noise of a channel per channel: slopes below count as none
 ITERATIONS = (200, 300)
 SHARPENING = 300  # Richardson-Lucy iterations before them
-
 
 # The automatic weight: FACTOR times a power of the structure in units of the noise.
 FACTOR, POWER = 0.55, -0.9
@@ -103,11 +96,11 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
     automatic = _is_automatic(weight)
     rows, psf = as_rows(spectra, psf)
     blur = response_convolution(psf, rows.shape[-1], padding=rows.shape[-1])
+    noise = noise and noise.in_rows(len(rows))
     answer, chosen = np.empty_like(rows), np.zeros(len(rows))
 
     def run(batch):
-        part = None if noise is None else noise_of(noise, batch)
-        prepared = Prepared.of(rows[batch], blur.of(batch), part)
+        prepared = Prepared.of(rows[batch], blur.of(batch), noise and noise.select(batch))
         chosen[batch] = prepared.automatic_weight() if automatic else weight
         answer[batch] = prepared.spectra(*prepared.solve(chosen[batch]))
 
@@ -179,7 +172,7 @@ class Prepared:
         precision = blur.embedded(scale**2 / variance)
         left = np.where(precision > 0, blur.embedded(seen.counts) / scale - peak, 0.0)
         start = np.maximum(blur.continued(seen.counts) / scale - peak, 0)
-        width = np.nan_to_num(seen.zero_loss.fwhm, nan=FALLBACK_WIDTH)
+        width = seen.zero_loss.some_width
         return cls(
             Problem(left, precision, peak, slope, blur), start, scale[:, 0], elastic.counts,
             elastic.position, width, seen.level, seen.flags & NOT_FINITE == 0,

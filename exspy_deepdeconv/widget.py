@@ -20,6 +20,7 @@ except ImportError:  # an extra; `deep_deconvolution_ipy` says so
     ipywidgets = None
 
 SLIDER_STEPS = 200
+WIDE = {"style": {"description_width": "initial"}, "layout": {"width": "310px"}}  # of a control
 HELP = """
 <p>The preview is the spectrum at the chosen position, measured and deconvolved; where the signal is
 plotted, it follows the navigator.</p>
@@ -166,10 +167,12 @@ def _close_all(widget):
 
 
 def _parts(tool):
-    """All controls by name, not yet joined to the tool."""
-    wide = {"style": {"description_width": "initial"}, "layout": {"width": "310px"}}
-    energy = tool.signal.axes_manager.signal_axes[0]
-    ends = energy.low_value, energy.high_value
+    """All parts by name, not yet joined to the tool."""
+    return _settings(tool) | _views(tool.signal.axes_manager) | _outputs()
+
+
+def _settings(tool):
+    """The controls of what the tool is asked for."""
     parts = {
         "resolution": ipywidgets.FloatSlider(
             value=tool.resolution,
@@ -179,10 +182,10 @@ def _parts(tool):
             disabled=tool.coarsest == tool.finest,  # an undersampled zero-loss peak
             description="Resolution (eV)",
             readout_format=".3g",
-            **wide,
+            **WIDE,
         ),
         "model": ipywidgets.Dropdown(
-            options=tool.model_names, value=tool.model, description="Model", **wide
+            options=tool.model_names, value=tool.model, description="Model", **WIDE
         ),
     }
     for name, words in (
@@ -191,37 +194,49 @@ def _parts(tool):
         ("show_residual", "Residual"),
     ):
         parts[name] = _checkbox(getattr(tool, name), words)
-    for number, axis in enumerate(tool.signal.axes_manager.navigation_axes):
+    return parts
+
+
+def _views(axes_manager):
+    """The controls of what is seen: which spectrum, and how."""
+    parts = {}
+    for number, axis in enumerate(axes_manager.navigation_axes):
         parts[f"position_{number}"] = ipywidgets.IntSlider(
             value=axis.index,
             max=axis.size - 1,
             description=axis.name if isinstance(axis.name, str) else f"axis {number}",
-            **wide,
+            **WIDE,
         )
     parts["log_scale"] = _checkbox(True, "Logarithmic")
+    energy = axes_manager.signal_axes[0]
+    ends = energy.low_value, energy.high_value
     parts["energy_range"] = ipywidgets.FloatRangeSlider(
         value=ends, min=min(ends), max=max(ends), step=abs(energy.scale),
-        description="Energies", readout_format=".3g", **wide,
+        description="Energies", readout_format=".3g", **WIDE,
     )  # fmt: skip
-    parts["picture"] = ipywidgets.Image(
-        format="png",
-        layout={
-            "flex": "1 1 400px",
-            "min_width": "0",
-            "max_width": "720px",
-            "object_fit": "contain",
-        },
-    )
-    parts["message"] = ipywidgets.HTML()
-    parts["output"] = ipywidgets.Output()
-    parts["apply_button"] = ipywidgets.Button(
-        description="Apply", button_style="primary", tooltip="Deconvolve the whole signal."
-    )
-    parts["close_button"] = ipywidgets.Button(
-        description="Close", tooltip="End the preview; the result stays."
-    )
-    parts["help"] = ipywidgets.Accordion([ipywidgets.HTML(HELP)], titles=("Help",))
     return parts
+
+
+def _outputs():
+    """What is shown and told, and the buttons."""
+    flexible = {
+        "flex": "1 1 400px",
+        "min_width": "0",
+        "max_width": "720px",
+        "object_fit": "contain",
+    }
+    return {
+        "picture": ipywidgets.Image(format="png", layout=flexible),
+        "message": ipywidgets.HTML(),
+        "output": ipywidgets.Output(),
+        "apply_button": ipywidgets.Button(
+            description="Apply", button_style="primary", tooltip="Deconvolve the whole signal."
+        ),
+        "close_button": ipywidgets.Button(
+            description="Close", tooltip="End the preview; the result stays."
+        ),
+        "help": ipywidgets.Accordion([ipywidgets.HTML(HELP)], titles=("Help",)),
+    }
 
 
 def _checkbox(value, words):

@@ -8,17 +8,18 @@ from .blur import smooth, smooth_each
 
 SPIKE_RATIO = 2.5  # a channel higher than this many times both neighbours is cut to that height
 ROUGH_BLURS = (3.0, 5.0, 9.0, 16.0, 28.0)  # channels
-# By how much (in widths) noise must be expected to move the vertex of a parabola through three channels
-# for a cubic through more of them to be better in a narrow peak, and for the peak to be smoothed.
+# By how much (in widths) noise must be expected to move the vertex of a parabola through three
+# channels for a cubic through more of them to be better in a narrow peak, and for the peak to be
+# smoothed.
 UNCERTAIN, DOUBTFUL = 0.004, 0.02
-# Channels: narrower peaks have too few for a cubic, wider ones are better off with it in any case (noise
-# that neighbours share does not show).
+# Channels: narrower peaks have too few for a cubic, wider ones are better off with it in any case
+# (noise that neighbours share does not show).
 NARROW, WIDE = 6.0, 12.0
-# Reach of the cubic to either side, in widths. It leans where the peak is no cubic, the more the farther
-# it reaches: it does so only where electrons are fewer than these.
+# Reach of the cubic to either side, in widths. It leans where the peak is no cubic, the more the
+# farther it reaches: it does so only where electrons are fewer than these.
 REACHES = {np.inf: 0.35, 3e5: 0.5, 2e4: 0.75}
-FALLBACK_WIDTH = 8.0  # channels: where no peak was found, but a width is needed
 FARTHEST = 0.6  # from the middle that its maximum may be, in reaches
+FALLBACK_WIDTH = 8.0  # channels: where no peak was found, but a width is needed
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class ZeroLoss:
     position: np.ndarray
     fwhm: np.ndarray
     height: np.ndarray
+
+    @property
+    def some_width(self):
+        """Full width at half maximum, `FALLBACK_WIDTH` where no peak was found."""
+        return np.nan_to_num(self.fwhm, nan=FALLBACK_WIDTH)
 
     def select(self, rows):
         """The peaks of these spectra."""

@@ -10,6 +10,7 @@ import exspy_deepdeconv
 from exspy_deepdeconv import physics
 
 # The same examples in every run: a new one that fails says nothing of the change that it meets.
+# No deadline: a machine that is slow for a moment is no failure.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
@@ -39,13 +40,13 @@ def make_signal():
 @pytest.fixture
 def network(monkeypatch):
     """The network behind ``deep_deconvolve``: ``.calls`` lists the shapes of its blocks."""
-    from exspy_deepdeconv import inference
+    from exspy_deepdeconv import batched
 
-    calls, stacked_block = [], inference.stacked_block
+    calls, stacked_block = [], batched.stacked_block
 
     def counted(spectra, **arguments):
         calls.append(spectra.shape)
         return stacked_block(spectra, **arguments)
 
-    monkeypatch.setattr(inference, "stacked_block", counted)
+    monkeypatch.setattr(batched, "stacked_block", counted)
     return SimpleNamespace(calls=calls)

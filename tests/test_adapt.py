@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 import exspy_deepdeconv
 from exspy_deepdeconv import cli, data, models
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.evaluate import errors
-from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
 from exspy_deepdeconv.specimens import EnergyAxis, bell, lorentzian
@@ -66,8 +66,7 @@ def test_same_seed_same_weights(tiny, nanorod):
 
 def instrument_with_a_ghost():
     grid = grid_for(CHANNELS, FWHM)
-    index = np.arange(grid.size)
-    distance = np.where(index < grid.loss_side, index, index - grid.size) / grid.oversampling
+    distance = grid.wrapped_channels
     lines = ((0.0, 1.0, 1.0), (3.0 * FWHM, 0.12, 1.0))  # place, height, width in units of F
     response = sum(
         h * np.exp(-np.log(16) * ((distance - x) / (w * FWHM)) ** 2) for x, h, w in lines

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.broadening import broadened, doubtful_width
-from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.models import load
 from exspy_deepdeconv.physics import (
     Noise,

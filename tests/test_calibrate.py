@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from exspy_deepdeconv import models
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.evaluate import coverage
-from exspy_deepdeconv.inference import deconvolve_block
 from exspy_deepdeconv.intervals import Calibration, Regime
 from exspy_deepdeconv.models import Model
 from exspy_deepdeconv.simulate import simulate

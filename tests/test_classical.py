@@ -152,7 +152,7 @@ def test_scale_equivariance(blurred, method, factor):
 
 
 @EACH_METHOD
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     data=hnp.arrays(
         st.sampled_from([np.float64, np.float32, np.int32, np.uint8]),

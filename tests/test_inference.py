@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exspy_deepdeconv import deconvolve, forward, inference, models
-from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.physics import EMPTY, NO_ZERO_LOSS, NOT_FINITE, find_zero_loss, gaussian
 from exspy_deepdeconv.simulate import Detector, simulate
 
@@ -107,7 +107,7 @@ def test_cut_gain_side(position):
     assert (whole - rest).sum() == pytest.approx(1e6, rel=0.15)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), counts=st.floats(1e4, 1e8), resolution=st.floats(0.025, 0.08))
 def test_counts_are_conserved_and_never_negative(seed, counts, resolution):
     data = low_loss(seed, counts=counts)

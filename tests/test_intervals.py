@@ -163,13 +163,13 @@ def test_signal_face_returns_three_signals(make_signal, network):
 
 
 def test_lazy_intervals_come_from_one_pass(make_signal, network, monkeypatch):
-    from exspy_deepdeconv import inference
+    from exspy_deepdeconv import batched
 
     s = make_signal(4)
     want = s.deep_deconvolve(return_interval=True, show_progressbar=False)
     passes = []
-    run = inference._run_batch
-    monkeypatch.setattr(inference, "_run_batch", lambda *a: passes.append(len(a[5])) or run(*a))
+    run = batched._run_batch
+    monkeypatch.setattr(batched, "_run_batch", lambda *a: passes.append(len(a[5])) or run(*a))
     lazy = s.as_lazy().deep_deconvolve(return_interval=True)
     assert all(x._lazy for x in lazy)
     got = dask.compute(*(x.data for x in lazy))

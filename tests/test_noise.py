@@ -62,7 +62,7 @@ def test_structure_does_not_pass_for_noise():
     assert np.median(quiet) == pytest.approx(50, rel=0.35)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.floats(1e-9, 1e9))
 def test_scales_with_the_data(seed, factor):
     rng = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ from exspy_deepdeconv.physics import (
 from exspy_deepdeconv.simulate import SCENES, Detector, redraw, simulate
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(position=st.floats(40, 200), fwhm=st.floats(3, 40), scale=st.floats(1e-6, 1e9))
 def test_zero_loss_of_a_gaussian(position, fwhm, scale):
     found = find_zero_loss(scale * gaussian(512, position, fwhm))

@@ -1,6 +1,5 @@
 """What holds for every signal: scale, counts, order of bounds, resolutions, ways to compute it."""
 
-import functools
 import tempfile
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import exspy_deepdeconv
 from exspy_deepdeconv import physics
 
 exspy_deepdeconv.register()
-few = functools.partial(settings, deadline=None)
 
 DISPERSION = 0.01  # eV
 CHANNELS = 400
@@ -57,7 +55,7 @@ def largest_loss(result, width):
     return result.data[..., beyond_peak(width)].max(axis=-1).min()
 
 
-@few(max_examples=5)
+@settings(max_examples=5)
 @given(seed=seeds, width=widths, counts=electrons, power=st.floats(-6, 3))
 def test_equivariant_to_scale(seed, width, counts, power):
     s = low_loss(seed, width=width, counts=counts)
@@ -70,7 +68,7 @@ def test_equivariant_to_scale(seed, width, counts, power):
     assert notes[0].resolution == pytest.approx(notes[1].resolution)
 
 
-@few(max_examples=5)
+@settings(max_examples=5)
 @given(seed=seeds, width=widths, counts=electrons, sharper=st.floats(1.5, 6))
 def test_counts_and_bounds(seed, width, counts, sharper):
     """Also of maps; the finest resolution that these widths allow is two channels."""
@@ -85,7 +83,7 @@ def test_counts_and_bounds(seed, width, counts, sharper):
     np.testing.assert_allclose(now, was, rtol=0.01)
 
 
-@few(max_examples=4)
+@settings(max_examples=4)
 @given(
     seed=seeds,
     shape=st.tuples(st.integers(1, 3), st.integers(1, 3)),
@@ -104,7 +102,7 @@ def test_eager_lazy_and_one_at_a_time(seed, shape, chunks, batch_size):
         np.testing.assert_allclose(alone.data, eager.data[y, x], rtol=1e-4, atol=tolerance)
 
 
-@few(max_examples=5)
+@settings(max_examples=5)
 @given(
     seed=seeds,
     width=widths,
@@ -128,7 +126,7 @@ def test_smoothed_result_is_that_of_a_coarser_resolution(seed, width, counts, sh
     assert difference[beyond_peak(width)].max() < 1e-2 * largest_loss(want, width)
 
 
-@few(max_examples=2)
+@settings(max_examples=2)
 @given(
     shape=st.lists(st.integers(1, 3), max_size=2),
     zero_loss=st.booleans(),

@@ -34,9 +34,7 @@ def lorentz_density(x, fwhm):
 def composed(response_of, specimen_of, channels=1024, fwhm=8.0, position=200.3, counts=1e6):
     """A spectrum with a chosen response(distance) and specimen(axis), energies in channels."""
     grid = grid_for(channels, fwhm)
-    index = np.arange(grid.size)
-    distance = np.where(index < grid.loss_side, index, index - grid.size) / grid.oversampling
-    response = response_of(distance)
+    response = response_of(grid.wrapped_channels)
     axis = EnergyAxis(grid.fine_channels - position, 1 / grid.oversampling, fwhm)
     rng = np.random.default_rng(0)
     return compose(grid, response / response.sum(), specimen_of(axis), position, counts, NOISELESS,

@@ -16,7 +16,7 @@ import torch
 
 import exspy_deepdeconv
 from exspy_deepdeconv import models
-from exspy_deepdeconv.inference import deconvolve_block
+from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.physics import find_zero_loss
 from exspy_deepdeconv.training import MixedPairs, SimulatedPairs, eelspecnet, loop
@@ -32,6 +32,7 @@ from exspy_deepdeconv.training.eelspecnet import (
 from exspy_deepdeconv.training.loop import Plan, learning_rate, main, to_spectra, train
 from exspy_deepdeconv.training.loss import training_loss
 from exspy_deepdeconv.training.monitor import HELD_OUT, Monitor
+from exspy_deepdeconv.training.plan import CHECKPOINT
 
 TINY = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 PAIRS = SimulatedPairs(seed=3, channels_per_batch=2048)
@@ -246,7 +247,7 @@ def test_killed_run_ends_with_the_same_weights(kind, unbroken, tmp_path):
     os.killpg(process.pid, kind)
     process.communicate(timeout=120)
     assert process.returncode != 0
-    step = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"]
+    step = torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"]
     assert 1 <= step < SLOW_PLAN.steps
     resumed = train(SLOW_PLAN, tmp_path, pairs=PAIRS, config=TINY)
     same(unbroken, resumed)
@@ -272,7 +273,7 @@ def test_sigterm_writes_a_checkpoint(tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     _, words = process.communicate(timeout=120)
     assert b"stopped at step" in words
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] >= 1
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] >= 1
 
 
 def test_trained_model_loads_and_runs(tmp_path):
@@ -419,7 +420,7 @@ def test_checkpoints_are_not_trained_over(tmp_path):
         train(PLAN, tmp_path, pairs=PAIRS, config=TINY, resume=False)
     with pytest.raises(ValueError, match="another seed"):
         train(replace(PLAN, seed=9), tmp_path, pairs=PAIRS, config=TINY)
-    (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
+    (tmp_path / CHECKPOINT).write_bytes(b"damaged")
     with pytest.raises(ValueError, match="not a checkpoint"):
         train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
 
@@ -570,7 +571,7 @@ def test_weights_that_are_no_numbers_are_neither_written_nor_read(tmp_path):
     wild = replace(PLAN, learning_rate=1e12, clip=1e12, warmup=0, steps=30)
     with pytest.raises(FloatingPointError, match=r"learning_rate=1e\+12 may be too high"):
         train(wild, tmp_path, pairs=PAIRS, config=TINY, name="wild")
-    assert not list(tmp_path.glob("*.safetensors")) and not (tmp_path / "checkpoint.pt").exists()
+    assert not list(tmp_path.glob("*.safetensors")) and not (tmp_path / CHECKPOINT).exists()
     network = DeconvolutionNet(TINY)
     with torch.no_grad():
         network.response.head.bias.fill_(np.nan)

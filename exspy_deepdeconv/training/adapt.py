@@ -7,7 +7,6 @@ import tempfile
 import time
 import warnings
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -16,10 +15,11 @@ from .. import models
 from ..inference import check_device
 from ..simulate import SCENES
 from ..specimens import random_specimen
-from .exported import MeasuredPairs, _Specimens
-from .loop import Plan, train
+from .exported import MeasuredPairs
+from .loop import train
 from .mixed import MixedPairs
 from .pairs import SimulatedPairs
+from .plan import Plan, refuse_checkpoint
 
 # Of the batches: simulated specimens on this instrument, its measured references, and simulations
 # of everything, without which the network would forget what it is not shown.
@@ -51,9 +51,13 @@ class InstrumentPairs(MeasuredPairs):
         arrays = {f.name: getattr(measured, f.name) for f in fields(measured)}
         return cls(**arrays | {"seed": seed})
 
+    def specimens(self):
+        """Simulated ones in the place of the measured references."""
+        return _Drawn(self)
+
     def simulation(self, rng):
         """One spectrum with its truth, a `~exspy_deepdeconv.simulate.Simulation`."""
-        return self._simulation(_Specimens(self), PchipInterpolator(*self.response), rng)
+        return self._simulation(self.specimens(), PchipInterpolator(*self.response), rng)
 
     def peak(self):
         """The captured response on whole channels: an array with its maximum in the middle."""
@@ -61,15 +65,12 @@ class InstrumentPairs(MeasuredPairs):
         log_height = PchipInterpolator(*self.response)
         return np.exp(log_height(np.clip(distance, *log_height.x[[0, -1]])))
 
-    def _simulation(self, specimens, response, rng):
-        return super()._simulation(_Drawn(self, specimens.counts), response, rng)
-
 
 class _Drawn:
-    """In the place of measured references: simulated ones, of families that suit the instrument."""
+    """Simulated specimens, of families that suit the instrument, with about its elastic counts."""
 
-    def __init__(self, pairs, counts):
-        self.pairs, self.counts = pairs, counts
+    def __init__(self, pairs):
+        self.pairs, self.counts = pairs, pairs.loadings @ pairs.elastic
         width = pairs.fwhm * pairs.dispersion
         self.families = ["free", "doublet"] + [
             family
@@ -183,35 +184,12 @@ def fine_tune(
     """
     began = time.monotonic()
     _check(minutes, steps, folder, resume)
-    forks = sys.platform == "linux" and (os.cpu_count() or 1) > 1
-    plan = Plan(
-        steps=ENDLESS if steps is None else steps,
-        seed=seed,
-        learning_rate=learning_rate,
-        keep_start=keep_start,
-        muon=False,  # small steps on what is known already
-        warmup=20,
-        ema=0.99,
-        workers=int(forks) if workers is None else workers,
-        checkpoint_minutes=1.0,
-        log_every=10,
-        evaluate_every=100,
-        cases=4,
-    )
+    plan = _plan(steps, seed, learning_rate, keep_start, workers)
     check_device(device)
     start = models.load(model)
-    about = {"recipe": "fine_tune"}
-    if isinstance(signal, MeasuredPairs):
-        _no_more(psf=psf, vacuum=vacuum, components=components, frames=frames)
-        measured = signal
-    else:
-        from .pca import measured_pairs
-
-        measured = measured_pairs(
-            signal, psf, vacuum=vacuum, components=components, frames=frames, seed=seed
-        )
-        about |= {"signal_sha256": array_hash(signal.data)}
-        about |= {} if psf is None else {"psf_sha256": array_hash(psf.data)}
+    measured, hashes = _measured(
+        signal, psf, seed, vacuum=vacuum, components=components, frames=frames
+    )
     instrument = InstrumentPairs.of(measured, seed)
     everything = SimulatedPairs(seed, measured=(instrument.peak(),))
     pairs = MixedPairs(
@@ -230,7 +208,7 @@ def fine_tune(
             device=device,
             instrument=instrument.simulation,
             show_progressbar=_wanted_bar(show_progressbar),
-            about=about,
+            about={"recipe": "fine_tune"} | hashes,
         )
     _warn_without_gain(tuned.provenance["scores"])
     return tuned
@@ -271,14 +249,41 @@ def _check(minutes, steps, folder, resume):
         raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the run to go on with.")
-    if folder is not None and not resume and (Path(folder).expanduser() / "checkpoint.pt").exists():
-        raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")
+    if folder is not None and not resume:
+        refuse_checkpoint(folder)
 
 
-def _no_more(**arguments):
-    given = [key for key, value in arguments.items() if value is not None]
-    if given:
-        raise ValueError(f"signal holds finished pairs: {given[0]}= comes too late for them.")
+def _plan(steps, seed, learning_rate, keep_start, workers):
+    """A short run of small steps on what is known already."""
+    forks = sys.platform == "linux" and (os.cpu_count() or 1) > 1
+    return Plan(
+        steps=ENDLESS if steps is None else steps,
+        seed=seed,
+        learning_rate=learning_rate,
+        keep_start=keep_start,
+        muon=False,
+        warmup=20,
+        ema=0.99,
+        workers=int(forks) if workers is None else workers,
+        checkpoint_minutes=1.0,
+        log_every=10,
+        evaluate_every=100,
+        cases=4,
+    )
+
+
+def _measured(signal, psf, seed, **options):
+    """The pairs of a map, and the hashes of what they are made of; finished ones stay as they are."""
+    if isinstance(signal, MeasuredPairs):
+        given = [key for key, value in ({"psf": psf} | options).items() if value is not None]
+        if given:
+            raise ValueError(f"signal holds finished pairs: {given[0]}= comes too late for them.")
+        return signal, {}
+    from .pca import measured_pairs
+
+    pairs = measured_pairs(signal, psf, seed=seed, **options)
+    hashes = {"signal_sha256": array_hash(signal.data)}
+    return pairs, hashes | ({} if psf is None else {"psf_sha256": array_hash(psf.data)})
 
 
 def _wanted_bar(show):

@@ -14,6 +14,7 @@ from .. import intervals, models, physics
 from ..evaluate import visible_losses
 from ..forward import batch_of, error_sizes, parts, quick_and_quiet, regime
 from ..intervals import Calibration, Regime
+from ..network import SHARPENINGS
 from ..physics import MIN_RESOLUTION_CHANNELS
 from ..simulate import simulate
 from .monitor import SCENES
@@ -21,7 +22,6 @@ from .pairs import noisy_response
 
 SEED = 20_240_229  # of no other set
 LENGTHS = (512, 1024, 2048, 4096)
-SHARPENINGS = (2.0, 4.0, 8.0, 16.0)
 # Up to this confidence no factor is larger than the first, beyond than the second: more is asked by a
 # few spectra and would make the intervals of all others useless. (Chosen on other seeds than the
 # benchmark's.)
@@ -35,8 +35,8 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     For each channel with visible losses (`exspy_deepdeconv.evaluate.visible_losses`), the factor
     that would just bring the truth into the interval is noted, at sharpenings F/R of 2, 4, 8 and 16.
     The factor of a confidence is the quantile of these, all scenes counting alike, among the channels
-    where the elastic peak is about as dominant (`exspy_deepdeconv.intervals.Regime`), times a factor for
-    the number of electrons. The latter are fitted at a confidence of 90 %, and have a mean of 1.
+    where the elastic peak is about as dominant (`exspy_deepdeconv.intervals.Regime`), times a factor
+    for the number of electrons. The latter are fitted at a confidence of 90 %, and have a mean of 1.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def calibrate(model, cases=64, seed=SEED, device=None):
             with quick_and_quiet(device, model) as (where, network):
                 spectra, _ = batch_of(seen, seen.usable, psf, where)
                 answer = network(spectra)
-                for ratio in SHARPENINGS:
+                for ratio in reversed(SHARPENINGS):
                     needed, at, error = _needed(answer, seen, spectra, simulation, ratio)
                     found[given].append((simulation.family, needed, at))
             elastic[given].append(error)

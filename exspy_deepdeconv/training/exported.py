@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from ..instruments import _tapered, _wrapped_distance
+from ..instruments import tapered
 from ..simulate import Detector, compose, grid_for
 from .pairs import batch_of_rows, training_rows
 
@@ -114,6 +114,10 @@ class MeasuredPairs:
         """
         return np.maximum(self._compositions() @ self.losses, 0)
 
+    def specimens(self):
+        """What losses and elastic counts are drawn from; see `References`."""
+        return References(self)
+
     def batch(self, number):
         """Batch ``number`` as a dictionary of float32 arrays, scaled to unit peak height.
 
@@ -134,7 +138,7 @@ class MeasuredPairs:
         """
         rng = np.random.default_rng([self.seed, number])
         size = max(self.channels_per_batch // self.channels, 1)
-        specimens, response = _Specimens(self), PchipInterpolator(*self.response)
+        specimens, response = self.specimens(), PchipInterpolator(*self.response)
         rows = []
         for _ in range(ROUNDS):
             missing = size - len(rows)
@@ -262,7 +266,7 @@ class MeasuredPairs:
         return np.sqrt((self.gain * counts + self.floor) * self.excess) * noise
 
 
-class _Specimens:
+class References:
     """References between and beyond the measured ones, within the spread of their loadings."""
 
     def __init__(self, pairs):
@@ -309,8 +313,8 @@ def _negative_share(losses):
 
 def _varied(response, grid, width, skew):
     """The captured response on a fine axis, each side stretched on its own; unit sum."""
-    distance = _wrapped_distance(grid)
+    distance = grid.wrapped_channels
     distance = distance / np.where(distance > 0, width * skew, width / skew)
     shape = np.exp(response(np.clip(distance, response.x[0], response.x[-1])))
-    shape = _tapered(shape, grid)
+    shape = tapered(shape, grid)
     return shape / shape.sum()

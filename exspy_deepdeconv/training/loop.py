@@ -32,10 +32,10 @@ from .loss import training_loss
 from .mixed import MixedPairs
 from .monitor import Log, Monitor
 from .pairs import SimulatedPairs
-from .plan import Plan, learning_rate
+from .plan import CHECKPOINT, Plan, learning_rate, refuse_checkpoint
 from .state import TrainingState
 
-__all__ = ["Plan", "learning_rate", "main", "to_spectra", "train"]
+__all__ = ["main", "train", "training_step"]
 
 
 def train(
@@ -118,17 +118,12 @@ def train(
     >>> model.name, model.provenance["steps"]
     ('tiny', 2)
     """
-    if minutes is not None and not minutes > 0:
-        raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
-    if Path(name).name != name or not name:
-        raise ValueError(f"name={name!r} must be a plain name: it becomes the stem of a file.")
-    if name in models.available():
-        raise ValueError(f"name={name!r} is that of a bundled model.")
+    _check(name, minutes)
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    if not resume and (folder / "checkpoint.pt").exists():
-        raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")
-    if plan.keep_start and init is None and not (folder / "checkpoint.pt").exists():
+    if not resume:
+        refuse_checkpoint(folder)
+    if plan.keep_start and init is None and not (folder / CHECKPOINT).exists():
         raise ValueError(f"keep_start={plan.keep_start!r} needs init=: weights to keep some of.")
     check_device(device)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -139,7 +134,7 @@ def train(
         torch.manual_seed(plan.seed)
         network = DeconvolutionNet(config) if init is None else copy.deepcopy(init.network)
         state = TrainingState(
-            network.to(device), plan, init is not None, folder / "checkpoint.pt", data_hash(pairs)
+            network.to(device), plan, init is not None, folder / CHECKPOINT, data_hash(pairs)
         )
         if resume:
             state.load(device)
@@ -158,11 +153,25 @@ def train(
         "versions": versions(),
         "scores": scores,
     }
+    return _saved(outcome, folder / f"{name}.safetensors", provenance, init)
+
+
+def _check(name, minutes):
+    """Refuse what cannot work before any of it is done."""
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
+    if Path(name).name != name or not name:
+        raise ValueError(f"name={name!r} must be a plain name: it becomes the stem of a file.")
+    if name in models.available():
+        raise ValueError(f"name={name!r} is that of a bundled model.")
+
+
+def _saved(network, path, provenance, init):
+    """The model of a network, as read back from the file; its card lies beside it."""
     # Intervals are told by the weights that were started from, and so is what they are scaled by.
     calibration = None if init is None else init.calibration
-    path = folder / f"{name}.safetensors"
     part = path.with_suffix(".part")
-    models.save_model(outcome, part, name=name, provenance=provenance, calibration=calibration)
+    models.save_model(network, part, name=path.stem, provenance=provenance, calibration=calibration)
     os.replace(part, path)
     write_card(path, provenance, calibrated=calibration not in (None, Calibration()))
     return models.load(path)
@@ -177,16 +186,14 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
     scores = state.scores
     if state.warm and state.step == 0 and plan.steps >= plan.evaluate_every:
         scores["before"] = monitor.scores(state.average)
-    sums, spectra = {}, 0
-    saved = shown = time.monotonic()
+    saved = time.monotonic()
+    steps = _Steps(saved)
     with _stop_signals() as told, bar:
         for batch in batches:
             spent = state.seconds / (60 * minutes) if minutes else 0.0
             parts = training_step(state, plan, batch, device, spent)
             state.hear(parts["loss"])
-            for key, value in parts.items():
-                sums.setdefault(key, []).append(value)
-            spectra += len(batch["counts"])
+            steps.add(parts, len(batch["counts"]))
             now = time.monotonic()
             state.seconds = before + now - began
             bar.update((round(state.seconds) if minutes else state.step) - bar.n)
@@ -201,11 +208,9 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
                     "step": state.step,
                     "minutes": state.seconds / 60,
                     "learning_rate": learning_rate(plan, state.step, spent),
-                    "spectra_per_s": spectra / (now - shown),
-                }
-                row |= {key: float(np.mean(values)) for key, values in sums.items()}
+                } | steps.means(now)
                 _record(log, row | (scores["after"] if due else {}), bar, echo)
-                sums, spectra, shown = {}, 0, time.monotonic()
+                steps = _Steps(time.monotonic())
             if now - saved > 60 * plan.checkpoint_minutes or told or last:
                 state.save()
                 log.draw()
@@ -217,13 +222,44 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
     return scores
 
 
+class _Steps:
+    """The steps since the last line of the log."""
+
+    def __init__(self, start):
+        self.start, self.spectra, self.parts = start, 0, {}
+
+    def add(self, parts, spectra):
+        """Note the parts of a step's loss and its number of spectra."""
+        self.spectra += spectra
+        for key, value in parts.items():
+            self.parts.setdefault(key, []).append(value)
+
+    def means(self, now):
+        """Their rate and the means of the parts."""
+        rate = {"spectra_per_s": self.spectra / (now - self.start)}
+        return rate | {key: float(np.mean(values)) for key, values in self.parts.items()}
+
+
 def training_step(state, plan, batch, device, spent=0.0):
-    """One step on one batch; ``spent`` is the share of the run's time (see `learning_rate`).
+    """Learn from one batch.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Changed.
+    plan : Plan
+        The settings.
+    batch : dict of torch.Tensor
+        From the `loader`, on any device.
+    device : str
+        Where the network lies.
+    spent : float
+        Share of the time that is spent, for the learning rate.
 
     Returns
     -------
     dict of str to float
-        The parts of the loss, for the log.
+        Loss, its parts, and the norm of the gradient.
     """
     batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
     rate = learning_rate(plan, state.step, spent)
@@ -317,6 +353,27 @@ def main(arguments=None):
     """Command line of a bare node: ``python -m exspy_deepdeconv.training.loop --folder runs/mine``."""
     from .exported import MeasuredPairs
 
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    plan = Plan(**{key: options.pop(key) for key in asdict(Plan())})
+    measured, exported, share = (options.pop(key) for key in ("measured", "pairs", "share"))
+    drawn = {key: options.pop(key) for key in ("channels_per_batch", "psf_share", "shown_again")}
+    drawn["measured"] = tuple(read_response(path) for path in measured)
+    try:
+        pairs = SimulatedPairs(plan.seed, **drawn)
+    except ValueError as error:
+        parser.error(str(error))
+    if exported:
+        if not 0 < share < 1:
+            parser.error(f"--share {share}: must lie between 0 and 1")
+        measured = MeasuredPairs.load(exported)
+        pairs = MixedPairs((pairs, 1 - share), (measured, share), seed=plan.seed)
+    echo = None if sys.stderr.isatty() else lambda line: print(line, flush=True)
+    model = train(plan, **options, pairs=pairs, echo=echo)
+    print(Path(options["folder"]) / f"{model.name}.safetensors")
+
+
+def _parser():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", required=True)
     parser.add_argument("--name", default="model")
@@ -343,29 +400,13 @@ def main(arguments=None):
     parser.add_argument("--device", help="a torch device")
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True)
     for key, value in asdict(Plan()).items():
-        kind = (
-            (lambda text: text.lower() in ("1", "true", "yes"))
-            if value in (True, False) and isinstance(value, bool)
-            else type(value)
-        )
+        kind = _is_yes if isinstance(value, bool) else type(value)
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value)
-    options = vars(parser.parse_args(arguments))
-    plan = Plan(**{key: options.pop(key) for key in asdict(Plan())})
-    measured, exported, share = (options.pop(key) for key in ("measured", "pairs", "share"))
-    drawn = {key: options.pop(key) for key in ("channels_per_batch", "psf_share", "shown_again")}
-    drawn["measured"] = tuple(read_response(path) for path in measured)
-    try:
-        pairs = SimulatedPairs(plan.seed, **drawn)
-    except ValueError as error:
-        parser.error(str(error))
-    if exported:
-        if not 0 < share < 1:
-            parser.error(f"--share {share}: must lie between 0 and 1")
-        measured = MeasuredPairs.load(exported)
-        pairs = MixedPairs((pairs, 1 - share), (measured, share), seed=plan.seed)
-    echo = None if sys.stderr.isatty() else lambda line: print(line, flush=True)
-    model = train(plan, **options, pairs=pairs, echo=echo)
-    print(Path(options["folder"]) / f"{model.name}.safetensors")
+    return parser
+
+
+def _is_yes(text):
+    return text.lower() in ("1", "true", "yes")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ the truth's half of the weights for weak features pull it towards likelier and l
 import torch
 
 from ..network import SHARPENINGS, told_resolutions
+from ..physics import USUAL_SHARPENING
 
 LIN_FLOOR = 1e-5  # squared relative error below which nothing is gained any more
 WINDOW = 0.5  # weight of what a window's ends change in the answer
 ENDS = 32  # channels at either end of a window where they may
 ALIKE = 1e-8  # squared change, over the largest loss, below which nothing is gained any more
-FINEST, USUAL = 0, SHARPENINGS.index(4.0)
+FINEST, USUAL = 0, SHARPENINGS.index(USUAL_SHARPENING)
 
 
 def training_loss(answer, batch, guide=0.0):

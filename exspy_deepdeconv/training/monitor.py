@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..batched import deconvolve_block
 from ..evaluate import errors
-from ..inference import deconvolve_block
 from ..models import Model
 from ..oracles import oracle_richardson_lucy
 from ..physics import default_resolution, prepare

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..physics import ZeroLoss, estimate_noise, prepare
+from ..physics import ZeroLoss, estimate_noise, prepare, resolution_range
 from ..simulate import SCENES, Simulation, random_detector, redraw, simulate
 
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
@@ -231,7 +231,7 @@ def training_row(spectrum, counts, found, level, psf, has_psf):
     ``counts``, ``found`` and ``level`` are what `~exspy_deepdeconv.physics.prepare` made of it.
     """
     height = float(found.height)
-    finest = max(2.0, float(found.fwhm) / 16.0)
+    finest, _ = resolution_range(float(found.fwhm))
     return {
         "same": np.float32(False),  # whether it is the row before, seen through another window
         "counts": counts / height,

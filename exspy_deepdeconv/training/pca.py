@@ -225,14 +225,9 @@ def _check_numbers(components, frames, seed):
 
 def _response_spectra(psf, axis):
     """The spectra of a captured response, whatever their number."""
-    from exspy.signals import EELSSpectrum
+    from .. import _checks, _responses
 
-    from .. import _checks
-
-    if not isinstance(psf, EELSSpectrum):
-        raise TypeError(
-            f"psf must be an EELSSpectrum (a measured zero-loss peak), not {type(psf).__name__}."
-        )
+    _responses.check_psf_class(psf)
     _no_result(psf, "psf")
     own = _checks.check_energy_axis(psf, "psf")
     _checks.check_data(psf, "psf")

@@ -1,8 +1,11 @@
-"""The settings of a training run, and its schedule of learning rates."""
+"""The settings of a training run, its schedule of learning rates, and where its checkpoint lies."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+CHECKPOINT = "checkpoint.pt"  # in the folder of a run
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,9 @@ def learning_rate(plan, step, spent=0.0):
     progress = min(max(progress, spent), 1)
     # A plain float: the optimiser keeps it, and a checkpoint is read without unpickling objects.
     return float(plan.learning_rate * (0.02 + 0.49 * (1 + np.cos(np.pi * progress))))
+
+
+def refuse_checkpoint(folder):
+    """Raise a FileExistsError where an earlier run left its checkpoint: nothing is trained over."""
+    if (Path(folder).expanduser() / CHECKPOINT).exists():
+        raise FileExistsError(f"{folder} holds a checkpoint: resume, or choose another folder.")

@@ -10,8 +10,8 @@ from scipy.ndimage import gaussian_filter1d
 from ..broadening import BROADER_THAN, broadened
 from ..classical import richardson_lucy
 from ..convolution import response_convolution
-from ..elastic import CORE_WIDTHS, Columns, response_at
-from ..instruments import _side
+from ..elastic import CORE_WIDTHS, LEAST_CORE, Columns, response_at
+from ..instruments import side_of
 from ..physics import (
     FWHM_PER_SIGMA,
     MIN_RESOLUTION_CHANNELS,
@@ -70,8 +70,8 @@ def captured_response(rows, fwhm):
     inside = np.flatnonzero(peak > 0)
     # Nearby it is measured well enough; averages would flatten its steep flanks.
     raw = max(int(round(RAW_WIDTHS * width)), 4)
-    loss, log_loss = _side(peak[reach : inside[-1] + 1], raw)
-    gain, log_gain = _side(peak[inside[0] : reach + 1][::-1], raw)
+    loss, log_loss = side_of(peak[reach : inside[-1] + 1], raw)
+    gain, log_gain = side_of(peak[inside[0] : reach + 1][::-1], raw)
     distance = np.concatenate([-gain[:0:-1], loss])
     return np.stack([distance, np.concatenate([log_gain[:0:-1], log_loss])])
 
@@ -122,7 +122,7 @@ def without_elastic(spectra, variance, psf, fwhm, zero):
     channel = np.arange(spectra.shape[-1])
     blur = response_convolution(psf, channel.size, padding=channel.size)
     shape, slope = (a[:, blur.window] for a in response_at(blur, np.array([float(zero)])))
-    near = np.abs(channel - zero) <= max(CORE_WIDTHS * fwhm, 1.5)
+    near = np.abs(channel - zero) <= max(CORE_WIDTHS * fwhm, LEAST_CORE)
     # The slope takes up what is left of shifts.
     columns = Columns(np.where(near, 1 / variance, 0.0)[None], shape, slope)
     amounts = np.array([columns.fit(row[None])[:, 0] for row in spectra])

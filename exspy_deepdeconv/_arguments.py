@@ -1,0 +1,95 @@
+"""Checks of arguments that are numbers, words or switches (NumPy only)."""
+
+import numbers
+from contextvars import ContextVar
+
+import numpy as np
+
+from . import physics
+
+# True where a resolution was checked on the whole map and now serves a few spectra of it.
+RESOLUTION_IS_CHECKED = ContextVar("RESOLUTION_IS_CHECKED", default=False)
+
+
+def check_resolution(resolution, fwhm_channels, dispersion):
+    """Choose or check the resolution of the result.
+
+    Parameters
+    ----------
+    resolution : float or None
+        In eV; None for `physics.default_resolution`.
+    fwhm_channels : float
+        Zero-loss width in channels.
+    dispersion : float
+        Channel width in eV.
+
+    Returns
+    -------
+    float
+        Resolution in channels.
+    """
+    if np.isnan(fwhm_channels):  # a map without spectra
+        return fwhm_channels if resolution is None else resolution / dispersion
+    if resolution is None:
+        return physics.default_resolution(fwhm_channels)
+    finest, coarsest = physics.resolution_range(fwhm_channels)
+    channels = float(resolution) / dispersion
+    if RESOLUTION_IS_CHECKED.get():
+        return channels
+    # A bound that was copied from metadata or from this message is inside, and so is a nominal
+    # width that the noise of the data makes a hundredth too wide.
+    if not finest * 0.9999 <= channels <= coarsest * 1.01:
+        raise ValueError(
+            f"resolution={resolution} eV is out of range: for these data it must be "
+            f"{finest * dispersion:.4g} to {coarsest * dispersion:.4g} eV (from 2 channels, or a "
+            f"{physics.MAX_SHARPENING:.0f}th of the zero-loss width, up to that width)."
+        )
+    return min(max(channels, finest), coarsest)
+
+
+def check_settings(resolution, confidence, batch_size, zero_loss, return_interval):
+    """Raise a ValueError for a setting of a deconvolution that no data could make valid."""
+    check_resolution_number(resolution)
+    if not (is_real(confidence) and 0 < confidence < 1):
+        raise ValueError(f"confidence={confidence!r} must be a number between 0 and 1.")
+    if batch_size is not None and not (_is_whole(batch_size) and batch_size >= 1):
+        raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
+    check_bool("zero_loss", zero_loss)
+    check_bool("return_interval", return_interval)
+
+
+def check_bool(name, value):
+    """Raise a ValueError unless it is true or false: words like "no" are neither."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={value!r} must be True or False.")
+
+
+def check_resolution_number(resolution):
+    """Raise a ValueError unless it is a positive number, or None."""
+    if resolution is not None and not (is_real(resolution) and 0 < resolution < np.inf):
+        raise ValueError(f"resolution={resolution!r} must be a positive number of eV, or None.")
+
+
+def check_iterations(iterations):
+    """Raise a ValueError unless it is a whole number from 1, or "auto"."""
+    if not _is_auto(iterations) and not (_is_whole(iterations) and iterations >= 1):
+        raise ValueError(f'iterations={iterations!r} must be a whole number from 1, or "auto".')
+
+
+def check_weight(weight):
+    """Raise a ValueError unless it is a positive number, or "auto"."""
+    if not _is_auto(weight) and not (is_real(weight) and 0 < weight < np.inf):
+        raise ValueError(f'weight={weight!r} must be a positive number, or "auto".')
+
+
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"
+
+
+def is_real(value):
+    """Whether it is a real number: true and false are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+
+
+def _is_whole(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -1,0 +1,182 @@
+"""Measured responses: what is asked of them, what is odd about them, how wide they are.
+
+Imported inside the methods, not by ``import hyperspy.api``.
+"""
+
+import dask.array as da
+import numpy as np
+
+from . import _checks, physics
+from ._sampling import read_spectra, spread_over
+from .zero_loss import stands_out
+
+LONG_RESPONSE = 16  # channels: of shorter ones noise cannot be told from a peak
+ROWS_AT_ONCE = 512
+SAMPLED = 16  # of a map of responses, that are looked at
+# A response must reach so many zero-loss widths to either side, or fall to this share of its height
+# before.
+SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
+DARK = 3e-4  # of the height of a response
+
+
+def check_psf(psf, signal, dispersion):
+    """Bring a measured response to an array of rising energy.
+
+    Parameters
+    ----------
+    psf : exspy.signals.EELSSpectrum or None
+        One response, or one for each spectrum of `signal`.
+    signal : exspy.signals.EELSSpectrum
+        What is to be deconvolved.
+    dispersion : float
+        Channel width of `signal` in eV.
+
+    Returns
+    -------
+    numpy.ndarray, dask.array.Array or None
+        Shape ``(length,)``, or ``navigation shape + (length,)``.
+    """
+    if psf is None:
+        return None
+    check_psf_class(psf)
+    if psf is signal or psf.data is signal.data:
+        raise ValueError("psf is the signal itself: its losses would count as the response's.")
+    axis = _checks.check_energy_axis(psf, "psf")
+    _checks.check_data(psf, "psf")
+    if done := psf.metadata.Signal.get_item("deconvolved_by"):
+        raise ValueError(
+            f"psf is itself a result ({done}): its zero-loss peak is sharpened, and no response."
+        )
+    if abs(axis.dispersion - dispersion) > _checks.DISPERSION_TOLERANCE * dispersion:
+        raise ValueError(
+            f"psf has {axis.dispersion:.6g} eV per channel, the signal {dispersion:.6g}: both "
+            "must have the same dispersion. Measure it anew, or bring the finer of the two to the other "
+            "with rebin() (for a ratio that is no whole number, psf.interpolate_on_axis(degree=3))."
+        )
+    _check_psf_navigation(psf, signal)
+    data = _checks.plain_array(psf)
+    if axis.reversed:
+        data = data[..., ::-1]
+    if data.ndim == 1 and isinstance(data, da.Array):
+        data = data.compute()
+    if not isinstance(data, da.Array):  # reading a lazy map just to check it costs too much
+        _check_psf_counts(data)
+    return data
+
+
+def check_psf_class(psf):
+    """Raise a TypeError unless it is an EELSSpectrum."""
+    from exspy.signals import EELSSpectrum
+
+    if not isinstance(psf, EELSSpectrum):
+        raise TypeError(
+            f"psf must be an EELSSpectrum (a measured zero-loss peak), not {type(psf).__name__}."
+        )
+
+
+def _check_psf_navigation(psf, signal):
+    shape = psf.axes_manager.navigation_shape
+    if shape in ((), signal.axes_manager.navigation_shape):
+        return
+    raise ValueError(
+        f"psf has the navigation shape {shape}; it must be one spectrum, or one for each of the "
+        f"signal's {signal.axes_manager.navigation_shape}. To use the mean of several vacuum "
+        "spectra, pass psf.mean() or psf.sum()."
+    )
+
+
+def _check_psf_counts(data):
+    # In a map, unusable ones are flagged later: there the spectra may well be empty too.
+    if data.size and not _any_usable(data.reshape(-1, data.shape[-1])):
+        raise ValueError(
+            "psf must hold a zero-loss peak: finite, with positive counts far above the noise, and "
+            "with its maximum inside its energy axis."
+        )
+
+
+def _any_usable(responses):
+    """Whether there is one among them; a few hundred at a time."""
+    parts = range(0, len(responses), ROWS_AT_ONCE)
+    return any(usable_responses(responses[start : start + ROWS_AT_ONCE]).any() for start in parts)
+
+
+def usable_responses(psf):
+    """Where responses are finite and have a peak inside their axis (navigation shape)."""
+    top = psf.argmax(axis=-1)
+    inside = (top > 0) & (top < psf.shape[-1] - 1)
+    usable = np.asarray(inside & np.isfinite(psf).all(axis=-1) & (psf.max(axis=-1) > 0))
+    if usable.any() and psf.shape[-1] >= LONG_RESPONSE:  # noise has a highest channel, too
+        known = np.asarray(psf[usable], float)
+        usable[usable] = stands_out(known, known.max(axis=-1))
+    return usable
+
+
+def remarks(psf, source):
+    """Sentences on measured responses that are not what they should be.
+
+    Parameters
+    ----------
+    psf : numpy.ndarray, dask.array.Array or None
+        ``(..., length)``; of a map some are looked at, a lazy one is not read for this.
+    source : EELSSpectrum or None
+        The signal that they come from; what was estimated is not looked at.
+
+    Returns
+    -------
+    list of str
+    """
+    if psf is None or not psf.size or isinstance(psf, da.Array):
+        return []
+    if source.metadata.has_item("Signal.psf_estimation"):
+        return []
+    if psf.ndim > 1:
+        places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)), SAMPLED)
+        psf = read_spectra(psf, places)
+    stack = np.asarray(psf, float).reshape(-1, psf.shape[-1])
+    stack = stack[usable_responses(stack)]
+    if not len(stack):
+        return []
+    long_enough = stack.shape[-1] >= physics.MIN_CHANNELS
+    # What smooth or clipped responses do far below the peak is no fault.
+    bright = np.maximum(stack, DARK * stack.max(axis=-1, keepdims=True))
+    flags = physics.inspect(bright).flags if long_enough else np.zeros(len(stack), int)
+    said = [
+        f"psf is a spectrum {physics.FLAG_TEXT[bit]}: no response, and the result is doubtful."
+        for bit in (physics.SATURATED, physics.SPIKE)
+        if (flags & bit > 0).mean() > 0.5
+    ]
+    short = [_of_short_one(row) for row in stack]
+    return said + ([short[0]] if all(short) else [])
+
+
+def _of_short_one(psf):
+    """A sentence on a response, ``(length,)``, that is cut off where it is far from zero; else None."""
+    width, position = response_width(psf), int(psf.argmax())
+    if np.isnan(width):  # not even its half height is in it
+        width = float(psf.size)
+    counts, few = physics.prepare(psf)[0], max(int(width / 4), 8)
+    for end, distance in ((counts[:few], position), (counts[-few:], psf.size - 1 - position)):
+        height = float(end.mean() / counts.max())
+        noise = float(np.abs(np.diff(end)).mean() / (counts.max() * np.sqrt(few)))
+        if distance < SHORT_WIDTHS * width and height > SHORT_HEIGHT + 3 * noise:
+            return (
+                f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is "
+                f"still {100 * height:.1g} % as high: what it lacks counts as losses. A longer one is "
+                "needed."
+            )
+    return None
+
+
+def response_width(psf):
+    """Median width at half maximum of responses, in channels; NaN where their flanks are cut off.
+
+    Of a map at most 256 are read.
+    """
+    if psf.ndim > 1:
+        places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)))
+        psf = read_spectra(psf, places) if len(places) else np.zeros((0, 3))
+    psf = np.asarray(psf, float).reshape(-1, psf.shape[-1])
+    psf = psf[usable_responses(psf)]
+    widths = physics.half_height_width(psf, psf.argmax(axis=-1)) if len(psf) else np.array([])
+    widths = widths[np.isfinite(widths)]
+    return float(np.median(widths)) if widths.size else float("nan")

@@ -82,6 +82,13 @@ def check_weight(weight):
         raise ValueError(f'weight={weight!r} must be a positive number, or "auto".')
 
 
+def unmasked(data):
+    """An array as it is; of a masked one, what is masked becomes NaN."""
+    if isinstance(data, np.ma.MaskedArray):
+        return data.astype(np.result_type(data.dtype, np.float32)).filled(np.nan)
+    return data
+
+
 def _is_auto(value):
     return isinstance(value, str) and value == "auto"
 

@@ -6,12 +6,13 @@ Imported inside the methods, not by ``import hyperspy.api``.
 import warnings
 from dataclasses import dataclass
 
+import dask.array as da
 import numpy as np
 from hyperspy.api import _ureg
 from hyperspy.signal import BaseSignal
 
 from . import physics
-from ._arguments import check_bool, is_real
+from ._arguments import check_bool, is_real, unmasked
 
 DISPERSION_TOLERANCE = 1e-3  # relative
 
@@ -201,8 +202,8 @@ def check_variance(signal):
     Raises
     ------
     ValueError
-        If it is neither a positive number nor a signal of the shape of the data. Values of a lazy
-        one that are negative or not finite raise it when they are computed.
+        If it is neither a positive number nor a signal of the shape of the data, or holds values that
+        are negative or, where the data are finite, not finite (of a lazy one, when it is computed).
     """
     variance = signal.get_noise_variance()
     if variance is None:
@@ -214,10 +215,12 @@ def check_variance(signal):
                 f"{where} has the shape {variance.data.shape}, the data {signal.data.shape}: "
                 "they must be the same."
             )
-        values = plain_array(variance)
+        values, data = plain_array(variance), plain_array(signal)
         if variance._lazy:  # judged as it is read: nobody reads a map twice for that
-            return values.map_blocks(_no_negative, where, dtype=values.dtype)
-        if values.size and not _no_negative(values, where).any():
+            data = da.asarray(data).rechunk(values.chunks)
+            return da.map_blocks(_no_negative, values, data, where, dtype=values.dtype)
+        values = _no_negative(values, data, where)
+        if values.size and not values.any():
             raise ValueError(f"{where} holds nothing but zeros.")
         return values
     if not (is_real(variance) and 0 < variance < np.inf):
@@ -225,11 +228,12 @@ def check_variance(signal):
     return float(variance)
 
 
-def _no_negative(values, where):
-    """The values themselves; a ValueError if any of them is no variance."""
-    if not (np.isfinite(values).all() and (values >= 0).all()):
+def _no_negative(values, data, where):
+    """The values, a ValueError if any of them is no variance; 0 where the data are not finite."""
+    known = np.isfinite(values)
+    if (values < 0).any() or (np.isfinite(data) & ~known).any():
         raise ValueError(f"{where} holds values that are negative or not finite.")
-    return values
+    return values if known.all() else np.where(known, values, 0).astype(values.dtype)
 
 
 def check_navigation_mask(mask, signal):
@@ -291,6 +295,4 @@ def warn_of_result(signal, method, stacklevel):
 
 def plain_array(signal):
     """The data of a signal; masked channels, if any, become NaN, as HyperSpy does it."""
-    if isinstance(signal.data, np.ma.MaskedArray):
-        return signal.data.astype(np.result_type(signal.data.dtype, np.float32)).filled(np.nan)
-    return signal.data
+    return unmasked(signal.data)

@@ -17,6 +17,7 @@ SAMPLED = 16  # of a map of responses, that are looked at
 # before.
 SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
 DARK = 3e-4  # of the height of a response
+ITSELF = "psf is the signal itself: its losses would count as the response's."
 
 
 def check_psf(psf, signal, dispersion):
@@ -40,7 +41,7 @@ def check_psf(psf, signal, dispersion):
         return None
     check_psf_class(psf)
     if psf is signal or psf.data is signal.data:
-        raise ValueError("psf is the signal itself: its losses would count as the response's.")
+        raise ValueError(ITSELF)
     axis = _checks.check_energy_axis(psf, "psf")
     _checks.check_data(psf, "psf")
     if done := psf.metadata.Signal.get_item("deconvolved_by"):
@@ -111,14 +112,14 @@ def usable_responses(psf):
     return usable
 
 
-def remarks(psf, source):
+def remarks(psf, source=None):
     """Sentences on measured responses that are not what they should be.
 
     Parameters
     ----------
     psf : numpy.ndarray, dask.array.Array or None
         ``(..., length)``; of a map some are looked at, a lazy one is not read for this.
-    source : EELSSpectrum or None
+    source : EELSSpectrum, optional
         The signal that they come from; what was estimated is not looked at.
 
     Returns
@@ -127,7 +128,7 @@ def remarks(psf, source):
     """
     if psf is None or not psf.size or isinstance(psf, da.Array):
         return []
-    if source.metadata.has_item("Signal.psf_estimation"):
+    if source is not None and source.metadata.has_item("Signal.psf_estimation"):
         return []
     if psf.ndim > 1:
         places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)), SAMPLED)

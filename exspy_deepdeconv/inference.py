@@ -1,12 +1,13 @@
 """From arrays of spectra to arrays of deconvolved spectra, and to responses."""
 
 import numbers
+import warnings
 
 import numpy as np
 import torch
 
 from . import physics
-from ._arguments import check_resolution, check_settings
+from ._arguments import check_resolution, check_settings, unmasked
 from .batched import deconvolve_block, response_block
 from .models import load
 
@@ -31,7 +32,7 @@ def deconvolve(
     Parameters
     ----------
     spectra : numpy.ndarray
-        Counts, shape ``(..., channels)``, at least 64 channels.
+        Counts, shape ``(..., channels)``, at least 64 channels. What is masked counts as NaN.
     dispersion : float
         eV per channel.
     psf : numpy.ndarray, optional
@@ -68,7 +69,8 @@ def deconvolve(
     Warns
     -----
     UserWarning
-        Of spectra that could not be deconvolved, and of doubtful results: how many of each kind.
+        As the method of the signals: of spectra that could not be deconvolved, of doubtful results
+        (how many of each kind), and of what is odd about the spectra or the responses.
 
     Examples
     --------
@@ -79,10 +81,13 @@ def deconvolve(
     >>> deconvolve(spectrum.counts, spectrum.dispersion).shape
     (512,)
     """
-    from ._blocks import FlagTally  # HyperSpy is not needed for the rest, nor for training
-    from ._sampling import typical_zero_loss
+    from . import _responses  # HyperSpy is not needed for the rest, nor for training
+    from ._blocks import FlagTally
+    from ._sampling import remarks, typical_zero_loss
 
-    spectra = np.asarray(spectra)
+    if psf is spectra:
+        raise ValueError(_responses.ITSELF)
+    spectra = np.asarray(unmasked(spectra))
     if not dispersion > 0:
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
     check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
@@ -106,6 +111,9 @@ def deconvolve(
     tally = FlagTally(np.zeros(flags.shape, bool), False, "deconvolve")
     tally.hand_in(np.arange(flags.size), flags.ravel())
     tally.warn_of_flags()
+    of_psf = [] if psf is None else _responses.remarks(np.asarray(psf))
+    for odd in remarks(found, psf is not None) + of_psf:
+        warnings.warn(f"deconvolve: {odd}", UserWarning, stacklevel=2)
     return [estimate, *interval] if return_interval else estimate
 
 

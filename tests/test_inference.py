@@ -278,3 +278,41 @@ def test_lower_precision_where_torch_was_told_so():
     assert not np.array_equal(found, want)
     assert np.abs(found - want).max() < 0.02 * want.max()
     np.testing.assert_array_equal(deconvolve(spectrum, DISPERSION), want)
+
+
+def few_electrons(counts):
+    return np.random.default_rng(1).poisson(counts / 2e4).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("spectra", "psf", "words"),
+    [
+        (low_loss(position=8.0), None, "the gain side of the zero-loss peak"),
+        (few_electrons(low_loss(shape=(9,))), None, "fewer than anything trained on"),
+        (low_loss(shape=(9,), offset=0.0) - 60.0, None, "negative as it is, it is taken off"),
+        (low_loss(), 1e6 * gaussian(31, 15.0, 9.0), "psf is cut off"),
+        (low_loss(), np.minimum(1e6 * gaussian(200, 99.0, 9.0), 4e4), "saturated"),
+    ],
+    ids=["gain side", "few electrons", "negative offset", "short response", "saturated response"],
+)
+def test_what_is_odd_is_told_as_by_the_method(spectra, psf, words):
+    with pytest.warns(UserWarning) as heard:
+        deconvolve(spectra, DISPERSION, psf=psf)
+    told = [w for w in heard if words in str(w.message)]
+    assert len(told) == 1 and str(told[0].message).startswith("deconvolve: ")
+    assert told[0].filename == __file__
+
+
+def test_the_spectra_are_no_response_of_their_own():
+    spectra = low_loss()
+    with pytest.raises(ValueError, match="psf is the signal itself"):
+        deconvolve(spectra, DISPERSION, psf=spectra)
+
+
+def test_masked_channels_are_not_counts():
+    spectra = np.ma.array(low_loss(shape=(2,)))
+    spectra[1, 300] = 1e9
+    spectra[1, 300] = np.ma.masked
+    with pytest.warns(UserWarning, match="of 2 spectra 1 not finite"):
+        answer = deconvolve(spectra, DISPERSION)
+    assert np.isnan(answer[1]).all() and np.isfinite(answer[0]).all()

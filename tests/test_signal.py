@@ -512,6 +512,21 @@ def test_a_lazy_noise_variance_is_judged_as_it_is_read(make_signal, wrong):
         s.as_lazy().deep_deconvolve(show_progressbar=False).compute(show_progressbar=False)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("method", ["deep_deconvolve", "rl_deconvolve"])
+def test_a_spectrum_with_nan_may_have_a_variance_that_is_none(make_signal, method, lazy):
+    s = make_signal(2, 3)
+    s.data[1, 1, 7] = np.nan
+    s.estimate_poissonian_noise_variance()
+    assert np.isnan(s.get_noise_variance().data[1, 1, 7])
+    with pytest.warns(UserWarning, match="1 not finite"):
+        result = getattr(s.as_lazy() if lazy else s, method)(show_progressbar=False)
+        if lazy:
+            result.compute(show_progressbar=False)
+    gone = np.isnan(result.data).all(axis=-1)
+    assert gone[1, 1] and gone.sum() == 1 and np.isfinite(result.data[~gone]).all()
+
+
 @pytest.mark.parametrize("left_out", ["empty", "masked", "not finite"])
 def test_the_variance_of_spectra_without_a_result_lets_a_fit_of_the_map_go_on(
     make_signal, left_out

@@ -282,6 +282,16 @@ def wants_lazy(signal, lazy_output):
     return bool(lazy_output)
 
 
+def already_made(signal):
+    """What of this package's making a signal is, in words; an empty string where it is none."""
+    about = signal.metadata.Signal
+    if done := about.get_item("deconvolved_by"):
+        return f"itself a result ({done})"
+    if about.has_item("deconvolution_residual"):
+        return "a residual"
+    return "an estimated response" if about.has_item("psf_estimation") else ""
+
+
 def warn_of_result(signal, method, stacklevel):
     """Warn, at the caller's line, where a signal is deconvolved a second time."""
     if done := signal.metadata.Signal.get_item("deconvolved_by"):

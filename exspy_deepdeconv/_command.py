@@ -1,6 +1,13 @@
 """What the commands share: a folder that can be written, errors in one line."""
 
+from pathlib import Path
+
 import typer
+
+
+def at_home(path: Path | None):
+    """A path with its ``~`` replaced: no shell does that in ``--output=~/results``."""
+    return path and path.expanduser()
 
 
 def prepare(folder):

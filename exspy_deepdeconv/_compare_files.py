@@ -56,7 +56,7 @@ def compare_file(
     with quietly() as heard:
         warnings.filterwarnings("always", category=UserWarning, message=r"\w+_(deconvolve|psf): ")
         signal = _the_low_loss_signal(path, chosen)
-        response = None if psf is None else read_response(psf)
+        response = None if psf is None else read_response(psf, [path])
         comparison = signal.compare_deconvolution(methods, psf=response, resolution=resolution)
         for name, target in results.items():
             if name in comparison.signals:

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import models
 from ._arguments import check_resolution_number
+from ._checks import already_made
 from ._reading import low_loss, quietly, read_response, signals_of
 from ._records import Record, kept_settings, print_summary, settings_before, settings_of
 from ._writing import DiskFullError, write_safely
@@ -80,10 +81,10 @@ def deconvolve_files(
     check_resolution_number(options.get("resolution"))
     check_device(options.get("device"))
     options = options | {"model": models.load(options.get("model"))}
+    inputs = list(dict.fromkeys(Path(path) for path in inputs))
     if psf is not None:
         with quietly():
-            options["psf"] = read_response(psf)
-    inputs = list(dict.fromkeys(Path(path) for path in inputs))
+            options["psf"] = read_response(psf, inputs)
     stems = result_stems(inputs)
     log = output / LOG_NAME if log is None else log
     log.open("a").close()  # a log that cannot be written is better known now than in the morning
@@ -181,8 +182,8 @@ def _deconvolve_signal(record, name, signal, target, batch):
         record.fail(f"{target} is already the result of {other}: rename one of the two", name)
     elif batch.keeps(target):
         record.keep(target, name)
-    elif signal.metadata.has_item("Signal.deep_deconvolution"):
-        record.skip("it is itself a result of deep_deconvolve", name)
+    elif made := already_made(signal):
+        record.skip(f"it is {made}", name)
     else:
         try:
             _write_result(record, name, signal, target, batch.options)

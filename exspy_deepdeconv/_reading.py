@@ -140,18 +140,24 @@ def _why_not_low_loss(signal):
     return ""
 
 
-def read_response(path):
+def read_response(path, inputs=()):
     """A measured response from a file: one spectrum; several are aligned and summed.
 
     Parameters
     ----------
     path : pathlib.Path
         Any format that HyperSpy reads.
+    inputs : iterable of pathlib.Path
+        What it is for: it must be none of them.
 
     Returns
     -------
     exspy.signals.EELSSpectrum
     """
+    if path.resolve() in {each.resolve() for each in inputs}:
+        raise ValueError(
+            f"--psf {path}: that is the spectra themselves, whose losses would count as the response's."
+        )
     try:
         wanted, _, _ = low_loss(read_signals(path, lazy=False))
     except Exception as error:

@@ -54,6 +54,8 @@ def check_psf(psf, signal, dispersion):
             "must have the same dispersion. Measure it anew, or bring the finer of the two to the other "
             "with rebin() (for a ratio that is no whole number, psf.interpolate_on_axis(degree=3))."
         )
+    if psf.metadata.Signal.has_item("deconvolution_residual"):
+        raise ValueError("psf is a residual: it holds no zero-loss peak.")
     _check_psf_navigation(psf, signal)
     data = _checks.plain_array(psf)
     if axis.reversed:

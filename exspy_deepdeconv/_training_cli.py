@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from ._command import fail, prepare, run
+from ._command import at_home, fail, prepare, run
 
 
 def train(
     folder: Annotated[
-        Path, typer.Option(help="Folder for weights, model card, log and checkpoint.")
+        Path,
+        typer.Option(help="Folder for weights, model card, log and checkpoint.", callback=at_home),
     ],
     init: Annotated[
         str | None,
@@ -24,12 +25,14 @@ def train(
         typer.Option(
             "--map",
             help="A low-loss map (or a line, or frames) of the instrument to adapt the network to.",
+            callback=at_home,
         ),
     ] = None,
     psf: Annotated[
         Path | None,
         typer.Option(
             help="File with the zero-loss peak of that instrument, measured in vacuum.",
+            callback=at_home,
             show_default="estimated from the map",
         ),
     ] = None,
@@ -150,7 +153,7 @@ def _on_map(init, map_file, psf, chosen, options):
     if len(wanted) > 1:
         raise ValueError(f"--map {map_file} holds several low-loss signals: choose with --signal.")
     with quietly():
-        response = None if psf is None else read_response(psf)
+        response = None if psf is None else read_response(psf, [map_file])
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
         model = fine_tune(init, wanted[0][1], response, **options)

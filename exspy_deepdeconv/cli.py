@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ._command import prepare, run
+from ._command import at_home, prepare, run
 from ._training_cli import train
 
 app = typer.Typer(
@@ -41,11 +41,14 @@ ModelOption = Annotated[
     str | None,
     typer.Option(help="A bundled model or a .safetensors file.", show_default="the newest bundled"),
 ]
-OutputOption = Annotated[Path, typer.Option(help="Folder for the results; made if it is missing.")]
+OutputOption = Annotated[
+    Path, typer.Option(help="Folder for the results; made if it is missing.", callback=at_home)
+]
 PsfOption = Annotated[
     Path | None,
     typer.Option(
         help="File with a measured response (a vacuum spectrum; several are aligned and summed).",
+        callback=at_home,
         show_default="estimated from the data",
     ),
 ]
@@ -57,7 +60,10 @@ OverwriteOption = Annotated[
 @app.command()
 def demo(
     output: Annotated[
-        Path, typer.Option(help="Folder for the results; those of an earlier demo are replaced.")
+        Path,
+        typer.Option(
+            help="Folder for the results; those of an earlier demo are replaced.", callback=at_home
+        ),
     ] = Path("exspy_deepdeconv_demo"),
     model: ModelOption = None,
 ):
@@ -125,6 +131,7 @@ def deconvolve(
         Path | None,
         typer.Option(
             help="File that one line of JSON is added to for each input.",
+            callback=at_home,
             show_default="deconvolve_log.jsonl in the output folder",
         ),
     ] = None,
@@ -171,7 +178,8 @@ def compare(
     resolution: Annotated[
         float | None,
         typer.Option(
-            help="Resolution of all results: FWHM in eV.",
+            help="FWHM in eV of the Gaussian that all results are seen through. Those of rl and ml may stay "
+            "coarser: the table tells the width that was reached.",
             show_default="a quarter of the zero-loss width, for methods that need one",
         ),
     ] = None,

@@ -114,8 +114,44 @@ def test_results_among_the_inputs_are_skipped(run, save, results, tmp_path):
     path = save("a.hspy")
     run(path)
     made = tmp_path / "results" / "a_deconvolved.hspy"
-    assert "itself a result of deep_deconvolve" in run(path, made)
+    assert "itself a result (deep_deconvolution)" in run(path, made)
     assert results() == ["a_deconvolved.hspy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [("rl_deconvolve", "itself a result (rl_deconvolution)"), ("estimate_psf", "an estimated response"),
+     ("residual", "a residual")],
+)  # fmt: skip
+def test_whatever_this_package_made_is_skipped(run, make_signal, results, tmp_path, method, words):
+    s = make_signal(channels=512)
+    if method == "residual":
+        made = s.deconvolution_residual(s.rl_deconvolve(psf=None, show_progressbar=False))
+    else:
+        made = getattr(s, method)(show_progressbar=False)
+    made.save(tmp_path / "made.hspy")
+    assert words in run(tmp_path / "made.hspy")
+    assert results() == []
+    if method == "residual":
+        with pytest.raises(ValueError, match="psf is a residual"):
+            s.deep_deconvolve(psf=made)
+
+
+def test_a_tilde_is_the_home_folder(save, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    command = ["deconvolve", str(save("a.hspy")), "--output=~/there", "--psf=~/b.hspy"]
+    save("b.hspy", fwhm=9.0)
+    result = CliRunner().invoke(cli.app, command)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "there" / "a_deconvolved.hspy").exists()
+    assert not (tmp_path / "~").exists()
+
+
+def test_an_input_is_no_response_of_its_own(run, save, results):
+    path = save("a.hspy")
+    assert "that is the spectra themselves" in run(path, "--psf", path, code=1)
+    assert results() == []
 
 
 def test_parts_of_a_run_at_work_are_left_alone(make_signal, tmp_path):

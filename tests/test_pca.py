@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -396,3 +397,46 @@ def test_results_are_no_measurements():
         measured_pairs(s.deep_deconvolve(show_progressbar=False), vacuum)
     with pytest.raises(ValueError, match="psf is itself a result"):
         measured_pairs(s, vacuum.deep_deconvolve(show_progressbar=False))
+
+
+def twice_as_wide(psf):
+    channels = np.arange(psf.data.size)
+    psf.data = np.interp(channels / 2 + psf.data.argmax() / 2, channels, psf.data)
+
+
+def saturated(psf):
+    psf.data = np.minimum(psf.data, 0.3 * psf.data.max())
+
+
+def cut_off(psf):
+    psf.crop(-1, start=-0.25, end=0.25)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [(twice_as_wide, "2 times as wide"), (saturated, "saturated"), (cut_off, "psf is cut off")],
+)
+def test_a_response_that_is_none_is_told(spoil, words):
+    s = data.plasmonic_map(shape=(8, 8), channels=512)
+    psf = data.vacuum_spectrum(s)
+    spoil(psf)
+    with pytest.warns(UserWarning, match=words):
+        measured_pairs(s, psf)
+
+
+def test_a_good_response_is_no_matter_for_a_warning():
+    s = data.plasmonic_map(shape=(8, 8), channels=512)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        measured_pairs(s, data.vacuum_spectrum(s))
+
+
+def test_what_cannot_be_a_source_of_pairs():
+    s = data.plasmonic_map(shape=(8, 8), channels=512)
+    with pytest.raises(ValueError, match="psf is the signal itself"):
+        measured_pairs(s, s)
+    with pytest.raises(ValueError, match="frames=True has one component, not components=3"):
+        measured_pairs(s, frames=True, components=3)
+    s.data = np.minimum(s.data, 0.3 * s.data.max())
+    with pytest.raises(ValueError, match="signal has 0 usable low-loss spectra"):
+        measured_pairs(s)

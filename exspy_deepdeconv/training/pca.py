@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..physics import SPIKE, find_zero_loss, inspect, shift_channels, smooth
+from ..physics import SATURATED, SPIKE, find_zero_loss, inspect, shift_channels, smooth
 from . import references
 from .exported import MeasuredPairs
 
@@ -69,14 +69,16 @@ def measured_pairs(
     Warns
     -----
     UserWarning
-        For fewer than 50 spectra.
+        For fewer than 50 spectra, and of a response that is cut off, saturated or wider than the
+        zero-loss peaks of the map.
 
     Raises
     ------
     TypeError
         If ``signal`` or ``psf`` is no EELSSpectrum.
     ValueError
-        For fewer than 8 usable spectra, or if an argument is out of its range.
+        For fewer than 8 usable spectra, if ``psf`` is the signal itself, or if an argument is out of
+        its range.
 
     Notes
     -----
@@ -127,7 +129,9 @@ def measured_pairs(
     _check_numbers(components, frames, seed)
     if psf is not None and vacuum is not None:
         raise ValueError("psf and vacuum are both given: the response is captured in one of them.")
-    captured = None if psf is None else _response_spectra(psf, axis)
+    if frames and components is not None:
+        raise ValueError(f"frames=True has one component, not components={components!r}.")
+    captured = None if psf is None else _response_spectra(psf, signal, axis)
     left_out = _vacuum_mask(vacuum, signal)
     if left_out.any():
         captured = _rows(signal, left_out, axis)
@@ -223,11 +227,13 @@ def _check_numbers(components, frames, seed):
         raise ValueError(f"frames={frames!r} must be True, False or None.")
 
 
-def _response_spectra(psf, axis):
+def _response_spectra(psf, signal, axis):
     """The spectra of a captured response, whatever their number."""
     from .. import _checks, _responses
 
     _responses.check_psf_class(psf)
+    if psf is signal or psf.data is signal.data:
+        raise ValueError(_responses.ITSELF)
     _no_result(psf, "psf")
     own = _checks.check_energy_axis(psf, "psf")
     _checks.check_data(psf, "psf")
@@ -236,7 +242,10 @@ def _response_spectra(psf, axis):
             f"psf has {own.dispersion:.6g} eV per channel, the signal {axis.dispersion:.6g}: both "
             "must have the same dispersion."
         )
-    return _rows(psf, np.ones(psf.data.shape[:-1], bool), own)
+    rows = _rows(psf, np.ones(psf.data.shape[:-1], bool), own)
+    for odd in _responses.remarks(rows, psf):
+        warnings.warn(f"measured_pairs: {odd}", UserWarning, stacklevel=3)
+    return rows
 
 
 def _vacuum_mask(vacuum, signal):
@@ -271,7 +280,7 @@ def _rows(signal, wanted, axis):
 def _aligned_map(rows):
     """The usable spectra, their zero-loss peaks in one channel, and that channel."""
     seen = inspect(rows) if len(rows) else None
-    good = seen.usable & (seen.flags & SPIKE == 0) if len(rows) else np.zeros(0, bool)
+    good = seen.usable & (seen.flags & (SPIKE | SATURATED) == 0) if len(rows) else np.zeros(0, bool)
     number = int(good.sum())
     if number < FEWEST:
         raise ValueError(

@@ -3,6 +3,8 @@
 The losses are linear in the spectra's components once they are made; making them is not.
 """
 
+import warnings
+
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
@@ -22,6 +24,7 @@ from ..physics import (
     smooth,
 )
 
+WIDER_THAN = 1.15  # the zero-loss peaks of the map: a response that is, was measured otherwise
 RAW_WIDTHS = 3.0  # on both sides of the maximum, where a captured response is taken as it is
 FADE = (0.5, 1.0)  # zero-loss widths between which the losses are faded in
 MIRRORED = (0.5, 1.0)  # of the gain side, where its misfit is believed less and less
@@ -54,6 +57,11 @@ def captured_response(rows, fwhm):
     ------
     ValueError
         If no zero-loss peak is found.
+
+    Warns
+    -----
+    UserWarning
+        Of a response that is wider than the peaks of the map.
     """
     counts, found, _ = prepare(rows[np.isfinite(rows).all(axis=-1)])
     good = np.isfinite(found.position)
@@ -65,6 +73,13 @@ def captured_response(rows, fwhm):
         shift_channels(counts[good], middle - found.position[good]).sum(axis=0), reach
     )
     width = float(half_height_width(peak, np.asarray(reach)))
+    if width > WIDER_THAN * fwhm:
+        warnings.warn(
+            f"The captured response is {width / fwhm:.2g} times as wide as the zero-loss peaks of the "
+            "map: it is not theirs.",
+            UserWarning,
+            stacklevel=3,
+        )
     if fwhm > BROADER_THAN * width:
         peak, width = broadened(peak[None], np.zeros(1), np.array([fwhm]))[0], fwhm
     inside = np.flatnonzero(peak > 0)

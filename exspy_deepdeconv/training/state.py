@@ -11,6 +11,8 @@ import torch
 from .optimiser import optimisers
 from .plan import Plan
 
+# What a run must go on with: its card tells one value of each.
+KEPT = ("seed", "learning_rate", "warmup", "weight_decay", "clip", "ema", "muon", "keep_start")
 MOST_LOST = 20  # steps in a row whose loss may be no number: they change no weights
 
 
@@ -74,7 +76,8 @@ class TrainingState:
             saved[key] = getattr(self, key).state_dict()
         saved["optimisers"] = [optimiser.state_dict() for optimiser in self.optimisers]
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        saved |= {"seed": self.plan.seed, "random": [torch.get_rng_state(), *cuda]}
+        saved["plan"] = {key: getattr(self.plan, key) for key in KEPT}
+        saved["random"] = [torch.get_rng_state(), *cuda]
         torch.save(saved, part)
         os.replace(part, self.path)
 
@@ -90,8 +93,13 @@ class TrainingState:
                 each.load_state_dict(state)
         except Exception as error:
             raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from error
-        if saved.pop("seed", self.plan.seed) != self.plan.seed:
-            raise ValueError(f"{self.path} is of a run with another seed than {self.plan.seed}.")
+        kept = saved.pop("plan", {}) | ({"seed": saved.pop("seed")} if "seed" in saved else {})
+        for key, value in kept.items():
+            if value != getattr(self.plan, key):
+                raise ValueError(
+                    f"{self.path} is of a run with {key}={value!r}, not {getattr(self.plan, key)!r}: "
+                    "go on with that, or choose another folder."
+                )
         if saved.pop("data", self.data) != self.data:
             raise ValueError(f"{self.path} is of a run on other data: choose another folder.")
         states = saved.pop("random", [])

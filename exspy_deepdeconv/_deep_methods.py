@@ -110,6 +110,8 @@ def _attach_variance(result, predicted, title):
     least = np.finfo(np.float32).tiny  # of counts below some 1e-16, float32 holds no square
     predicted.data = np.where(unknown, UNKNOWN_VARIANCE, np.maximum(predicted.data, least))
     predicted.metadata.General.title = f"predicted variance of {title}"
+    for key in list(predicted.original_metadata.keys()):  # the result has them
+        delattr(predicted.original_metadata, key)
     result.set_noise_variance(predicted)
 
 

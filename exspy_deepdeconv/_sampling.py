@@ -20,6 +20,7 @@ SHARING = 8  # spectra from which they are taken to share their flat offset
 TELLING = 1 / 8  # of them that must tell one
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
 MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
+NO_COUNTS = f"NaN, infinite or masked values, or values above {physics.HIGHEST_VALUE:.0e} (results are float32)"
 REMARKS = {
     "narrow": "the zero-loss peak is only {0.fwhm:.2g} channels wide",
     "wide": "the zero-loss peak is {0.fwhm:.3g} channels wide, more than anything trained on",
@@ -211,17 +212,16 @@ def _why_unusable(flags, total):
     if total == 1:
         if flags[0] & physics.NOT_FINITE:
             return (
-                "The spectrum holds NaN or infinite values, or values above "
-                f"{physics.HIGHEST_VALUE:.0e}: results are float32. (Of a region of interest take "
-                "nansum(): HyperSpy fills its corners with NaN.)"
+                f"The spectrum holds {NO_COUNTS}. (Of a region of interest take nansum(): HyperSpy "
+                "fills its corners with NaN.)"
             )
         if flags[0] & physics.EMPTY:
             return "The spectrum holds nothing but zeros."
         return "No zero-loss peak was found in the spectrum: low-loss data are needed."
     if (flags & physics.NOT_FINITE > 0).all():
         return (
-            f"All of {flags.size} spectra (out of {total}) hold NaN or infinite values (as an alignment "
-            "leaves them at the ends of the axis): crop these channels."
+            f"All of {flags.size} spectra (out of {total}) hold {NO_COUNTS}. (An alignment leaves NaN at "
+            "the ends of the axis: crop these channels.)"
         )
     kinds = ", ".join(
         f"{int((flags & bit > 0).sum())} {physics.FLAG_TEXT[bit]}"

@@ -97,6 +97,15 @@ def test_comparison_shows_spectra_and_one_map_each(signals):
     figure.canvas.draw()
 
 
+def test_what_is_mapped_fills_its_panel(signals):
+    """A window whose surroundings hold the zero-loss peak is not a flat line below it."""
+    figure = plotting.plot_map_comparison(signals, (1.0, 1.6), place=(1, 0))
+    close = figure.axes[1]
+    mapped = max(s.inav[1, 0].isig[1.0:1.6].data.max() for s in signals.values())
+    assert mapped < close.get_ylim()[1] < 4 * mapped
+    assert "zero-loss" not in close.get_title()
+
+
 @pytest.fixture(scope="module")
 def deconvolved():
     """A spectrum, result, bounds and residual."""

@@ -527,6 +527,15 @@ def test_a_spectrum_with_nan_may_have_a_variance_that_is_none(make_signal, metho
     assert gone[1, 1] and gone.sum() == 1 and np.isfinite(result.data[~gone]).all()
 
 
+def test_the_instruments_words_are_kept_once(make_signal):
+    s = make_signal(2)
+    s.original_metadata.add_dictionary({"ImageTags": {"Probe": "tip"}, "Version": 3})
+    result = deconvolve(s)
+    kept = {"ImageTags": {"Probe": "tip"}, "Version": 3}
+    assert s.original_metadata.as_dictionary() == result.original_metadata.as_dictionary() == kept
+    assert not result.get_noise_variance().original_metadata.as_dictionary()
+
+
 @pytest.mark.parametrize("left_out", ["empty", "masked", "not finite"])
 def test_the_variance_of_spectra_without_a_result_lets_a_fit_of_the_map_go_on(
     make_signal, left_out

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ._curves import axis_label
+from ._curves import axis_label, curve
 from .spectra import plot_spectra
 
 
@@ -136,7 +136,12 @@ def plot_map_comparison(signals, window, *, place, title=""):
     close.get_legend().remove()
     close.axvspan(low, high, color="0.9", zorder=0)
     wide.set_title(f"pixel {place}")
-    close.set_title("near the zero-loss peak (grey: mapped below)")
+    close.set_title("around the mapped energies (grey)")
+    # What is mapped fills the panel, whatever the zero-loss peak does beside it.
+    half = 0.5 * (high - low)
+    around = (curve(s, label, (low - half, high + half))[1] for label, s in spectra.items())
+    if (top := max(counts.max() for counts in around)) > 0:
+        close.set_ylim(0, 1.2 * top)
     for (label, signal), ax in zip(
         signals.items(), np.atleast_1d(bottom.subplots(1, len(signals))), strict=True
     ):

@@ -130,10 +130,10 @@ def plural_scattering(axis, single, thickness):
     zero = int(np.clip(np.searchsorted(axis.energy, 0.0), 0, axis.energy.size - 1))
     # Put the loss energies from zero upwards first, with room for ten orders: none may come back.
     size = fft.next_fast_len(10 * (single.size - zero), real=True)
-    # The first sample lies a fraction of a step above zero loss.
     shift = np.exp(2j * np.pi * fft.rfftfreq(size) * -axis.energy[zero] / axis.step)
     transform = fft.rfft(single[zero:] * thickness / area, size)
-    series = fft.irfft((np.exp(transform * shift) - 1) * shift.conj(), size)
+    offset = np.conj(shift)  # the first sample lies a fraction of a step above zero loss
+    series = fft.irfft((np.exp(transform * np.conj(offset)) - 1) * offset, size)
     out = np.zeros_like(single)
     out[zero:] = np.maximum(series[: single.size - zero], 0)
     return out

@@ -199,3 +199,10 @@ def test_a_narrow_peak_above_the_readout_is_not_free_of_noise(readout):
     counts = 3.0 * (counts + readout * rng.standard_normal(counts.shape))
     gain = estimate_noise(counts, place).gain / 3.0
     assert ((0.015 < gain) & (gain < 30)).all()  # it was 1e-5 and less in a fifth of them
+
+
+def test_hardly_any_noise_is_read_from_data_without_noise():
+    """What shows at the wide stride alone is structure, beyond what a spread of electrons can hide."""
+    smooth_losses = 3e5 * gaussian(1024, 600.0, 30.0) + 10
+    noise = estimate_noise(1e6 * gaussian(1024, 300.3, 10.0) + smooth_losses, np.array(300.3))
+    assert noise.gain < 0.01

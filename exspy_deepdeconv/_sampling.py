@@ -198,14 +198,17 @@ def shared_dark(seen):
     None where they are too few. It is 0 where hardly any of them tells one. (The mean of the spectra
     tells it worse: where it has no noise, all of it may be the response's tail.)
     """
-    level = seen.level[seen.flags == 0]
+    good = seen.flags == 0
+    level, error = seen.level[good], seen.level_error[good]
     if len(level) < SHARING:
         return None
-    told = max(level[level > 0], level[level < 0], key=len)
-    if len(told) < TELLING * len(level):
+    told = max(level > 0, level < 0, key=np.count_nonzero)
+    if np.count_nonzero(told) < TELLING * len(level):
         return Dark(0.0, 0.0)
-    middle = float(np.median(told))
-    return Dark(middle, 1.48 * float(np.median(np.abs(told - middle))))
+    middle = float(np.median(level[told]))
+    scatter = 1.48 * float(np.median(np.abs(level[told] - middle)))
+    # What a tail makes uncertain it does in all of them alike: they do not scatter by it.
+    return Dark(middle, float(np.hypot(scatter, np.median(error[told]))))
 
 
 def _why_unusable(flags, total):

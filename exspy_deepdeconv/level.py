@@ -15,6 +15,7 @@ BETTER = 12.0
 EQUAL = 2.0  # the same, of lines that explain it as well: two standard errors
 LEAST_SHARE = 0.1  # of the channels that must be negative for a negative offset
 TAILS = 4.0  # by how much their squared differences are to be multiplied for what is common to all
+LOWER_HALF = 0.8  # standard deviations that the lower half of normal numbers lies below their mean
 CONTRADICTED = 3.0  # standard errors by which the gain side's own level may lie above it
 OWN = 5.0  # standard errors by which an offset must differ from the shared one to be another
 
@@ -112,7 +113,13 @@ def _negative_level(spectra, ends, position):
     # What they differ by beyond their noise are tails, which may lie in all of them.
     spread = np.where(alike, (mean - level[:, None]) ** 2, 0).sum(axis=-1) / together
     tails = np.maximum(spread - (of_lowest[:, 0] / 2) ** 2, 0)
-    error_of_level = np.sqrt(of_level**2 + TAILS * tails)
+    # A tail that still falls where the spectrum is lowest has not come down to the offset there. One that
+    # falls off with the square of the distance adds twice as much to the lower half as to the lowest,
+    # which by chance alone lies so far below.
+    by_chance = of_lowest[:, 0] / 2 * (np.sqrt(2 * np.log(number)) - LOWER_HALF)
+    lower_half = np.sort(mean, axis=-1)[:, : max(number // 2, 2)].mean(axis=-1)
+    left = np.maximum(lower_half - lowest[:, 0] - by_chance, 0)
+    error_of_level = np.sqrt(of_level**2 + TAILS * tails + left**2)
     # A few bad channels are no offset of all.
     about_as_low = (mean < 0.5 * lowest).sum(axis=-1)
     sure = (lowest < -5 * of_lowest)[:, 0] & (level < -6 * of_level)

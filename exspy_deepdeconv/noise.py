@@ -20,6 +20,9 @@ BRIGHT = 0.03  # of the maximum
 MOST_HIDDEN = 360.0  # what a spread of 3.5 channels (FWHM) hides of the noise from neighbours
 INFLATED, DEFLATED = 4.0, 12.0  # largest cost of one segment above and below the line
 DOUBTFUL = 2.0  # more than half of the segments this far above their line: no straight line
+USUAL_READOUT = 5.0  # electrons (standard deviation): believed where the data do not tell
+MOST_READOUT = 50.0  # electrons: more is a gain that was not told
+AS_GOOD = 2.0  # cost by which a line with the usual readout may explain them worse
 READ_OFF = 0.1  # mean square of what a variance misses a line by, in units of the counts' noise
 
 
@@ -139,6 +142,7 @@ def _noise_of_scaled(spectra, start):
     """The fields of `Noise`, of spectra whose maximum is 1, ``(batch, channels)``."""
     near = Segments.of(spectra, 1, start)
     gain, floor = straight_line(near)
+    gain = _usual_gain(near, gain, floor)
     excess = near.variance / near.line(gain, floor)
     # An offset that was not taken off bends the line: then all are scaled up.
     bent = np.median(excess, axis=-1)
@@ -155,6 +159,20 @@ def _noise_of_scaled(spectra, start):
     gain = np.where(correlated, wide_gain / hidden, gain)
     floor = np.where(correlated, wide_floor / np.where(white, 1.0, hidden), floor)
     return gain, floor, np.where(correlated, neighbours, 0.0), white | ~correlated
+
+
+def _usual_gain(segments, gain, floor):
+    """The gain, or a higher one where none is told: up to that at which the floor is a usual readout.
+
+    Where nothing but a narrow zero-loss peak stands out of the readout, its segment alone holds noise of
+    electrons, and its flanks hide that: any small gain explains the noise as well.
+    """
+    gain = np.maximum(gain, LEAST)
+    usual = np.maximum(np.sqrt(floor) / USUAL_READOUT, gain)
+    higher = gain * (usual / gain) ** np.linspace(0, 1, 9)[:, None]
+    cost = np.array([segments.capped_cost(each, floor) for each in higher])
+    as_good = (cost < cost[0] + AS_GOOD) & (np.sqrt(floor) > MOST_READOUT * gain)
+    return np.where(as_good, higher, gain).max(axis=0)
 
 
 def _share_noise(segments, near, wide):

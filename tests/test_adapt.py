@@ -14,6 +14,7 @@ from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
 from exspy_deepdeconv.specimens import EnergyAxis, bell, lorentzian
 from exspy_deepdeconv.training import Plan, SimulatedPairs, fine_tune, measured_pairs, train
+from exspy_deepdeconv.training.adapt import InstrumentPairs
 
 CHANNELS, FWHM, DISPERSION, ZERO = 512, 10.0, 0.01, 110.0
 TINY = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
@@ -207,3 +208,12 @@ def test_finished_pairs_take_no_response_any_more(tiny, nanorod):
     pairs = measured_pairs(*nanorod)
     with pytest.raises(ValueError, match="psf= comes too late"):
         quick(tiny, pairs, nanorod[1])
+
+
+def test_counts_are_drawn_far_below_and_above_the_measured_ones(nanorod):
+    """An instrument is used at other doses than that of one map: a third to three times, mostly."""
+    pairs = InstrumentPairs.of(measured_pairs(*nanorod))
+    rng, measured = np.random.default_rng(0), nanorod[0].data.sum(axis=-1).mean()
+    drawn = [pairs.simulation(rng).elastic_counts / measured for _ in range(100)]
+    assert 0.8 < np.std(np.log(drawn)) < 1.8
+    assert np.abs(np.median(np.log(drawn))) < 0.7

@@ -91,3 +91,23 @@ def test_command_writes_the_weights_again(monkeypatch, tmp_path, capsys):
     assert made.provenance["calibration"] == {"cases": 2, "seed": module.SEED}
     for key, value in models.load().network.state_dict().items():
         assert (made.network.state_dict()[key] == value).all()
+
+
+def test_an_interval_of_more_confidence_is_no_narrower_whatever_the_spectra_need():
+    """Half of the errors are far larger than told: there the factor is at its limit."""
+    rng, plain = np.random.default_rng(0), Calibration()
+    needed = np.array([4.0, 4.0, 1.0, 1.0, 1.0, 1.0])[:, None] * rng.uniform(0.9, 1.1, (6, 500))
+    at = Regime(rng.choice(plain.dominances, 500), np.full(500, 3e6))
+    table, by_electrons = module._factors([("a", needed, at)])
+    found = Calibration(blind=table, by_electrons=(by_electrons,) * 2)
+    reach = [found.factor(c, Regime(1.75, 3e6)) * np.log(2 / (1 - c)) for c in plain.confidences]
+    assert (np.diff(reach) > -1e-9).all()
+
+
+def test_factors_leave_out_what_the_error_of_the_position_explains(monkeypatch):
+    """It is added to every interval on its own: else it would count twice."""
+    monkeypatch.setattr(module, "SCENES", (SCENE,))
+    monkeypatch.setattr(module, "LENGTHS", (512,))
+    plain = calibrate(models.load(), cases=2)
+    monkeypatch.setattr("exspy_deepdeconv.intervals.POSITION_LEAN", 10.0)
+    assert np.max(calibrate(models.load(), cases=2).blind) < 0.5 * np.max(plain.blind)

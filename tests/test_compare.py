@@ -139,6 +139,21 @@ def test_noise_gain_of_a_linear_method(make_signal, monkeypatch):
     assert run(s, "deep").scores["deep"].noise_gain == pytest.approx(want, rel=0.2)
 
 
+def test_added_noise_is_as_strong_as_that_of_the_data(make_signal, monkeypatch):
+    s, seen = make_signal(8), []
+
+    def noted(self, **_):
+        seen.append(self.data.astype(float))
+        return self.deepcopy()
+
+    monkeypatch.setattr(type(s), "deep_deconvolve", noted)
+    run(s, "deep")
+    before, after = seen[0], seen[-1]
+    variance = ((after - before) ** 2).sum(axis=-1)
+    expected = physics.inspect(before).noise.variance(before).sum(axis=-1)
+    assert np.median(variance / expected) == pytest.approx(1, rel=0.25)
+
+
 def test_without_truth_there_are_no_errors(make_signal):
     assert run(make_signal(), "rl").table().field_names[-1] == "chi2"
 

@@ -5,6 +5,7 @@ import pytest
 from exspy.signals import EELSSpectrum
 
 from exspy_deepdeconv import physics, residual
+from exspy_deepdeconv._sampling import typical_zero_loss
 from exspy_deepdeconv.broadening import doubtful_width
 from exspy_deepdeconv.classical import total_generalised_variation
 from exspy_deepdeconv.convolution import response_convolution
@@ -12,10 +13,11 @@ from exspy_deepdeconv.elastic import fit_elastic
 from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.forward import counts_differ
 from exspy_deepdeconv.inference import estimate_response
+from exspy_deepdeconv.instruments import random_response
 from exspy_deepdeconv.intervals import Regime, position_error, reaches
 from exspy_deepdeconv.models import load
 from exspy_deepdeconv.physics import Noise, find_zero_loss, gaussian, inspect
-from exspy_deepdeconv.simulate import Detector, redraw, simulate
+from exspy_deepdeconv.simulate import Detector, grid_for, redraw, simulate
 from exspy_deepdeconv.specimens import EnergyAxis, bell, plural_scattering
 from exspy_deepdeconv.training.pca import measured_pairs
 
@@ -164,3 +166,38 @@ def test_components_take_their_share_of_the_noise():
     with pytest.warns(UserWarning, match="24 spectra"):
         pairs = measured_pairs(signal(rng.poisson(mean)), vacuum, components=6)
     assert np.median(pairs.excess) == pytest.approx(1, abs=0.12)
+
+
+def test_width_of_a_peak_that_is_no_gaussian():
+    """It is read from a smoothed peak only where electrons are few: what is taken off is a Gaussian's."""
+    channel, rng = np.arange(512), np.random.default_rng(0)
+    place = 200 + rng.random((30, 1))
+    shape = 1 / (1 + (2 * (channel - place) / 20.0) ** 2)
+    found = physics.find_zero_loss(rng.poisson(3e6 * shape / shape.sum(axis=-1, keepdims=True)))
+    assert found.fwhm == pytest.approx(20, rel=0.02)
+
+
+@pytest.mark.parametrize(("kept", "odd"), [(0.5, False), (0.15, True), (0.0, True)])
+def test_a_channel_that_lacks_most_of_its_counts_is_dead(kept, odd):
+    mean = 1e6 * physics.gaussian(512, 100.0, 9.0) + 1e7 * physics.gaussian(512, 250.0, 90.0)
+    counts = np.random.default_rng(0).poisson(mean).astype(float)
+    counts[270] *= kept
+    assert bool(physics.inspect(counts).flags & physics.SPIKE) == odd
+
+
+def test_a_narrow_response_is_one_that_a_channel_has_integrated():
+    """A channel is blind to what oscillates once within it."""
+    grid = grid_for(256, 3.0)
+    for seed in range(5):
+        response = random_response(grid, 3.0, 0.0, np.random.default_rng(seed))
+        once = grid.size // grid.oversampling
+        assert np.abs(np.fft.rfft(response))[once] < 1e-6
+
+
+@pytest.mark.parametrize(("wide", "spread"), [(1, 1.0), (8, 2.0)])
+def test_single_odd_widths_make_no_uneven_map(wide, spread):
+    """The spread is that of nine tenths of the spectra."""
+    widths = np.where(np.arange(40) < wide, 16.0, 8.0)
+    counts = 1e6 * physics.gaussian(256, np.full(40, 80.0), widths)
+    found = typical_zero_loss(counts, np.zeros(40, bool))
+    assert found.spread == pytest.approx(spread, rel=0.02)

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+from exspy_deepdeconv._sampling import shared_dark
 from exspy_deepdeconv.level import flat_level
 from exspy_deepdeconv.physics import find_zero_loss, gaussian, inspect, smooth
 
@@ -144,3 +145,24 @@ def test_the_error_of_a_negative_offset_knows_of_tails(offset):
     level, error = flat_level(spectra, find_zero_loss(spectra))
     assert (level < 0).all()
     assert np.sqrt(np.mean(((level - offset) / error) ** 2)) < 5  # it was 6.7
+
+
+def with_lorentzian_tail(number, offset, position):
+    """The response falls off with the square of the distance, all over the axis."""
+    tail = 1 / (1 + ((np.arange(1024) - position) / 5.0) ** 2)
+    return np.random.default_rng(0).poisson(1e6 * tail, (number, 1024)) + offset
+
+
+def test_a_tail_that_still_falls_makes_a_negative_offset_uncertain():
+    """The lowest channels all hold about 30 counts of the tail, and scatter by less."""
+    spectra = with_lorentzian_tail(40, -1000.0, 90)
+    level, error = flat_level(spectra, find_zero_loss(spectra))
+    assert (level > -990).all()
+    assert np.sqrt(np.mean(((level + 1000) / error) ** 2)) < 3  # it was 16
+    assert np.median(error) < 60
+
+
+@pytest.mark.parametrize("offset", [1000.0, -1000.0])
+def test_what_a_tail_leaves_uncertain_is_common_to_all_spectra_of_a_map(offset):
+    dark = shared_dark(inspect(with_lorentzian_tail(16, offset, 300)))
+    assert abs(dark.level - offset) < 3 * dark.error < 600

@@ -189,3 +189,20 @@ def test_an_offset_left_in_does_not_hide_the_noise():
     counts = np.random.default_rng(12).poisson(mean, (20, 1024)) + 1000.0
     variance = estimate_noise(counts).variance(np.full((20, 1), 2000.0))
     assert 500 < np.median(variance) < 2000
+
+
+@pytest.mark.parametrize("readout", [1.0, 5.0])
+def test_a_narrow_peak_above_the_readout_is_not_free_of_noise(readout):
+    """Only its steep flanks tell what an electron is worth; at some places between channels, not even they."""
+    rng, place = np.random.default_rng(0), 400 + np.linspace(0, 1, 40)
+    counts = rng.poisson(1e5 * gaussian(2048, place, np.full(40, 4.0)))
+    counts = 3.0 * (counts + readout * rng.standard_normal(counts.shape))
+    gain = estimate_noise(counts, place).gain / 3.0
+    assert ((0.015 < gain) & (gain < 30)).all()  # it was 1e-5 and less in a fifth of them
+
+
+def test_hardly_any_noise_is_read_from_data_without_noise():
+    """What shows at the wide stride alone is structure, beyond what a spread of electrons can hide."""
+    smooth_losses = 3e5 * gaussian(1024, 600.0, 30.0) + 10
+    noise = estimate_noise(1e6 * gaussian(1024, 300.3, 10.0) + smooth_losses, np.array(300.3))
+    assert noise.gain < 0.01

@@ -16,7 +16,12 @@ import exspy_deepdeconv
 from exspy_deepdeconv import data, physics
 from exspy_deepdeconv.training.exported import MeasuredPairs
 from exspy_deepdeconv.training.pca import measured_pairs, plot_scree
-from exspy_deepdeconv.training.references import captured_response, sampled_response
+from exspy_deepdeconv.training.references import (
+    captured_response,
+    sampled_response,
+    white_rows,
+    without_elastic,
+)
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 KEYS = {"counts", "position", "fwhm", "elastic", "inelastic", "dark", "psf", "has_psf", "same", "gain",
@@ -440,3 +445,19 @@ def test_what_cannot_be_a_source_of_pairs():
     s.data = np.minimum(s.data, 0.3 * s.data.max())
     with pytest.raises(ValueError, match="signal has 0 usable low-loss spectra"):
         measured_pairs(s)
+
+
+def test_white_noise_keeps_its_variance_though_slow_variations_are_taken_out():
+    left = np.random.default_rng(0).standard_normal((200, 1024))
+    rows, excess = white_rows(left, fwhm=3.0, zero=100)
+    assert excess.mean() == pytest.approx(1, abs=0.02)
+    assert rows.std() == pytest.approx(1, abs=0.02)
+
+
+def test_a_peak_that_drift_has_broadened_leaves_no_losses_beside_it():
+    """What it leaves on the gain side is no loss on the other."""
+    peak, loss = 1e5 * physics.gaussian(512, 150.0, 9.0), 2e3 * physics.gaussian(512, 260.0, 20.0)
+    response = physics.gaussian(1024, 512.0, 8.0)
+    losses = without_elastic((peak + loss)[None], np.full(512, 100.0), response, 8.0, 150)[1][0]
+    assert np.abs(losses[:200]).max() < 1
+    assert losses[200:].sum() == pytest.approx(2e3, rel=0.01)

@@ -640,7 +640,7 @@ def test_one_dark_level_for_a_map(offset, kept):
     gain_side = result.data[..., axis.value2index(-1.5) : axis.value2index(-0.5)].mean(axis=-1)
     assert np.ptp(gain_side) < 1 and gain_side.mean() == pytest.approx(kept, abs=2)
     told = result.metadata.Signal.deep_deconvolution.dark_level
-    assert told.counts == pytest.approx(offset, abs=7) and told.error < 5
+    assert abs(told.counts - offset) < min(7, told.error) and told.error < 20
     pixel = s.inav[2, 3].deconvolution_residual(
         result.inav[2, 3], return_maps=True, show_progressbar=False
     )[1]

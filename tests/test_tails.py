@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from exspy_deepdeconv.physics import centred_response, gaussian
+from exspy_deepdeconv.physics import centred_response, find_zero_loss, gaussian
+from exspy_deepdeconv.tails import quiet_tails
 
 CHANNELS, FWHM, ZERO = 2048, 12.0, 400
 
@@ -51,3 +52,15 @@ def test_counts_are_kept_with_a_noisy_response(make_signal, method):
     result = getattr(s, f"{method}_deconvolve")(psf=psf, show_progressbar=False).data
     assert result.sum() == pytest.approx(1e6, rel=0.015)
     assert result[440:].sum() == pytest.approx(2e5, rel=0.015)
+
+
+def test_counts_of_a_tail_are_kept_where_single_channels_hide_in_the_noise():
+    """Neither is noise cut off at zero, nor the flank of the peak taken for a part of the tail."""
+    distance, width = np.arange(2048) - 700.0, 12.0
+    lorentzian = width / 2 / np.pi / (distance**2 + (width / 2) ** 2)
+    response = 1e6 * (0.9 * gaussian(2048, 700.0, width) + 0.1 * lorentzian)
+    noisy = response + np.random.default_rng(0).normal(0, 100, (40, 2048))
+    quiet = quiet_tails(noisy, find_zero_loss(noisy)).mean(axis=0)
+    for side in (distance, -distance):
+        tail = (side > 3 * width) & (side < 5 * width)
+        assert quiet[tail].sum() == pytest.approx(response[tail].sum(), rel=0.06)

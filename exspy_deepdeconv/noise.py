@@ -168,11 +168,15 @@ def _usual_gain(segments, gain, floor):
     electrons, and its flanks hide that: any small gain explains the noise as well.
     """
     gain = np.maximum(gain, LEAST)
-    usual = np.maximum(np.sqrt(floor) / USUAL_READOUT, gain)
-    higher = gain * (usual / gain) ** np.linspace(0, 1, 9)[:, None]
+    low = np.flatnonzero(np.sqrt(floor) > MOST_READOUT * gain)
+    if not low.size:
+        return gain
+    segments, least, floor = segments.of_rows(low), gain[low], floor[low]
+    usual = np.sqrt(floor) / USUAL_READOUT
+    higher = least * (usual / least) ** np.linspace(0, 1, 9)[:, None]
     cost = np.array([segments.capped_cost(each, floor) for each in higher])
-    as_good = (cost < cost[0] + AS_GOOD) & (np.sqrt(floor) > MOST_READOUT * gain)
-    return np.where(as_good, higher, gain).max(axis=0)
+    gain[low] = np.where(cost < cost[0] + AS_GOOD, higher, least).max(axis=0)
+    return gain
 
 
 def _share_noise(segments, near, wide):

@@ -102,9 +102,11 @@ def vacuum_spectrum(signal, seed=1):
     >>> data.vacuum_spectrum(data.exciton_spectrum())
     <EELSSpectrum, title: simulated vacuum, dimensions: (|512)>
     """
+    from ._checks import check_energy_axis
+
     recipe = _recipe(signal) | {"shape": [], "vacuum_seed": seed}
     counts = [simulation.counts for simulation in simulations(recipe)]
-    return _signal(counts, recipe, "simulated vacuum", signal.axes_manager.signal_axes[0].scale)
+    return _signal(counts, recipe, "simulated vacuum", check_energy_axis(signal).dispersion)
 
 
 def truth(signal, resolution):
@@ -127,7 +129,7 @@ def truth(signal, resolution):
     Raises
     ------
     ValueError
-        If the signal is not one of this module, or was cropped since.
+        If the signal is not one of this module, or was cropped or changed since.
 
     Examples
     --------
@@ -136,16 +138,23 @@ def truth(signal, resolution):
     >>> data.truth(s, resolution=0.04)
     <EELSSpectrum, title: simulated excitons, truth at 0.04 eV, dimensions: (|512)>
     """
+    from ._checks import check_energy_axis
+
     recipe = _recipe(signal)
-    dispersion = signal.axes_manager.signal_axes[0].scale
+    dispersion = check_energy_axis(signal).dispersion
     if not resolution >= 2 * dispersion * (1 - 1e-9):
         raise ValueError(
             f"resolution={resolution!r} must be at least two channels, {2 * dispersion:.4g} eV."
         )
-    expected = np.stack([s.truth(resolution / dispersion) for s in simulations(recipe)])
-    if expected.size != np.prod(signal.data.shape):
-        raise ValueError("The signal was cropped since it was made: its truth is not known.")
-    result = signal._deepcopy_with_new_data(expected.reshape(signal.data.shape))
+    made = simulations(recipe)
+    counts = np.float32([each.counts for each in made]).reshape(*recipe["shape"], -1)
+    if not np.array_equal(counts, np.asarray(signal.data)):
+        raise ValueError(
+            "The signal was cropped or changed since it was made: its truth is not known. Ask for it "
+            "before, and treat both alike."
+        )
+    expected = np.stack([each.truth(resolution / dispersion) for each in made])
+    result = signal._deepcopy_with_new_data(expected.reshape(counts.shape))
     result.metadata.General.title += f", truth at {resolution:.4g} eV"
     return result
 

@@ -114,3 +114,27 @@ def test_truth_of_a_cropped_or_foreign_signal(small_map, make_signal):
 def test_import_loads_no_hyperspy():
     code = "import sys, exspy_deepdeconv.data; sys.exit('hyperspy.api' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s * 2,
+        lambda s: s.inav[::-1],
+        lambda s: s.isig[::-1],
+        lambda s: s.transpose(navigation_axes=[1, 0]),
+    ],
+    ids=["scaled", "mirrored", "reversed", "transposed"],
+)
+def test_a_changed_signal_has_no_known_truth(change):
+    with pytest.raises(ValueError, match="cropped or changed"):
+        data.truth(change(data.plasmonic_map(shape=(3, 3), channels=512)), 0.03)
+
+
+def test_truth_of_a_signal_in_other_units_and_types():
+    s = data.plasmonic_map(shape=(2, 2), channels=512)
+    want = data.truth(s, 0.03).data
+    s.change_dtype("float64")
+    s.axes_manager[-1].convert_to_units("meV")
+    np.testing.assert_array_equal(data.truth(s, 0.03).data, want)
+    assert data.vacuum_spectrum(s).axes_manager[-1].scale == pytest.approx(0.01)

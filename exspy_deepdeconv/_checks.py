@@ -27,18 +27,13 @@ class EnergyScale:
         Width of a channel in eV, positive.
     reversed : bool
         The energy falls along the axis.
-    first, last : float
-        Energies in eV at the two ends of the axis, the lower one first.
+    lowest : float
+        Energy in eV at its lower end.
     """
 
     dispersion: float
     reversed: bool
-    first: float
-    last: float
-
-    def reaches_zero(self, margin):
-        """Whether 0 eV is on the axis, or no farther than ``margin`` (eV) from its end."""
-        return self.first <= margin and self.last >= -margin
+    lowest: float
 
 
 def check_energy_axis(signal, name="signal"):
@@ -77,8 +72,8 @@ def check_energy_axis(signal, name="signal"):
             "the energy width of a channel."
         )
     unit = _eV_per_unit(axis, name)
-    ends = sorted((axis.low_value * unit, axis.high_value * unit))
-    return EnergyScale(abs(axis.scale * unit), axis.scale * unit < 0, *ends)
+    lowest = min(axis.low_value, axis.high_value) * unit
+    return EnergyScale(abs(axis.scale * unit), axis.scale < 0, lowest)
 
 
 def _eV_per_unit(axis, name):

@@ -97,10 +97,12 @@ device, show_progressbar, num_workers, lazy_output
     ):
         super().__init__()
         _arguments.check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
-        self._given = Input.of(signal, psf, navigation_mask)
+        self.signal = signal
+        self._look_at_signal(psf, navigation_mask)
+        self._opened_on = self._axis()
         chosen = models.load(model)
         check_device(device)
-        self._zero_loss, dispersion = self._given.zero_loss, self._given.axis.dispersion
+        dispersion = self._given.axis.dispersion
         channels = _arguments.check_resolution(resolution, self._zero_loss.fwhm, dispersion)
         limits = physics.resolution_range(self._zero_loss.fwhm)
         self.finest, self.coarsest = (limit * dispersion for limit in limits)
@@ -110,7 +112,7 @@ device, show_progressbar, num_workers, lazy_output
         self.model, self.zero_loss = chosen.name, bool(zero_loss)
         self.show_interval = bool(return_interval)
 
-        self.signal, self._device, self._confidence = signal, device, float(confidence)
+        self._device, self._confidence = device, float(confidence)
         self._passed_on = {
             "psf": psf,
             "confidence": confidence,
@@ -141,7 +143,13 @@ device, show_progressbar, num_workers, lazy_output
         -------
         EELSSpectrum or LazyEELSSpectrum
             Also in ``result``; with ``show_interval``, the bounds are in ``lower`` and ``upper``.
+
+        Raises
+        ------
+        ValueError
+            If the energy axis is not what it was when the tool was opened.
         """
+        self._check_axis()
         made = self.signal.deep_deconvolve(
             self.resolution,
             model=self._models[self.model],
@@ -166,6 +174,7 @@ device, show_progressbar, num_workers, lazy_output
         """Deconvolve the current spectrum; an error becomes the `message`."""
         measured = self._spectrum()
         try:
+            self._check_axis()
             preview = self._deconvolved(measured)
         except Exception as error:  # whatever it is, the user must see it and may go on
             preview = Preview(measured, remark=kind_and_text(error))
@@ -180,7 +189,27 @@ device, show_progressbar, num_workers, lazy_output
 
     def _on_data(self):
         self._asked = None
-        self.update()
+        try:
+            self._look_at_signal(self._passed_on["psf"], self._passed_on["navigation_mask"])
+        except (TypeError, ValueError, NotImplementedError) as error:
+            self.message = kind_and_text(error)
+        else:
+            self.update()
+
+    def _look_at_signal(self, psf, navigation_mask):
+        self._given = Input.of(self.signal, psf, navigation_mask)
+        self._zero_loss = self._given.zero_loss
+
+    def _axis(self):
+        axis = self.signal.axes_manager.signal_axes[0]
+        return axis.size, axis.scale, axis.offset, str(axis.units)
+
+    def _check_axis(self):
+        """The slider's limits are energies: on another axis they would mean something else."""
+        if self._axis() != self._opened_on:
+            raise ValueError(
+                "the energy axis was changed since this tool was opened: close it and open it again."
+            )
 
     def _spectrum(self):
         """The current spectrum, its energy rising."""

@@ -38,7 +38,7 @@ class TypicalZeroLoss:
     ``spread`` is how many times wider a wide peak is than a narrow one (95th over 5th percentile).
     ``electrons`` is about how many its peak holds, ``dark`` the flat offset that the spectra of a map
     share (None for a few spectra: each has its own), ``elsewhere`` the energy of the peak in eV where
-    the axis does not reach 0 eV. Position and width are NaN for a signal without spectra.
+    the axis begins above 0 eV. Position and width are NaN for a signal without spectra.
     """
 
     position: float
@@ -50,9 +50,9 @@ class TypicalZeroLoss:
 
     def on(self, axis):
         """The same on an axis of energies (`EnergyScale`)."""
-        if np.isnan(self.position) or axis.reaches_zero(self.fwhm * axis.dispersion):
+        if np.isnan(self.position) or axis.lowest < self.fwhm * axis.dispersion:
             return self
-        return replace(self, elsewhere=axis.first + self.position * axis.dispersion)
+        return replace(self, elsewhere=axis.lowest + self.position * axis.dispersion)
 
 
 def typical_zero_loss(data, mask, reverse=False):
@@ -124,7 +124,7 @@ def out_of_range(found, given):
     dict of str to bool
         ``undersampled`` (F under 3 channels: there is nothing to sharpen), ``narrow``, ``wide``,
         ``no_gain_side``, ``few_electrons`` and ``uneven`` (as in `REMARKS`), ``elsewhere`` (the energy
-        axis does not reach 0 eV).
+        axis begins above 0 eV).
     """
     return {
         "undersampled": found.fwhm < physics.UNDERSAMPLED_FWHM_CHANNELS,
@@ -142,7 +142,7 @@ def of_axis(found):
     if found.elsewhere is None:
         return []
     return [
-        "the energy axis does not reach 0 eV; what was taken for the zero-loss peak lies at "
+        "the energy axis begins above 0 eV; what was taken for the zero-loss peak lies at "
         f"{found.elsewhere:.4g} eV. If the axis is right, it is none, and the result is wrong."
     ]
 

@@ -352,3 +352,36 @@ def test_what_is_odd_about_the_signal_is_said_before_apply(make_signal):
     s.axes_manager.indices = (1,)
     assert "left out" not in tool.message
     tool.close()
+
+
+@pytest.mark.parametrize("change", [{"scale": 0.02}, {"units": "meV"}, {"offset": 3.0}])
+def test_on_another_axis_it_must_be_opened_again(make_signal, change):
+    tool = DeepDeconvolution(make_signal(2), show_progressbar=False)
+    tool.signal.axes_manager[-1].trait_set(**change)
+    tool.update()
+    assert "the energy axis was changed" in tool.message and tool.preview.result is None
+    with pytest.raises(ValueError, match="the energy axis was changed"):
+        tool.apply()
+    tool.close()
+
+
+def test_changed_data_are_looked_at_anew(make_signal):
+    s = make_signal(2)
+    tool = DeepDeconvolution(s, show_progressbar=False)
+    s.data = make_signal(2, fwhm=14.0, seed=1).data
+    s.events.data_changed.trigger(s)
+    np.testing.assert_allclose(tool.preview.result, tool.apply().data[0], rtol=1e-5, atol=1e-2)
+    s.data = s.data * np.nan
+    s.events.data_changed.trigger(s)
+    assert "NaN" in tool.message
+    tool.close()
+
+
+def test_a_cropped_signal_with_a_variance_is_no_error_of_shapes(make_signal):
+    s = make_signal(2)
+    s.estimate_poissonian_noise_variance()
+    tool = DeepDeconvolution(s, show_progressbar=False)
+    s.crop(-1, start=10, end=240)
+    s.events.data_changed.trigger(s)
+    assert "broadcast" not in tool.message and tool.message
+    tool.close()

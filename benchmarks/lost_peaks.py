@@ -1,13 +1,16 @@
-"""Lone losses close to the zero-loss peak: how much of them is left? (`accuracy.py --part lost-peaks`).
+"""Lone losses on the tail of the zero-loss peak: how much is left? (`accuracy.py --part lost-peaks`).
 
-One Lorentzian line stands 1.5 to 4 zero-loss widths F from the peak, 0.3 F or 1 F wide, and a broad
+Near: one Lorentzian line stands 1.5 to 4 zero-loss widths F from the peak, 0.3 F or 1 F wide, and a broad
 plasmon far from it; nothing else. In the data it is 0.3, 3 or 20 % as high as the zero-loss peak, on whose
-tail it lies. Responses are drawn at random, 4 to 24 channels wide, half of them with shoulders;
-1e6 electrons. Recovered is the median share of the line's area, within its own width, at R = F/4; lost
+tail it lies; 1e6 electrons. Far: it stands 5 to 20 widths from the peak, all by itself, and is 3e-5 or
+3e-4 as high; 1e8 electrons. Responses are drawn at random, 4 to 24 channels wide, half of them with
+shoulders. Signal to noise is the median of the line's counts over the noise of all counts in the same
+channels. Recovered is the median share of the line's area, within its own width, at R = F/4; lost
 are lines of which less than 30 % is found, overdone those of which more than 170 % is. Covered is the share
 of the channels there whose truth lies in the 90 % interval.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -20,12 +23,24 @@ from exspy_deepdeconv.physics import default_resolution
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
 from exspy_deepdeconv.specimens import EnergyAxis, bell, lorentzian
 
-DISTANCES = (1.5, 2.0, 3.0, 4.0)
-HEIGHTS = (0.003, 0.03, 0.2)
-CHANNELS, ELECTRONS = 1024, 1e6
+CHANNELS = 1024
 
 
-def lone_line(distance, height, case):
+@dataclass(frozen=True)
+class Setting:
+    """Where lines stand and how high they are; electrons of the spectra, area of the plasmon."""
+
+    distances: tuple
+    heights: tuple
+    electrons: float
+    plasmon: float
+
+
+NEAR = Setting((1.5, 2.0, 3.0, 4.0), (0.003, 0.03, 0.2), 1e6, 0.08)
+FAR = Setting((5.0, 10.0, 20.0), (3e-5, 3e-4), 1e8, 0.0)
+
+
+def lone_line(distance, height, case, setting):
     """A spectrum with such a line, F as it was drawn (in channels), the line's width in units of F."""
     rng = np.random.default_rng([SEED, 304, case])
     fwhm = float(np.exp(rng.uniform(np.log(4), np.log(24))))
@@ -35,12 +50,13 @@ def lone_line(distance, height, case):
     position = CHANNELS / 4 + float(rng.uniform(-0.5, 0.5))
     # Energies in channels: the dispersion is of no matter here.
     axis = EnergyAxis(grid.fine_channels - position, 1 / grid.oversampling, fwhm)
-    plasmon = bell(axis, 0.55 * CHANNELS, 0.06 * CHANNELS, 0.08)
+    plasmon = bell(axis, 0.55 * CHANNELS, 0.06 * CHANNELS, setting.plasmon)
 
     def seen(area, noise):
         line = lorentzian(axis, distance * fwhm, width * fwhm, area) * (axis.energy > 0)
+        specimen = line + plasmon
         return compose(
-            grid, response, line + plasmon, position, ELECTRONS, Detector(), 1.0, noise, "free"
+            grid, response, specimen, position, setting.electrons, Detector(), 1.0, noise, "free"
         )
 
     plain = seen(1.0, np.random.default_rng(0))
@@ -49,9 +65,9 @@ def lone_line(distance, height, case):
     return seen(height / unit, rng), fwhm, width
 
 
-def one_case(distance, height, case, model):
-    """Share of the line's area that is found, and of its channels that are covered, by method."""
-    simulation, fwhm, width = lone_line(distance, height, case)
+def one_case(distance, height, case, model, setting):
+    """Signal to noise; shares of the line's area found and of its channels covered, by method."""
+    simulation, fwhm, width = lone_line(distance, height, case, setting)
     resolution = default_resolution(simulation.fwhm)
     reach = 0.75 * np.hypot(width * fwhm, resolution)
     centre = simulation.position + distance * fwhm
@@ -59,7 +75,8 @@ def one_case(distance, height, case, model):
     where = slice(int(round(first)), int(round(centre + reach)) + 1)
     truth = simulation.truth(resolution)[where]
     area = simulation.inelastic(resolution)[where].sum()
-    found = {}
+    line = (simulation.expected - simulation.elastic)[where].sum()
+    found = {"signal / noise": line / np.sqrt(simulation.expected[where].sum())}
     for name in OURS:
         answer, low, high = (
             x[where] for x in estimate(simulation, resolution, model, given=name == OURS[1])
@@ -70,19 +87,28 @@ def one_case(distance, height, case, model):
 
 
 def report(options, run):
-    """Print the table."""
-    keys = [(distance, height) for height in HEIGHTS for distance in DISTANCES]
+    """Print both tables."""
+    for words, setting in (("near", NEAR), ("far from", FAR)):
+        print(f"lone losses {words} the zero-loss peak, {options.cases} cases each, R = F/4, "
+              f"{setting.electrons:g} electrons")  # fmt: skip
+        print(table_of(setting, options, run))
+
+
+def table_of(setting, options, run):
+    """One row for each height, distance and method."""
+    keys = [(distance, height) for height in setting.heights for distance in setting.distances]
     arguments = [(*key, case) for key in keys for case in range(options.cases)]
-    cases = run(partial(one_case, model=options.model), arguments)
+    cases = run(partial(one_case, model=options.model, setting=setting), arguments)
     table = PrettyTable(
-        ["height / peak", "distance / F", "method", "recovered", "lost", "overdone", "covered"],
+        ["height / peak", "distance / F", "signal / noise", "method", "recovered", "lost", "overdone",
+         "covered"],
         align="r",
-    )
+    )  # fmt: skip
     for number, (distance, height) in enumerate(keys):
         part = cases[number * options.cases : (number + 1) * options.cases]
+        clear = np.median([case["signal / noise"] for case in part])
         for name in OURS:
             share, covered = np.array([case[name] for case in part]).T
             columns = np.median(share), np.mean(share < 0.3), np.mean(share > 1.7), covered.mean()
-            table.add_row([height, distance, name, *(f"{x:.2f}" for x in columns)])
-    print(f"lone losses near the zero-loss peak, {options.cases} cases each, R = F/4")
-    print(table)
+            table.add_row([height, distance, f"{clear:.0f}", name, *(f"{x:.2f}" for x in columns)])
+    return table

@@ -52,10 +52,15 @@ def check_settings(resolution, confidence, batch_size, zero_loss, return_interva
     check_resolution_number(resolution)
     if not (is_real(confidence) and 0 < confidence < 1):
         raise ValueError(f"confidence={confidence!r} must be a number between 0 and 1.")
-    if batch_size is not None and not (_is_whole(batch_size) and batch_size >= 1):
-        raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
+    check_batch_size(batch_size)
     check_bool("zero_loss", zero_loss)
     check_bool("return_interval", return_interval)
+
+
+def check_batch_size(batch_size):
+    """Raise a ValueError unless it is a whole number from 1, or None."""
+    if batch_size is not None and not (_is_whole(batch_size) and batch_size >= 1):
+        raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
 
 
 def check_bool(name, value):

@@ -33,7 +33,8 @@ def rl_deconvolve(
         for each spectrum by itself, see Notes.
     resolution : float, optional
         Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
-        channels up to the zero-loss width of the data. By default it is left as it is.
+        channels up to the zero-loss width of the data. By default it is left as it is. Its zero-loss
+        peak may stay wider: ``compare_deconvolution`` tells the width that was reached.
     %s
     %s
     %s
@@ -153,7 +154,8 @@ def ml_deconvolve(
         for each spectrum by itself, see Notes.
     resolution : float, optional
         Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
-        channels up to the zero-loss width of the data. By default it is left as it is.
+        channels up to the zero-loss width of the data. By default it is left as it is. Its zero-loss
+        peak may stay wider: ``compare_deconvolution`` tells the width that was reached.
     %s
     %s
     %s
@@ -372,7 +374,8 @@ def tgv_deconvolve(
         see Notes.
     resolution : float, optional
         Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
-        channels up to the zero-loss width of the data. By default it is left as it is.
+        channels up to the zero-loss width of the data. By default it is left as it is. Its zero-loss
+        peak may stay wider: ``compare_deconvolution`` tells the width that was reached.
     %s
     %s
     %s

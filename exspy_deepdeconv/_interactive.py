@@ -213,9 +213,7 @@ device, show_progressbar, num_workers, lazy_output
 
     def _spectrum(self):
         """The current spectrum, its energy rising."""
-        counts = self.signal._get_current_data(as_numpy=True)
-        if isinstance(counts, np.ma.MaskedArray):
-            counts = counts.astype(float).filled(np.nan)
+        counts = _arguments.unmasked(self.signal._get_current_data(as_numpy=True))
         return counts[::-1] if self._given.axis.reversed else counts
 
     def _deconvolved(self, counts):

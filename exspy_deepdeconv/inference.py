@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from . import physics
-from ._arguments import check_resolution, check_settings, unmasked
+from ._arguments import check_batch_size, check_resolution, check_settings, unmasked
 from .batched import deconvolve_block, response_block
 from .models import load
 
@@ -189,8 +189,7 @@ def _check_arguments(spectra, psf, batch_size, device):
                 f"spectra of shape {spectra.shape}."
             )
         physics.centred_response(psf, physics.MIN_CHANNELS)  # raises if it is no response
-    if batch_size is not None and not (isinstance(batch_size, numbers.Integral) and batch_size > 0):
-        raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
+    check_batch_size(batch_size)
     check_device(device)
 
 

@@ -122,9 +122,10 @@ def deep_deconvolve(
         comes when all of it has been computed, and the counts are not in its metadata. Another
         one if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut
         off and no `psf` given, if it holds fewer than about 800 electrons, or if its width differs
-        much between the spectra; one for a negative flat offset that is taken off, one for a `psf`
-        that is saturated, has a spike or is cut off; one if the peak is
-        under 3 channels wide and keeps its width; one if the signal is itself a result; and one if
+        much between the spectra; one if the energy axis begins above 0 eV, so that what was taken for
+        the zero-loss peak should be none; one for a negative flat offset that is taken off, one for
+        a `psf` that is saturated, has a spike or is cut off; one if the peak is under 3 channels
+        wide and keeps its width; one if the signal is itself a result; and one if
         an interval is wanted of a model that was not calibrated.
 
     See Also
@@ -144,12 +145,15 @@ def deep_deconvolve(
     the median zero-loss width of at most 256 spectra spread over it.
 
     The noise is read from the data, or taken from ``set_noise_variance()`` where that was called.
+    Deconvolve before `decomposition` denoises: of a map rebuilt from few components the noise that
+    is left is read, not what these components miss, and the intervals are far too narrow.
 
     The predicted variance of every channel (the square of half the interval that covers 68 %%) is
     attached to the result as its noise variance, which model fits take as weights; where there is
     no result (empty spectra, a mask) it is 1e30. The errors of neighbouring channels are
-    correlated, over about the resolution and by the response as a whole, and HyperSpy scales the
-    printed errors of a fit by its chi-square, which is next to nothing for a result as smooth as
+    correlated, over about the resolution and by the response as a whole, and those of pixels by their
+    common response: summing results does not lower them as it lowers noise, and ``rebin`` carries a
+    variance that is too small; rebin the data instead. HyperSpy scales the printed errors of a fit by its chi-square, which is next to nothing for a result as smooth as
     this: such errors mean nothing. Align, crop and stack before deconvolving, or cut the result
     with ``isig``: HyperSpy's ``crop_signal`` and ``align_zero_loss_peak`` leave the attached
     variance as it was, and ``hyperspy.api.stack`` joins variances along the energy. Deleting

@@ -222,6 +222,7 @@ def test_user_state_is_left_alone():
         ({"psf": 5.0}, "psf has the shape"),
         ({"psf": np.ones((3, 64))}, "psf has the shape"),
         ({"batch_size": -1}, "batch_size=-1"),
+        ({"batch_size": True}, "batch_size=True"),
         ({"batch_size": 2.5}, "batch_size=2.5"),
         ({"resolution": "0.03"}, "resolution='0.03'"),
         ({"device": "abacus"}, "device='abacus'"),

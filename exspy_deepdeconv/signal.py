@@ -153,8 +153,9 @@ def deep_deconvolve(
     no result (empty spectra, a mask) it is 1e30. The errors of neighbouring channels are
     correlated, over about the resolution and by the response as a whole, and those of pixels by their
     common response: summing results does not lower them as it lowers noise, and ``rebin`` carries a
-    variance that is too small; rebin the data instead. HyperSpy scales the printed errors of a fit by its chi-square, which is next to nothing for a result as smooth as
-    this: such errors mean nothing. Align, crop and stack before deconvolving, or cut the result
+    variance that is too small; rebin the data instead. HyperSpy scales the printed errors of a fit by
+    its chi-square, which is next to nothing for a result as smooth as this: such errors mean
+    nothing. Align, crop and stack before deconvolving, or cut the result
     with ``isig``: HyperSpy's ``crop_signal`` and ``align_zero_loss_peak`` leave the attached
     variance as it was, and ``hyperspy.api.stack`` joins variances along the energy. Deleting
     ``metadata.Signal.Noise_properties`` rids a result of it. A lazy result carries no

@@ -137,11 +137,10 @@ def plot_map_comparison(signals, window, *, place, title=""):
     close.axvspan(low, high, color="0.9", zorder=0)
     wide.set_title(f"pixel {place}")
     close.set_title("around the mapped energies (grey)")
-    # What is mapped fills the panel, whatever the zero-loss peak does beside it.
-    half = 0.5 * (high - low)
-    around = (curve(s, label, (low - half, high + half))[1] for label, s in spectra.items())
-    if (top := max(counts.max() for counts in around)) > 0:
-        close.set_ylim(0, 1.2 * top)
+    # What is mapped sets the scale, whatever the zero-loss peak does beside it.
+    top = 2 * max(curve(s, label, window)[1].max() for label, s in spectra.items())
+    if top > 0:
+        close.set_ylim(0, min(top, close.get_ylim()[1]))
     for (label, signal), ax in zip(
         signals.items(), np.atleast_1d(bottom.subplots(1, len(signals))), strict=True
     ):

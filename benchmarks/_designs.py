@@ -1,7 +1,7 @@
 """Networks of other designs than the bundled one, all for the same task: see `design.py`.
 
-The names in the issue of design: (a) counts in, answer out; (b) fed with classical estimates (the
-bundled design); (c) unrolled, data-consistent steps with small learned priors.
+(a) Counts in, answer out; (b) fed with classical estimates (the bundled design); (c) unrolled,
+data-consistent steps with small learned priors.
 """
 
 import torch
@@ -13,9 +13,9 @@ from exspy_deepdeconv.steps import Classical
 STAGES, ITERATIONS = 4, 6  # unrolled: priors, and Richardson-Lucy iterations before each
 
 
-def like(*widths, fold=2, kernel=5):
-    """Both U-Nets alike."""
-    return Config(widths, widths, fold=fold, kernel=kernel)
+def like(*widths, fold):
+    """Both U-Nets alike, with short kernels."""
+    return Config(widths, widths, fold=fold, kernel=3)
 
 
 class CountsOnly(DeconvolutionNet):

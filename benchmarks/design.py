@@ -38,14 +38,14 @@ DESIGNS = {  # what makes the network, and whether Muon moves its kernels
     "residual": (Residual, False),
     "no response head": (partial(Mirrored, WIDER), False),
     "bundled, Muon": (DeconvolutionNet, True),
-    "fold 4, Muon": (partial(DeconvolutionNet, like(32, 48, 64, 96, 128, fold=4, kernel=3)), True),
-    "fold 4": (partial(DeconvolutionNet, like(32, 48, 64, 96, 128, fold=4, kernel=3)), False),
-    "fold 8, Muon": (partial(DeconvolutionNet, like(40, 56, 80, 112, fold=8, kernel=3)), True),
+    "fold 4, Muon": (partial(DeconvolutionNet, like(32, 48, 64, 96, 128, fold=4)), True),
+    "fold 4": (partial(DeconvolutionNet, like(32, 48, 64, 96, 128, fold=4)), False),
+    "fold 8, Muon": (partial(DeconvolutionNet, like(40, 56, 80, 112, fold=8)), True),
     "fold 8, small, Muon": (
-        partial(DeconvolutionNet, like(32, 48, 64, 96, fold=8, kernel=3)),
+        partial(DeconvolutionNet, like(32, 48, 64, 96, fold=8)),
         True,
     ),
-    "fold 16, Muon": (partial(DeconvolutionNet, like(64, 96, 128, fold=16, kernel=3)), True),
+    "fold 16, Muon": (partial(DeconvolutionNet, like(64, 96, 128, fold=16)), True),
 }
 
 

@@ -418,9 +418,11 @@ def test_checkpoints_are_not_trained_over(tmp_path):
     train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
     with pytest.raises(FileExistsError, match="holds a checkpoint"):
         train(PLAN, tmp_path, pairs=PAIRS, config=TINY, resume=False)
-    for key, value in {"seed": 9, "learning_rate": 1e-5, "keep_start": 0.5, "muon": True}.items():
-        with pytest.raises(ValueError, match=f"of a run with {key}=|not a checkpoint of this run"):
+    for key, value in {"seed": 9, "learning_rate": 1e-5, "keep_start": 0.5}.items():
+        with pytest.raises(ValueError, match=f"of a run with {key}="):
             train(replace(PLAN, **{key: value}), tmp_path, pairs=PAIRS, config=TINY)
+    with pytest.raises(ValueError, match="not a checkpoint of this run"):
+        train(replace(PLAN, muon=True), tmp_path, pairs=PAIRS, config=TINY)
     longer = train(replace(PLAN, steps=7), tmp_path, pairs=PAIRS, config=TINY)
     assert longer.provenance["steps"] == 7
     (tmp_path / CHECKPOINT).write_bytes(b"damaged")

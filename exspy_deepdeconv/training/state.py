@@ -12,7 +12,7 @@ from .optimiser import optimisers
 from .plan import Plan
 
 # What a run must go on with: its card tells one value of each.
-KEPT = ("seed", "learning_rate", "warmup", "weight_decay", "clip", "ema", "muon", "keep_start")
+KEPT = ("seed", "learning_rate", "warmup", "weight_decay", "clip", "ema", "keep_start")
 MOST_LOST = 20  # steps in a row whose loss may be no number: they change no weights
 
 

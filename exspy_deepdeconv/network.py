@@ -60,7 +60,9 @@ class Config:
     damping: tuple = (3e-2, 1e-3)
 
     def __post_init__(self):
-        """Refuse a network whose coarsest grid does not fit the frame."""
+        """Refuse a network whose coarsest grid does not fit the frame, or that leans to a side."""
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel={self.kernel!r} must be odd.")
         for name in ("response_width", "estimate_width"):
             coarsest = self.fold * 2 ** (len(getattr(self, name)) - 1)
             if BLOCK % coarsest:
@@ -127,17 +129,29 @@ class Circular(nn.Conv1d):
     def __init__(self, inputs, outputs, kernel, stride=1, dilation=1):
         super().__init__(inputs, outputs, kernel, stride=stride, dilation=dilation)
         reach = dilation * (kernel - 1)
-        self.wrap = ((reach // 2), reach - reach // 2) if stride == 1 else (1, 1)
+        self.before = (
+            reach // 2 if stride == 1 else 1
+        )  # samples that a window begins before its own
+        self.wrong = -(-self.before // stride)  # outputs at either end that zeros would enter
+        self.first = (self.wrong - 1) * stride + reach - self.before + 1
 
     def forward(self, x):
-        """``(batch, size, channels)``, any size."""
-        before, after = self.wrap
-        if before or after:
-            x = torch.cat([x[:, x.shape[1] - before :], x, x[:, :after]], 1)
+        """``(batch, size, channels)``; an even size, with a stride of two."""
+        out = self._convolved(x, self.before)
+        if self.wrong:
+            # What zeros have entered is done again where the circle closes. (Repeating both ends
+            # of all of it first would be shorter, and copy all of it.)
+            last = self.wrong * self.stride[0] + self.before
+            joint = torch.cat([x[:, x.shape[1] - last :], x[:, : self.first]], 1)
+            ends = self._convolved(joint, 0)
+            out[:, -self.wrong :], out[:, : self.wrong] = ends.split(self.wrong, 1)
+        return out
+
+    def _convolved(self, x, padding):
         # Seen as an image of one row whose channels come last: that way nothing is moved.
         image = x.transpose(1, 2).unsqueeze(2)
         rows = [(1, *each) for each in (self.stride, self.dilation)]
-        image = F.conv2d(image, self.weight.unsqueeze(2), self.bias, rows[0], 0, rows[1])
+        image = F.conv2d(image, self.weight.unsqueeze(2), self.bias, rows[0], (0, padding), rows[1])
         return image.squeeze(2).transpose(1, 2)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from exspy_deepdeconv import models
 from exspy_deepdeconv.frame import Frame
-from exspy_deepdeconv.network import Config, DeconvolutionNet, UNet
+from exspy_deepdeconv.network import Circular, Config, DeconvolutionNet, UNet
 
 OLDEST = models.available()[0]
 
@@ -60,6 +60,30 @@ def test_unet_is_equivariant_on_the_circle(fold, levels):
     torch.testing.assert_close(moved, net(x).roll(128, -1))
 
 
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "dilation"),
+    [(64, 5, 1, 1), (8, 3, 1, 4), (9, 3, 1, 2), (20, 1, 1, 1), (16, 4, 2, 1), (4, 4, 2, 1)],
+)
+def test_convolution_on_a_circle_is_torchs_own(size, kernel, stride, dilation):
+    """Its ends are done again where the circle closes; torch pads all of it first."""
+    torch.manual_seed(0)
+    ours = Circular(3, 4, kernel, stride=stride, dilation=dilation).double()
+    padding = dilation * (kernel - 1) // 2
+    torchs = torch.nn.Conv1d(3, 4, kernel, stride, padding, dilation, padding_mode="circular")
+    torchs = torchs.double()
+    torchs.load_state_dict(ours.state_dict())
+    x = torch.rand(2, 3, size, dtype=torch.float64)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    expected = torchs(inputs[0])
+    found = ours(inputs[1].transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
+    weight = torch.rand_like(expected)
+    for out in (expected, found):
+        (out * weight).sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
+    torch.testing.assert_close(ours.weight.grad, torchs.weight.grad)
+
+
 def test_folding_keeps_samples_in_their_place():
     net = UNet(2, 2, (4, 4), 3, fold=4)
     x = torch.arange(2 * 2 * 16.0).reshape(2, 2, 16)
@@ -74,6 +98,11 @@ def test_config_round_trip():
 def test_network_that_does_not_fit_the_frame():
     with pytest.raises(ValueError, match=r"response_width=\(8, 8, 8, 8, 8\) with fold=8"):
         Config(response_width=(8,) * 5, fold=8)
+
+
+def test_kernels_that_lean_to_a_side():
+    with pytest.raises(ValueError, match="kernel=4 must be odd"):
+        Config(kernel=4)
 
 
 def test_saved_model_loads(weights):

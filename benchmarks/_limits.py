@@ -33,6 +33,7 @@ FEWEST = 25.0  # electrons in the highest channel of the losses: less is no unit
 SHAPES = {
     "Lorentzian": lambda x: 1 / (1 + (2 * x) ** 2),
     "Gaussian": lambda x: np.exp(-np.log(2) * (2 * x) ** 2),
+    "flat top": lambda x: np.exp(-np.log(2) * np.abs(2 * x) ** 3.5),
     "half of both": lambda x: 0.5 * (SHAPES["Lorentzian"](x) + SHAPES["Gaussian"](x)),
     "leaning": lambda x: SHAPES["Gaussian"](x * (1 + 0.5 * np.tanh(x))),
     "two halves": lambda x: SHAPES["Gaussian"](x / (1 + 0.25 * np.sign(x))),

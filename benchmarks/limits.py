@@ -4,8 +4,8 @@
         [--part widths offsets negative spread position lines windows]
 
 ``widths``: zero-loss widths read over the true ones (5 to 50 channels wide, 1024 channels, white noise
-of electrons alone; "half of both" is the mean of a Gaussian and a Lorentzian), median and half of what
-68 % lie within. ``offsets``: how far intervals hold where a map of 12 spectra, of the five scenes in turn
+of electrons alone; "half of both" is the mean of a Gaussian and a Lorentzian, "flat top" a Gaussian whose
+exponent is 3.5), median and half of what 68 % lie within. ``offsets``: how far intervals hold where a map of 12 spectra, of the five scenes in turn
 and with 3e5 counts in the highest channel, has a dark level; it is told where what the map shares is within
 half of it, and beside it stands the coverage of the same maps without the level. ``negative``: the same
 of single spectra whose losses fill the axis, which begins 4 to 16 widths before the peak (5 to 12 channels
@@ -74,7 +74,7 @@ def widths(options, run):
     settings = [
         (shape, electrons)
         for electrons in (1e3, 3e3, 1e4, 3e4, 1e5, 1e6, 1e7)
-        for shape in ("Gaussian", "half of both", "Lorentzian")
+        for shape in ("flat top", "Gaussian", "half of both", "Lorentzian")
     ]
     ratios = by_setting(width_read, settings, options, run)
     for (shape, electrons), ratio in zip(settings, ratios, strict=True):

@@ -228,7 +228,7 @@ def test_the_benchmark_of_limits_prints_what_it_is_asked_for(accuracy, network, 
 
     limits.main("--part widths lines --cases 1 --workers 1".split())
     printed = capsys.readouterr().out
-    assert len(rows_of(printed, "1e+07")) == 3 and len(rows_of(printed, "0.3")) == 6
+    assert len(rows_of(printed, "1e+07")) == 4 and len(rows_of(printed, "0.3")) == 6
     for _, _, ratio, _ in rows_of(printed, "1e+07"):
         assert float(ratio) == pytest.approx(1, abs=0.1)
 

@@ -4,10 +4,12 @@ Near: one Lorentzian line stands 1.5 to 4 zero-loss widths F from the peak, 0.3 
 plasmon far from it; nothing else. In the data it is 0.3, 3 or 20 % as high as the zero-loss peak, on whose
 tail it lies; 1e6 electrons. Far: it stands 5 to 20 widths from the peak, all by itself, and is 3e-5 or
 3e-4 as high; 1e8 electrons. Responses are drawn at random, 4 to 24 channels wide, half of them with
-shoulders. Signal to noise is the median of the line's counts over the noise of all counts in the same
-channels. Recovered is the median share of the line's area, within its own width, at R = F/4; lost
-are lines of which less than 30 % is found, overdone those of which more than 170 % is. Covered is the share
-of the channels there whose truth lies in the 90 % interval.
+shoulders. Smooth (`limits.py --part lines`): as near, but the line is a Gaussian, 12 to 30 % as high, 1.5
+to 2.5 widths from the peak, and responses are Gaussians with Lorentzian tails of up to 2 % of their height.
+Signal to noise is the median of the line's counts over the noise of all counts in the same channels.
+Recovered is the median share of the line's area, within its own width, at R = F/4; lost are lines of which
+less than 30 % is found, overdone those of which more than 170 % is. Covered is the share of the channels
+there whose truth lies in the 90 % interval.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from _held_out import SEED
 from _methods import OURS, estimate
 from prettytable import PrettyTable
 
-from exspy_deepdeconv.instruments import random_response
+from exspy_deepdeconv.instruments import random_response, tapered
 from exspy_deepdeconv.physics import default_resolution
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
 from exspy_deepdeconv.specimens import EnergyAxis, bell, lorentzian
@@ -28,16 +30,21 @@ CHANNELS = 1024
 
 @dataclass(frozen=True)
 class Setting:
-    """Where lines stand and how high they are; electrons of the spectra, area of the plasmon."""
+    """Where lines stand and how high they are; electrons of the spectra, area of the plasmon.
+
+    Lines and responses are Gaussians (the latter with low tails) where they are ``smooth``.
+    """
 
     distances: tuple
     heights: tuple
     electrons: float
     plasmon: float
+    smooth: bool = False
 
 
 NEAR = Setting((1.5, 2.0, 3.0, 4.0), (0.003, 0.03, 0.2), 1e6, 0.08)
 FAR = Setting((5.0, 10.0, 20.0), (3e-5, 3e-4), 1e8, 0.0)
+SMOOTH = Setting((1.5, 2.0, 2.5), (0.12, 0.2, 0.3), 1e6, 0.08, smooth=True)
 
 
 def lone_line(distance, height, case, setting):
@@ -46,14 +53,18 @@ def lone_line(distance, height, case, setting):
     fwhm = float(np.exp(rng.uniform(np.log(4), np.log(24))))
     width = float(rng.choice((0.3, 1.0)))
     grid = grid_for(CHANNELS, fwhm)
-    response = random_response(grid, fwhm, 0.0, rng, shoulders=float(case % 2))
+    if setting.smooth:
+        response = _with_low_tails(grid, fwhm, float(rng.uniform(0, 0.02)))
+    else:
+        response = random_response(grid, fwhm, 0.0, rng, shoulders=float(case % 2))
     position = CHANNELS / 4 + float(rng.uniform(-0.5, 0.5))
     # Energies in channels: the dispersion is of no matter here.
     axis = EnergyAxis(grid.fine_channels - position, 1 / grid.oversampling, fwhm)
     plasmon = bell(axis, 0.55 * CHANNELS, 0.06 * CHANNELS, setting.plasmon)
 
     def seen(area, noise):
-        line = lorentzian(axis, distance * fwhm, width * fwhm, area) * (axis.energy > 0)
+        kind = bell if setting.smooth else lorentzian
+        line = kind(axis, distance * fwhm, width * fwhm, area) * (axis.energy > 0)
         specimen = line + plasmon
         return compose(
             grid, response, specimen, position, setting.electrons, Detector(), 1.0, noise, "free"
@@ -63,6 +74,13 @@ def lone_line(distance, height, case, setting):
     top = int(round(position + distance * fwhm))
     unit = (plain.expected - plain.elastic)[top] / plain.elastic.max()
     return seen(height / unit, rng), fwhm, width
+
+
+def _with_low_tails(grid, fwhm, share):
+    """A Gaussian response with Lorentzian tails, this share of its height."""
+    x = 2 * grid.wrapped_channels / fwhm
+    response = tapered(np.exp(-np.log(2) * x**2) + share / (1 + x**2), grid)
+    return response / response.sum()
 
 
 def one_case(distance, height, case, model, setting):

@@ -19,6 +19,9 @@ NARROW, WIDE = 6.0, 12.0
 # farther it reaches: it does so only where electrons are fewer than these.
 REACHES = {np.inf: 0.35, 3e5: 0.5, 2e4: 0.75}
 FARTHEST = 0.6  # from the middle that its maximum may be, in reaches
+# Standard error of what smoothing adds to the square of a width, in units of what it adds to that of a
+# Gaussian, times the root of the electrons; and by how much the two may differ (a Lorentzian: 0.8).
+WIDENING_NOISE, MOST_UNLIKE = 15.0, 1.0
 FALLBACK_WIDTH = 8.0  # channels: where no peak was found, but a width is needed
 
 
@@ -165,7 +168,9 @@ def _find(spectra):
     channels = spectra.shape[-1]
     found = (index > 0) & (index < channels - 1) & (width <= channels / 4)
     found &= stands_out(used, height)
-    width = np.sqrt(np.maximum(width**2 - taken_off**2, 1.0))
+    rows = np.flatnonzero(found & (taken_off > 0))
+    width[rows] = _width_before(used[rows], index[rows], width[rows], taken_off[rows], doubt[rows])
+    width = np.maximum(width, 1.0)
     position = parabola_vertex(used, index)
     rows = np.flatnonzero(found & (width >= np.where(doubt > UNCERTAIN, NARROW, WIDE)))
     if rows.size:
@@ -175,10 +180,32 @@ def _find(spectra):
     return np.where(found, [position, width, height], np.nan)
 
 
+def _width_before(smoothed, index, width, blur, doubt):
+    """Widths before the peaks were smoothed with Gaussians of ``blur`` channels.
+
+    A Gaussian's grows in squares. How much more that of a peak with tails has grown, and how much less
+    that of one with a flat top, shows when it is smoothed to twice as much; the less that stands out of
+    its own error, the less of it is believed.
+    """
+    if not len(index):
+        return width
+    twice = smooth_each(smoothed, np.sqrt(3.0) * blur)
+    top = _highest(twice, index, (width / 2).astype(int))
+    unlike = (half_height_width(twice, top) ** 2 - width**2) / (3 * blur**2) - 1
+    unlike = np.clip(np.nan_to_num(unlike), -MOST_UNLIKE, MOST_UNLIKE)
+    error = WIDENING_NOISE**2 / _electrons(width, doubt)
+    believed = unlike**3 / (unlike**2 + error)
+    return np.sqrt(np.maximum(width**2 - blur**2 * (1 + believed), 1.0))
+
+
+def _electrons(width, doubt):
+    """How many the `_vertex_error` tells of, in Gaussian peaks of 8 to 60 channels."""
+    return (0.085 * width**1.5 / np.maximum(doubt, 1e-12)) ** 2
+
+
 def _reach(width, doubt):
     """How far the cubic goes to either side, in channels: the fewer the electrons, the farther."""
-    # What the root of the electrons makes of the doubt in Gaussian peaks of 8 to 60 channels.
-    electrons = (0.085 * width**1.5 / np.maximum(doubt, 1e-12)) ** 2
+    electrons = _electrons(width, doubt)
     share = np.full(len(width), np.nan)
     for fewest, reach in REACHES.items():
         share[electrons <= fewest] = reach

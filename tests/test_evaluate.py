@@ -223,6 +223,16 @@ def test_the_benchmark_draws_error_against_dose(accuracy, network, capsys, tmp_p
     assert (tmp_path / "new" / "accuracy_dose.png").stat().st_size > 10_000
 
 
+def test_the_benchmark_of_limits_prints_what_it_is_asked_for(accuracy, network, capsys):
+    import limits
+
+    limits.main("--part widths lines --cases 1 --workers 1".split())
+    printed = capsys.readouterr().out
+    assert len(rows_of(printed, "1e+07")) == 4 and len(rows_of(printed, "0.3")) == 6
+    for _, _, ratio, _ in rows_of(printed, "1e+07"):
+        assert float(ratio) == pytest.approx(1, abs=0.1)
+
+
 def test_the_doublets_of_the_benchmark_reach_the_bound_when_fitted_to_the_data(accuracy):
     """The bound fits the simulator: a fit that is told everything scatters about as it says."""
     import doublets

@@ -406,3 +406,18 @@ def test_training_that_diverges_ends_in_one_line(tmp_path):
     command = ["train", "--folder", str(tmp_path / "x"), "--steps", "8", "--learning-rate", "1e30"]
     result = CliRunner().invoke(cli.app, [*command, "--workers", "0", "--init", OLDEST])
     assert result.exit_code == 1 and "loss is no number any more" in result.output
+
+
+@pytest.mark.parametrize("command", ["demo", "deconvolve", "compare", "train"])
+def test_help_is_wrapped_by_the_terminal_alone(command):
+    printed = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "80"}).output
+    words = [line.strip() for line in printed.partition("╭")[0].splitlines()]
+    for line, following in zip(words, words[1:], strict=False):
+        if line and following:  # of one paragraph: the next word would not have fitted
+            assert len(f" {line} {following.split()[0]} ") > 80
+
+
+def test_usage_says_once_that_there_may_be_several_inputs():
+    printed = CliRunner().invoke(cli.app, ["deconvolve", "--help"]).output
+    (usage,) = (line for line in printed.splitlines() if "Usage:" in line)
+    assert usage.count("...") == 1

@@ -193,8 +193,10 @@ def test_comparison_has_spectra_above_residuals(deconvolved):
 def test_an_axis_without_a_name_is_called_energy_loss():
     from exspy.signals import EELSSpectrum
 
-    ax = plotting.plot_spectra({"measured": EELSSpectrum(np.ones(64))})
-    assert ax.get_xlabel() == "Energy loss"
+    s = EELSSpectrum(np.ones(64))
+    assert plotting.plot_spectra({"measured": s}).get_xlabel() == "Energy loss"
+    s.axes_manager[-1].name, s.axes_manager[-1].units = "", "eV"  # as .msa files may have it
+    assert plotting.plot_spectra({"measured": s}).get_xlabel() == "Energy loss (eV)"
 
 
 def test_calibration_is_drawn_in_per_cent_beside_the_diagonal():

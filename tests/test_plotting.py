@@ -358,3 +358,15 @@ def test_what_is_no_map_is_refused(shape):
         plotting.plot_map_comparison({"a": s}, (0.4, 0.5), place=(1,))
     with pytest.raises(ValueError, match="two uniform axes"):
         plotting.plot_map(plotting.energy_window(s, 0.4, 0.5))
+
+
+def test_a_window_in_other_units_is_named(signals):
+    with pytest.raises(ValueError, match="low=420 and high=540 hold none"):
+        plotting.plot_map_comparison(signals, (420, 540), place=(1, 1))
+
+
+@pytest.mark.parametrize("wrong", [{}, "a signal", [1]])
+def test_spectra_come_with_labels(signals, wrong):
+    wrong = signals["measured"].inav[0, 0] if wrong == "a signal" else wrong
+    with pytest.raises(ValueError, match="spectra must be a dictionary of labels and spectra"):
+        plotting.plot_spectra(wrong)

@@ -29,7 +29,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     """
     given = Input.of(signal, psf)
     estimate = _checks.check_like(result, signal, "result", stacklevel=4)
-    lazy_output = _checks.wants_lazy(signal, lazy_output)
+    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
     resolution, has_zero_loss = seen_through(result)
     # A result at a resolution is blurred around its zero-loss peak: where a crop has cut that off,
     # an error says so.

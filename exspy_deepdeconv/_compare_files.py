@@ -52,7 +52,8 @@ def compare_file(
     targets = (table, rows, figure, *results.values())
     existing = [str(target) for target in targets if target.exists()]
     if existing and not overwrite:
-        raise ValueError(f"{', '.join(existing)} exists (--overwrite replaces it).")
+        verb, them = ("exist", "them") if len(existing) > 1 else ("exists", "it")
+        raise ValueError(f"{', '.join(existing)} {verb} (--overwrite replaces {them}).")
     with quietly() as heard:
         warnings.filterwarnings("always", category=UserWarning, message=r"\w+_(deconvolve|psf): ")
         signal = _the_low_loss_signal(path, chosen)

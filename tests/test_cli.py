@@ -290,7 +290,7 @@ def test_compare_writes_table_figure_and_results(run, save, tmp_path):
     note = hs.load(folder / "scan_rl.hspy").metadata.Signal.rl_deconvolution
     assert note.psf.startswith("measured")
     again = run("compare", path, "--methods", "rl", code=1)
-    assert "exists (--overwrite replaces it)" in " ".join(again.split())
+    assert "scan_rl.hspy exist (--overwrite replaces them)" in " ".join(again.split())
     run("compare", path, "--methods", "rl", "--overwrite", "--resolution", 0.05)
     note = hs.load(folder / "scan_rl.hspy").metadata.Signal.rl_deconvolution
     assert note.resolution == pytest.approx(0.05)

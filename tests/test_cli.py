@@ -8,6 +8,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 from hyperspy.signals import BaseSignal, Signal1D, Signal2D
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
@@ -421,3 +422,25 @@ def test_usage_says_once_that_there_may_be_several_inputs():
     printed = CliRunner().invoke(cli.app, ["deconvolve", "--help"]).output
     (usage,) = (line for line in printed.splitlines() if "Usage:" in line)
     assert usage.count("...") == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "pixel"), [((), ""), ((3,), ", pixel 2"), ((2, 3), ", pixel (2, 1)")]
+)
+def test_figure_of_a_comparison_names_the_pixel(run, save, monkeypatch, shape, pixel):
+    path = save("scan.hspy", *shape)
+    s = hs.load(path)
+    s.data[(-1,) * len(shape)] *= 2  # the brightest is shown
+    s.save(path, overwrite=True)
+    titles = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(
+        Figure,
+        "savefig",
+        lambda figure, *args, **kwargs: (
+            titles.append(figure.axes[0].get_title()),
+            savefig(figure, *args, **kwargs),
+        ),
+    )
+    run("compare", path, "--methods", "fourier")
+    assert titles == [f"scan{pixel}"]

@@ -63,6 +63,12 @@ def check_batch_size(batch_size):
         raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
 
 
+def check_num_workers(num_workers):
+    """Raise a ValueError unless it is a whole number, or None; 0 is dask's default, as None is."""
+    if num_workers is not None and not (_is_whole(num_workers) and num_workers >= 0):
+        raise ValueError(f"num_workers={num_workers!r} must be a whole number from 1, or None.")
+
+
 def check_bool(name, value):
     """Raise a ValueError unless it is true or false: words like "no" are neither."""
     if not isinstance(value, (bool, np.bool_)):
@@ -72,7 +78,10 @@ def check_bool(name, value):
 def check_resolution_number(resolution):
     """Raise a ValueError unless it is a positive number, or None."""
     if resolution is not None and not (is_real(resolution) and 0 < resolution < np.inf):
-        raise ValueError(f"resolution={resolution!r} must be a positive number of eV, or None.")
+        hint = " Pass a response as psf=." if hasattr(resolution, "axes_manager") else ""
+        raise ValueError(
+            f"resolution={resolution!r} must be a positive number of eV, or None.{hint}"
+        )
 
 
 def check_iterations(iterations):

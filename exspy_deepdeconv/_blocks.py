@@ -107,15 +107,17 @@ class FlagTally:
 
     def warn_of_flags(self, stacklevel=2):
         """One warning with the counts by kind, or none if nothing is flagged."""
+        alone = self.total == 1
         counts = {bit: self._count(bit) for bit in _CONSEQUENCE}
         kinds = [
-            f"{count} {physics.FLAG_TEXT[bit]} ({_CONSEQUENCE[bit]})"
+            f"{'' if alone else f'{count} '}{physics.FLAG_TEXT[bit]} ({_CONSEQUENCE[bit]})"
             for bit, count in counts.items()
             if count
         ]
         if kinds:
+            whole = "a spectrum" if alone else f"of {self.total} spectra"
             warnings.warn(
-                f"{self.method}: of {self.total} spectra {', '.join(kinds)}.",
+                f"{self.method}: {whole} {', '.join(kinds)}.",
                 UserWarning,
                 stacklevel=stacklevel + 1,
             )

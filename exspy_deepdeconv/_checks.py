@@ -12,7 +12,7 @@ from hyperspy.api import _ureg
 from hyperspy.signal import BaseSignal
 
 from . import physics
-from ._arguments import check_bool, is_real, unmasked
+from ._arguments import check_bool, check_num_workers, is_real, unmasked
 
 DISPERSION_TOLERANCE = 1e-3  # relative
 
@@ -208,7 +208,8 @@ def check_variance(signal):
         if variance.data.shape != signal.data.shape:
             raise ValueError(
                 f"{where} has the shape {variance.data.shape}, the data {signal.data.shape}: "
-                "they must be the same."
+                "they must be the same. HyperSpy leaves it as it was where data are cropped in place: "
+                "set_noise_variance() anew, or del s.metadata.Signal.Noise_properties."
             )
         values, data = plain_array(variance), plain_array(signal)
         if variance._lazy:  # judged as it is read: nobody reads a map twice for that
@@ -269,8 +270,15 @@ def check_navigation_mask(mask, signal):
     return array
 
 
-def wants_lazy(signal, lazy_output):
-    """Whether the result is to be lazy: as the signal is, unless it is said."""
+def wants_lazy(signal, lazy_output, num_workers):
+    """Whether the result is to be lazy: as the signal is, unless it is said.
+
+    Raises
+    ------
+    ValueError
+        For a `lazy_output` or `num_workers` that is none.
+    """
+    check_num_workers(num_workers)
     if lazy_output is None:
         return signal._lazy
     check_bool("lazy_output", lazy_output)

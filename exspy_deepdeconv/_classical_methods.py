@@ -124,7 +124,7 @@ def deconvolve(
     _arguments.check_resolution_number(resolution)
     given = Input.of(signal, psf)
     _checks.warn_of_result(signal, method.name, stacklevel=4)
-    lazy_output = _checks.wants_lazy(signal, lazy_output)
+    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
     note = {"method": method.words, "psf": _results.psf_source(psf)}
     zero_loss = respond = None
     if psf is None:

@@ -52,7 +52,8 @@ def compare_file(
     targets = (table, rows, figure, *results.values())
     existing = [str(target) for target in targets if target.exists()]
     if existing and not overwrite:
-        raise ValueError(f"{', '.join(existing)} exists (--overwrite replaces it).")
+        verb, them = ("exist", "them") if len(existing) > 1 else ("exists", "it")
+        raise ValueError(f"{', '.join(existing)} {verb} (--overwrite replaces {them}).")
     with quietly() as heard:
         warnings.filterwarnings("always", category=UserWarning, message=r"\w+_(deconvolve|psf): ")
         signal = _the_low_loss_signal(path, chosen)
@@ -93,9 +94,9 @@ def _write_figure(comparison, path):
         brightest = np.unravel_index(total.argmax(), total.shape) if total.ndim else ()
         index = tuple(int(place) for place in brightest[::-1])
         top, _ = comparison.plot(index=index)
-        top.set_title(
-            f"{path.stem.removesuffix('_comparison')}" + (f", pixel {index}" if index else "")
-        )
+        pixel = index[0] if len(index) == 1 else index
+        name = path.stem.removesuffix("_comparison")
+        top.set_title(f"{name}, pixel {pixel}" if index else name)
         top.figure.set_size_inches(8, 6)
         top.figure.savefig(path, dpi=120)
         plt.close(top.figure)

@@ -66,6 +66,12 @@ def deconvolution_residual(
         number nor a signal of the shape of the data; for an energy axis under 64 channels or in
         other units than those of energy.
 
+    Warns
+    -----
+    UserWarning
+        If data and result seem to be exchanged; if the result was made with a measured response and
+        none is given, has lost what its metadata said of it, or its model is not at hand.
+
     See Also
     --------
     compare_deconvolution : several methods side by side.

@@ -49,7 +49,7 @@ def deconvolve(
         model.warn_if_not_calibrated(stacklevel=3)
     found = given.zero_loss
     channels = _arguments.check_resolution(resolution, found.fwhm, given.axis.dispersion)
-    lazy_output = _checks.wants_lazy(signal, lazy_output)
+    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
     wanted = Wanted(
         resolution=channels,
         zero_loss=bool(zero_loss),
@@ -129,7 +129,7 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
     mask = np.zeros(data.shape[:-1], dtype=bool)
     found = _sampling.typical_zero_loss(data, mask, axis.reversed).on(axis)
     function = _results.responder(model, found, data.shape[-1])
-    lazy_output = _checks.wants_lazy(signal, lazy_output)
+    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
     tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
     result = _results.finish(
         signal,

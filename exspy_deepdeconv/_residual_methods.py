@@ -29,7 +29,8 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     """
     given = Input.of(signal, psf)
     estimate = _checks.check_like(result, signal, "result", stacklevel=4)
-    lazy_output = _checks.wants_lazy(signal, lazy_output)
+    _warn_of_exchanged(signal, result, stacklevel=4)
+    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
     resolution, has_zero_loss = seen_through(result)
     # A result at a resolution is blurred around its zero-loss peak: where a crop has cut that off,
     # an error says so.
@@ -133,6 +134,18 @@ def _warn_of_lost_note(result, stacklevel):
             "deconvolution_residual: the result no longer says at which resolution it is (other "
             "formats than .hspy and .zspy do not keep that): it is blurred as if it were seen "
             "through nothing.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def _warn_of_exchanged(signal, result, stacklevel):
+    """Say that the data are a result, and what should be one is none."""
+    done, told = _last_node(signal), _last_node(result)
+    if done is not None and (told is None or result is signal):
+        warnings.warn(
+            f"deconvolution_residual: the signal is itself a result ({done}), and what is given was "
+            "not made of it: were the two exchanged? It is data.deconvolution_residual(result).",
             UserWarning,
             stacklevel=stacklevel,
         )

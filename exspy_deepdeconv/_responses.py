@@ -63,7 +63,7 @@ def check_psf(psf, signal, dispersion):
     if data.ndim == 1 and isinstance(data, da.Array):
         data = data.compute()
     if not isinstance(data, da.Array):  # reading a lazy map just to check it costs too much
-        _check_psf_counts(data)
+        check_psf_counts(data)
     return data
 
 
@@ -88,7 +88,8 @@ def _check_psf_navigation(psf, signal):
     )
 
 
-def _check_psf_counts(data):
+def check_psf_counts(data):
+    """Raise a ValueError unless there is a usable response among them, ``(..., length)``."""
     # In a map, unusable ones are flagged later: there the spectra may well be empty too.
     if data.size and not _any_usable(data.reshape(-1, data.shape[-1])):
         raise ValueError(

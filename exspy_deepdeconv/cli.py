@@ -17,6 +17,12 @@ app = typer.Typer(
 )
 
 
+def _command(function):
+    """Register a command; its help is wrapped by the terminal, not where the source is."""
+    paragraphs = (function.__doc__ or "").split("\n\n")  # python -OO leaves no docstrings
+    return app.command(help="\n\n".join(" ".join(text.split()) for text in paragraphs))(function)
+
+
 def _print_version(wanted: bool):
     if wanted:
         from . import __version__
@@ -57,7 +63,7 @@ OverwriteOption = Annotated[
 ]
 
 
-@app.command()
+@_command
 def demo(
     output: Annotated[
         Path,
@@ -78,11 +84,11 @@ def demo(
     run(run_demo, output, model)
 
 
-@app.command()
+@_command
 def deconvolve(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Files of any format that HyperSpy reads.", metavar="INPUT..."),
+        typer.Argument(help="Files of any format that HyperSpy reads.", metavar="INPUT"),
     ],
     output: OutputOption,
     psf: PsfOption = None,
@@ -165,7 +171,7 @@ def deconvolve(
         raise typer.Exit(1)
 
 
-@app.command()
+@_command
 def compare(
     input: Annotated[
         Path, typer.Argument(help="A file of any format that HyperSpy reads.", metavar="INPUT")
@@ -214,7 +220,7 @@ def compare(
         raise typer.Exit(1)
 
 
-app.command()(train)
+_command(train)
 
 
 def main():

@@ -170,7 +170,7 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
     Comparison
     """
     resolutions, places, axis = _checked(signal, check_methods(methods), psf, truth, resolution)
-    lazy_output = _checks.wants_lazy(signal, lazy_output)
+    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
     models.load()  # torch comes with it: not to be timed
     options = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     runner = _Runner(resolutions, options)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from . import physics
-from ._arguments import check_batch_size, check_resolution, check_settings, unmasked
+from ._arguments import check_batch_size, check_resolution, check_settings, is_real, unmasked
 from .batched import deconvolve_block, response_block
 from .models import load
 
@@ -88,10 +88,12 @@ def deconvolve(
     if psf is spectra:
         raise ValueError(_responses.ITSELF)
     spectra = np.asarray(unmasked(spectra))
-    if not dispersion > 0:
+    if not (is_real(dispersion) and dispersion > 0):
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
     check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
     _check_arguments(spectra, psf, batch_size, device)
+    if psf is not None:
+        _responses.check_psf_counts(np.asarray(psf))
     model = load(model)
     if return_interval:
         model.warn_if_not_calibrated()

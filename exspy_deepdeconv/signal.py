@@ -155,7 +155,10 @@ def deep_deconvolve(
     common response: summing results does not lower them as it lowers noise, and ``rebin`` carries a
     variance that is too small; rebin the data instead. HyperSpy scales the printed errors of a fit by
     its chi-square, which is next to nothing for a result as smooth as this: such errors mean
-    nothing. Align, crop and stack before deconvolving, or cut the result
+    nothing. The weights are nearly those of a constant relative error: what a model lacks between
+    the peaks draws it as much as the peaks do (one Lorentzian over measured aluminium, 5 to 25 eV,
+    comes out at 17.6 eV; without weights, and in the data, at 14.9; ad hoc). Fit a narrow window, or
+    without the variance. Align, crop and stack before deconvolving, or cut the result
     with ``isig``: HyperSpy's ``crop_signal`` and ``align_zero_loss_peak`` leave the attached
     variance as it was, and ``hyperspy.api.stack`` joins variances along the energy. Deleting
     ``metadata.Signal.Noise_properties`` rids a result of it. A lazy result carries no

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ._interactive import kind_and_text
-from .plotting._curves import COLOURS, energy_label, log_limits, residual_reach
+from .plotting._curves import COLOURS, axis_name, energy_label, log_limits, residual_reach
 
 try:
     import ipywidgets
@@ -204,7 +204,7 @@ def _views(axes_manager):
         parts[f"position_{number}"] = ipywidgets.IntSlider(
             value=axis.index,
             max=axis.size - 1,
-            description=axis.name if isinstance(axis.name, str) else f"axis {number}",
+            description=axis_name(axis, f"axis {number}"),
             **WIDE,
         )
     parts["log_scale"] = _checkbox(True, "Logarithmic")

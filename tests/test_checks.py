@@ -112,6 +112,9 @@ def test_signal_axis_must_be_the_energy(make_signal):
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": 2.5}, "batch_size=2.5"),
         ({"batch_size": True}, "batch_size=True"),
+        ({"num_workers": -3}, "num_workers=-3"),
+        ({"num_workers": 2.5}, "num_workers=2.5"),
+        ({"num_workers": "all"}, "num_workers='all'"),
         ({"device": "abacus"}, "device='abacus'"),
         ({"model": "nonsense"}, f"nonsense.*{OLDEST}"),
     ],
@@ -120,6 +123,30 @@ def test_wrong_argument(make_signal, network, arguments, message):
     with pytest.raises(ValueError, match=message):
         deconvolve(make_signal(2), **arguments)
     assert network.calls == []
+
+
+@pytest.mark.parametrize("method", ["rl_deconvolve", "estimate_psf", "compare_deconvolution"])
+def test_workers_that_are_no_number(make_signal, method):
+    with pytest.raises(ValueError, match="num_workers='all' must be a whole number"):
+        getattr(make_signal(2), method)(num_workers="all")
+
+
+def test_a_response_in_the_place_of_the_resolution(make_signal, network):
+    """The classical methods take it first."""
+    with pytest.raises(ValueError, match=r"resolution=<EELSSpectrum.*psf="):
+        deconvolve(make_signal(2), make_signal())
+    assert network.calls == []
+
+
+def test_a_variance_that_was_not_cropped_says_what_to_do(make_signal):
+    """HyperSpy's ``crop_signal`` changes the data in place, but not their noise variance."""
+    s = make_signal(2)
+    s.estimate_poissonian_noise_variance()
+    s.crop_signal(0, 200)
+    with pytest.raises(ValueError, match="the same.*del s.metadata.Signal.Noise_properties"):
+        deconvolve(s)
+    del s.metadata.Signal.Noise_properties
+    assert deconvolve(s).data.shape == s.data.shape
 
 
 def test_model_of_another_kind(make_signal, network):

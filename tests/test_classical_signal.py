@@ -541,7 +541,8 @@ def test_wrong_response_is_told_of_once(make_signal, response, name, shape):
     with pytest.warns(UserWarning) as caught:
         result = judged(s, name, too_wide(make_signal))
     (warning,) = caught
-    wanted = f"{name}_deconvolve: of {number} spectra {number} not explained by the result"
+    whom = "of 2 spectra 2" if shape else "a spectrum"
+    wanted = f"{name}_deconvolve: {whom} not explained by the result"
     assert str(warning.message).startswith(wanted)
     assert warning.filename == __file__
     assert note_of(result, name).flags.unexplained == number

@@ -8,6 +8,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 from hyperspy.signals import BaseSignal, Signal1D, Signal2D
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
@@ -290,7 +291,7 @@ def test_compare_writes_table_figure_and_results(run, save, tmp_path):
     note = hs.load(folder / "scan_rl.hspy").metadata.Signal.rl_deconvolution
     assert note.psf.startswith("measured")
     again = run("compare", path, "--methods", "rl", code=1)
-    assert "exists (--overwrite replaces it)" in " ".join(again.split())
+    assert "scan_rl.hspy exist (--overwrite replaces them)" in " ".join(again.split())
     run("compare", path, "--methods", "rl", "--overwrite", "--resolution", 0.05)
     note = hs.load(folder / "scan_rl.hspy").metadata.Signal.rl_deconvolution
     assert note.resolution == pytest.approx(0.05)
@@ -406,3 +407,40 @@ def test_training_that_diverges_ends_in_one_line(tmp_path):
     command = ["train", "--folder", str(tmp_path / "x"), "--steps", "8", "--learning-rate", "1e30"]
     result = CliRunner().invoke(cli.app, [*command, "--workers", "0", "--init", OLDEST])
     assert result.exit_code == 1 and "loss is no number any more" in result.output
+
+
+@pytest.mark.parametrize("command", ["demo", "deconvolve", "compare", "train"])
+def test_help_is_wrapped_by_the_terminal_alone(command):
+    printed = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "80"}).output
+    words = [line.strip() for line in printed.partition("╭")[0].splitlines()]
+    for line, following in zip(words, words[1:], strict=False):
+        if line and following:  # of one paragraph: the next word would not have fitted
+            assert len(f" {line} {following.split()[0]} ") > 80
+
+
+def test_usage_says_once_that_there_may_be_several_inputs():
+    printed = CliRunner().invoke(cli.app, ["deconvolve", "--help"]).output
+    (usage,) = (line for line in printed.splitlines() if "Usage:" in line)
+    assert usage.count("...") == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "pixel"), [((), ""), ((3,), ", pixel 2"), ((2, 3), ", pixel (2, 1)")]
+)
+def test_figure_of_a_comparison_names_the_pixel(run, save, monkeypatch, shape, pixel):
+    path = save("scan.hspy", *shape)
+    s = hs.load(path)
+    s.data[(-1,) * len(shape)] *= 2  # the brightest is shown
+    s.save(path, overwrite=True)
+    titles = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(
+        Figure,
+        "savefig",
+        lambda figure, *args, **kwargs: (
+            titles.append(figure.axes[0].get_title()),
+            savefig(figure, *args, **kwargs),
+        ),
+    )
+    run("compare", path, "--methods", "fourier")
+    assert titles == [f"scan{pixel}"]

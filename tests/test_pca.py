@@ -73,6 +73,14 @@ def same_batches(one, other, numbers=(0, 1)):
             np.testing.assert_array_equal(value, second[key])
 
 
+def test_few_spectra_are_told_of():
+    s = data.plasmonic_map(shape=(4, 4), channels=512)
+    with pytest.warns(
+        UserWarning, match=r"from 16 spectra.*simulated pairs, as fine_tune\(\) does"
+    ):
+        measured_pairs(s)
+
+
 @few_spectra
 @several_maps
 def test_runs_end_to_end(pair):
@@ -289,6 +297,8 @@ def test_number_of_components_and_scree_plot(pairs):
     assert plot_scree(pairs, ax=axes) is axes
     with pytest.raises(ValueError, match="no scree plot"):
         plot_scree(measured_pairs(*simulated(), frames=True))
+    with pytest.raises(TypeError, match=r"measured_pairs\(signal\) returns, not .* EELSSpectrum"):
+        plot_scree(simulated()[0])
 
 
 def test_frames_of_one_area_are_one_reference():

@@ -193,8 +193,10 @@ def test_comparison_has_spectra_above_residuals(deconvolved):
 def test_an_axis_without_a_name_is_called_energy_loss():
     from exspy.signals import EELSSpectrum
 
-    ax = plotting.plot_spectra({"measured": EELSSpectrum(np.ones(64))})
-    assert ax.get_xlabel() == "Energy loss"
+    s = EELSSpectrum(np.ones(64))
+    assert plotting.plot_spectra({"measured": s}).get_xlabel() == "Energy loss"
+    s.axes_manager[-1].name, s.axes_manager[-1].units = "", "eV"  # as .msa files may have it
+    assert plotting.plot_spectra({"measured": s}).get_xlabel() == "Energy loss (eV)"
 
 
 def test_calibration_is_drawn_in_per_cent_beside_the_diagonal():
@@ -250,6 +252,11 @@ def test_training_history_shows_errors(log):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Training step", "Relative error")
     assert ax.get_yscale() == "log"
     assert_nothing_is_clipped(ax)
+
+
+def test_training_history_of_one_line_is_seen(log):
+    log.write_text(LOG[: LOG.index("\n", LOG.index("\n") + 1) + 1])
+    assert {line.get_marker() for line in plotting.plot_training_history(log).lines} == {"o"}
 
 
 def test_training_history_of_a_folder_on_given_axes(log):
@@ -351,3 +358,15 @@ def test_what_is_no_map_is_refused(shape):
         plotting.plot_map_comparison({"a": s}, (0.4, 0.5), place=(1,))
     with pytest.raises(ValueError, match="two uniform axes"):
         plotting.plot_map(plotting.energy_window(s, 0.4, 0.5))
+
+
+def test_a_window_in_other_units_is_named(signals):
+    with pytest.raises(ValueError, match="low=420 and high=540 hold none"):
+        plotting.plot_map_comparison(signals, (420, 540), place=(1, 1))
+
+
+@pytest.mark.parametrize("wrong", [{}, "a signal", [1]])
+def test_spectra_come_with_labels(signals, wrong):
+    wrong = signals["measured"].inav[0, 0] if wrong == "a signal" else wrong
+    with pytest.raises(ValueError, match="spectra must be a dictionary of labels and spectra"):
+        plotting.plot_spectra(wrong)

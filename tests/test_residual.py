@@ -607,3 +607,23 @@ def test_a_result_that_forgot_its_resolution_is_told(tmp_path):
     result.save(tmp_path / "result.msa", overwrite=True)
     with pytest.warns(UserWarning, match="no longer says at which resolution"):
         spectrum.deconvolution_residual(hs.load(tmp_path / "result.msa"), show_progressbar=False)
+
+
+@pytest.mark.parametrize("given", ["the data", "itself"])
+def test_data_and_result_that_were_exchanged(given):
+    s = data.exciton_spectrum()
+    result = s.deep_deconvolve(show_progressbar=False)
+    other = s if given == "the data" else result
+    with pytest.warns(UserWarning, match="itself a result.*were the two exchanged") as caught:
+        result.deconvolution_residual(other, show_progressbar=False)
+    assert caught[0].filename == __file__
+
+
+def test_result_of_a_result_is_held_against_it():
+    s = data.exciton_spectrum()
+    result = s.deep_deconvolve(0.1, show_progressbar=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", "deep_deconvolve: the signal is itself a result")
+        again = result.deep_deconvolve(0.05, show_progressbar=False)
+        result.deconvolution_residual(again, show_progressbar=False)

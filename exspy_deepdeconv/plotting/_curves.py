@@ -50,9 +50,13 @@ def energy_label(signal):
 
 
 def axis_label(axis, unnamed):
-    """Name and units; HyperSpy's values for an axis without are no text."""
-    name = axis.name if isinstance(axis.name, str) else unnamed
+    """Name and units; HyperSpy's values for an axis without are no text, those of a file may be empty."""
+    name = axis_name(axis, unnamed)
     return f"{name} ({axis.units})" if isinstance(axis.units, str) and axis.units else name
+
+
+def axis_name(axis, unnamed):
+    return axis.name if isinstance(axis.name, str) and axis.name.strip() else unnamed
 
 
 def log_limits(curves):

@@ -113,7 +113,7 @@ def plot_map_comparison(signals, window, *, place, title=""):
     Raises
     ------
     ValueError
-        If a signal is no map.
+        If a signal is no map, or `window` holds none of its energies.
 
     Examples
     --------
@@ -126,6 +126,7 @@ def plot_map_comparison(signals, window, *, place, title=""):
     for label, signal in signals.items():
         if signal.axes_manager.navigation_dimension != 2:
             raise ValueError(f"{label!r} is no map: {signal!r}; plot_spectra shows single spectra.")
+    maps = {label: energy_window(signal, low, high) for label, signal in signals.items()}
     fig = plt.figure(figsize=(3.3 * max(len(signals), 3), 6.4), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=(1.1, 1))
     wide, close = top.subplots(1, 2)
@@ -141,9 +142,8 @@ def plot_map_comparison(signals, window, *, place, title=""):
     top = 2 * max(curve(s, label, window)[1].max() for label, s in spectra.items())
     if top > 0:
         close.set_ylim(0, min(top, close.get_ylim()[1]))
-    for (label, signal), ax in zip(
-        signals.items(), np.atleast_1d(bottom.subplots(1, len(signals))), strict=True
-    ):
-        plot_map(energy_window(signal, low, high), ax, title=label)
+    below = np.atleast_1d(bottom.subplots(1, len(maps)))
+    for (label, image), ax in zip(maps.items(), below, strict=True):
+        plot_map(image, ax, title=label)
     fig.suptitle(title)
     return fig

@@ -37,7 +37,8 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     Raises
     ------
     ValueError
-        If a signal holds more than one spectrum, or their energies have different units.
+        If there is none, a signal holds more than one spectrum, or their energies have different
+        units.
 
     Examples
     --------
@@ -47,6 +48,8 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     >>> ax.get_xlabel()
     'Energy loss (eV)'
     """
+    if not (isinstance(spectra, dict) and spectra):
+        raise ValueError("spectra must be a dictionary of labels and spectra, with one or more.")
     units = {str(s.axes_manager.signal_axes[0].units) for s in spectra.values()}
     if len(units) > 1:
         raise ValueError(

@@ -113,7 +113,8 @@ def plot_training_history(path, ax=None, *, columns=None, log=True):
     colours = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
     for number, name in enumerate(columns):
         known = np.isfinite(history[name])  # held-out spectra are not looked at in every line
-        style = {} if known.all() else {"marker": "o", "ms": 4}
+        # A single point has no line.
+        style = {} if known.all() and known.size > 1 else {"marker": "o", "ms": 4}
         ax.plot(
             history["step"][known],
             history[name][known],

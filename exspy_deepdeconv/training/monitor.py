@@ -175,7 +175,9 @@ class Log:
         for ax, names in zip(figure.subplots(2, 2).flat, plots, strict=True):
             for name in names:
                 points = [(float(r["step"]), float(r[name])) for r in rows if r.get(name)]
-                ax.plot(*zip(*points, strict=True), label=name) if points else None
+                if points:  # a single one has no line
+                    marker = "o" if len(points) == 1 else None
+                    ax.plot(*zip(*points, strict=True), label=name, marker=marker)
             ax.set_xlabel("step")
             if ax.lines:
                 ax.legend()

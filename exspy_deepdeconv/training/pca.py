@@ -166,6 +166,8 @@ def plot_scree(pairs, ax=None):
 
     Raises
     ------
+    TypeError
+        If ``pairs`` are no MeasuredPairs, but for instance the map itself.
     ValueError
         If there was no decomposition (frames of one area) or its algorithm has no scree plot.
 
@@ -180,6 +182,11 @@ def plot_scree(pairs, ax=None):
     """
     from hyperspy.signals import Signal1D
 
+    if not isinstance(pairs, MeasuredPairs):
+        raise TypeError(
+            "pairs must be what measured_pairs(signal) returns, not of the class "
+            f"{type(pairs).__name__}."
+        )
     ratio = pairs.variance_ratio
     if not ratio.size:
         raise ValueError("pairs have no scree plot: there was no decomposition that explains one.")
@@ -291,7 +298,7 @@ def _aligned_map(rows):
     if number < FEW:
         warnings.warn(
             f"Training pairs from {number} spectra: with fewer than {FEW}, the noise learnt from "
-            "them hardly varies. Mix them with simulated pairs.",
+            "them hardly varies. Mix them with simulated pairs, as fine_tune() does.",
             UserWarning,
             stacklevel=3,
         )

@@ -44,18 +44,14 @@ def check_psf(psf, signal, dispersion):
         raise ValueError(ITSELF)
     axis = _checks.check_energy_axis(psf, "psf")
     _checks.check_data(psf, "psf")
-    if done := psf.metadata.Signal.get_item("deconvolved_by"):
-        raise ValueError(
-            f"psf is itself a result ({done}): its zero-loss peak is sharpened, and no response."
-        )
+    if made := _checks.result_or_residual(psf):
+        raise ValueError(f"psf is {made}: it holds no zero-loss peak as it was measured.")
     if abs(axis.dispersion - dispersion) > _checks.DISPERSION_TOLERANCE * dispersion:
         raise ValueError(
             f"psf has {axis.dispersion:.6g} eV per channel, the signal {dispersion:.6g}: both "
             "must have the same dispersion. Measure it anew, or bring the finer of the two to the other "
             "with rebin() (for a ratio that is no whole number, psf.interpolate_on_axis(degree=3))."
         )
-    if psf.metadata.Signal.has_item("deconvolution_residual"):
-        raise ValueError("psf is a residual: it holds no zero-loss peak.")
     _check_psf_navigation(psf, signal)
     data = _checks.plain_array(psf)
     if axis.reversed:

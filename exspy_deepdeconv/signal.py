@@ -101,9 +101,9 @@ def deep_deconvolve(
         If `psf` is not an EELSSpectrum.
     ValueError
         If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has a
-        zero-loss peak; for a single spectrum that is empty or not finite; for a `resolution` out of
-        range; for a `psf` of another dispersion or navigation shape, or that is itself a result;
-        for an unknown `model` or a weights file whose hash differs; for a noise variance in the
+        zero-loss peak; for a single spectrum that is empty or not finite; for a residual; for a
+        `resolution` out of range; for a `psf` of another dispersion or navigation shape, or that is
+        itself a result or a residual; for an unknown `model` or a weights file whose hash differs; for a noise variance in the
         metadata that is neither a positive number nor a signal of the shape of the data; for any
         other argument out of its range.
 
@@ -235,7 +235,7 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
         For a non-uniform energy axis.
     ValueError
         If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has
-        a zero-loss peak; for an unknown `model` or a weights file whose hash differs.
+        a zero-loss peak; for a residual; for an unknown `model` or a weights file whose hash differs.
 
     Warns
     -----

@@ -132,9 +132,6 @@ def test_whatever_this_package_made_is_skipped(run, make_signal, results, tmp_pa
     made.save(tmp_path / "made.hspy")
     assert words in run(tmp_path / "made.hspy")
     assert results() == []
-    if method == "residual":
-        with pytest.raises(ValueError, match="psf is a residual"):
-            s.deep_deconvolve(psf=made)
 
 
 def test_a_tilde_is_the_home_folder(save, tmp_path, monkeypatch):

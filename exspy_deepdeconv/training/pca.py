@@ -77,8 +77,8 @@ def measured_pairs(
     TypeError
         If ``signal`` or ``psf`` is no EELSSpectrum.
     ValueError
-        For fewer than 8 usable spectra, if ``psf`` is the signal itself, or if an argument is out of
-        its range.
+        For fewer than 8 usable spectra; if ``signal`` or ``psf`` is a result of a deconvolution or a
+        residual, or ``psf`` the signal itself; or if an argument is out of its range.
 
     Notes
     -----
@@ -207,13 +207,9 @@ def _check_signal(signal):
 
     if not isinstance(signal, EELSSpectrum):
         raise TypeError(f"signal must be an EELSSpectrum, not {type(signal).__name__}.")
-    _no_result(signal, "signal")
+    if made := _checks.already_made(signal):
+        raise ValueError(f"signal is {made}: measured spectra are needed.")
     return _checks.check_low_loss(signal)
-
-
-def _no_result(signal, name):
-    if done := signal.metadata.Signal.get_item("deconvolved_by"):
-        raise ValueError(f"{name} is itself a result ({done}): measured spectra are needed.")
 
 
 def _check_numbers(components, frames, seed):
@@ -234,7 +230,8 @@ def _response_spectra(psf, signal, axis):
     _responses.check_psf_class(psf)
     if psf is signal or psf.data is signal.data:
         raise ValueError(_responses.ITSELF)
-    _no_result(psf, "psf")
+    if made := _checks.result_or_residual(psf):
+        raise ValueError(f"psf is {made}: measured spectra are needed.")
     own = _checks.check_energy_axis(psf, "psf")
     _checks.check_data(psf, "psf")
     if abs(own.dispersion - axis.dispersion) > _checks.DISPERSION_TOLERANCE * axis.dispersion:

@@ -185,26 +185,22 @@ def deep_deconvolve(
     >>> round(result.metadata.Signal.deep_deconvolution.zero_loss_fwhm, 2)
     0.1
     """
+    settings = {
+        "model": model, "zero_loss": zero_loss, "return_interval": return_interval,
+        "confidence": confidence, "navigation_mask": navigation_mask, "batch_size": batch_size,
+        "device": device, "show_progressbar": show_progressbar, "num_workers": num_workers,
+        "lazy_output": lazy_output,
+    }  # fmt: skip
     if interactive:
         from ._interactive import DeepDeconvolution
 
-        tool = DeepDeconvolution(
-            self, resolution, psf, model=model, zero_loss=zero_loss,
-            return_interval=return_interval, confidence=confidence,
-            navigation_mask=navigation_mask, batch_size=batch_size, device=device,
-            show_progressbar=show_progressbar, num_workers=num_workers, lazy_output=lazy_output,
-        )  # fmt: skip
+        tool = DeepDeconvolution(self, resolution, psf, **settings)
         gui = tool.gui(display=display, toolkit=toolkit)
         return tool if display else gui
 
     from ._deep_methods import deconvolve
 
-    return deconvolve(
-        self, resolution, psf, model=model, zero_loss=zero_loss, return_interval=return_interval,
-        confidence=confidence, navigation_mask=navigation_mask, batch_size=batch_size,
-        device=device, show_progressbar=show_progressbar, num_workers=num_workers,
-        lazy_output=lazy_output,
-    )  # fmt: skip
+    return deconvolve(self, resolution, psf, **settings)
 
 
 def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, lazy_output=None):

@@ -225,20 +225,9 @@ def _check_numbers(components, frames, seed):
 
 def _response_spectra(psf, signal, axis):
     """The spectra of a captured response, whatever their number."""
-    from .. import _checks, _responses
+    from .. import _responses
 
-    _responses.check_psf_class(psf)
-    if psf is signal or psf.data is signal.data:
-        raise ValueError(_responses.ITSELF)
-    if made := _checks.result_or_residual(psf):
-        raise ValueError(f"psf is {made}: measured spectra are needed.")
-    own = _checks.check_energy_axis(psf, "psf")
-    _checks.check_data(psf, "psf")
-    if abs(own.dispersion - axis.dispersion) > _checks.DISPERSION_TOLERANCE * axis.dispersion:
-        raise ValueError(
-            f"psf has {own.dispersion:.6g} eV per channel, the signal {axis.dispersion:.6g}: both "
-            "must have the same dispersion."
-        )
+    own = _responses.check_measured(psf, signal, axis.dispersion)
     rows = _rows(psf, np.ones(psf.data.shape[:-1], bool), own)
     for odd in _responses.remarks(rows, psf):
         warnings.warn(f"measured_pairs: {odd}", UserWarning, stacklevel=3)

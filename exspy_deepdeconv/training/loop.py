@@ -112,7 +112,7 @@ def train(
     >>> model.name, model.provenance["steps"]
     ('tiny', 2)
     """
-    _check(name, minutes)
+    check_run(name, minutes)
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -141,8 +141,8 @@ def train(
     return _saved(outcome, folder / f"{name}.safetensors", provenance, init)
 
 
-def _check(name, minutes):
-    """Refuse what cannot work before any of it is done."""
+def check_run(name, minutes):
+    """Raise a ValueError for a name or a time that no run can have, before any of it is done."""
     if minutes is not None and not minutes > 0:
         raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
     if Path(name).name != name or not name:

@@ -153,6 +153,11 @@ def read_response(path, inputs=()):
     Returns
     -------
     exspy.signals.EELSSpectrum
+
+    Raises
+    ------
+    ValueError
+        If it is one of the inputs, cannot be read or holds no zero-loss peak.
     """
     if path.resolve() in {each.resolve() for each in inputs}:
         raise ValueError(

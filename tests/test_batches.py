@@ -14,8 +14,6 @@ from typer.testing import CliRunner
 import exspy_deepdeconv
 from exspy_deepdeconv import _files, _reading, _writing, cli
 
-pytestmark = pytest.mark.usefixtures("network")
-
 
 @pytest.fixture
 def run(tmp_path):
@@ -28,17 +26,6 @@ def run(tmp_path):
         return result.output
 
     return call
-
-
-@pytest.fixture
-def save(make_signal, tmp_path):
-    """Write a small simulated signal; returns its path."""
-
-    def write(name, *shape, **arguments):
-        make_signal(*shape, **arguments).save(tmp_path / name, overwrite=True)
-        return tmp_path / name
-
-    return write
 
 
 @pytest.fixture

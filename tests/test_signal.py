@@ -197,8 +197,9 @@ def test_undersampled_zero_loss_keeps_its_width(make_signal):
 def test_bounds_of_the_resolution_are_allowed(make_signal):
     s = make_signal(2)
     note = deconvolve(s).metadata.Signal.deep_deconvolution
-    deconvolve(s, resolution=note.zero_loss_fwhm)
-    deconvolve(s, resolution=np.float32(0.02))
+    for bound in (note.zero_loss_fwhm, np.float32(0.02)):
+        kept = deconvolve(s, resolution=bound).metadata.Signal.deep_deconvolution.resolution
+        assert kept == pytest.approx(bound)
 
 
 # A measured response

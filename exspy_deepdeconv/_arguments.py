@@ -27,6 +27,11 @@ def check_resolution(resolution, fwhm_channels, dispersion):
     -------
     float
         Resolution in channels.
+
+    Raises
+    ------
+    ValueError
+        If it is out of range.
     """
     if np.isnan(fwhm_channels):  # a map without spectra
         return fwhm_channels if resolution is None else resolution / dispersion

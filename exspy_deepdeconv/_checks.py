@@ -15,6 +15,7 @@ from . import physics
 from ._arguments import check_bool, check_num_workers, is_real, unmasked
 
 DISPERSION_TOLERANCE = 1e-3  # relative
+RESIDUAL = "Signal.deconvolution_residual"  # node of the metadata that only a residual has
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,13 @@ def check_low_loss(signal):
     Raises
     ------
     NotImplementedError, ValueError
-        As `check_energy_axis`, `check_data` and `check_channels`.
+        As `check_energy_axis`, `check_data` and `check_channels`; and for a residual.
     """
     axis = check_energy_axis(signal)
     check_data(signal)
     check_channels(signal)
+    if signal.metadata.has_item(RESIDUAL):
+        raise ValueError("The signal is a residual: it holds no zero-loss peak.")
     return axis
 
 
@@ -287,12 +290,16 @@ def wants_lazy(signal, lazy_output, num_workers):
 
 def already_made(signal):
     """What of this package's making a signal is, in words; an empty string where it is none."""
-    about = signal.metadata.Signal
-    if done := about.get_item("deconvolved_by"):
+    if made := result_or_residual(signal):
+        return made
+    return "an estimated response" if signal.metadata.has_item("Signal.psf_estimation") else ""
+
+
+def result_or_residual(signal):
+    """Which of them a signal is, in words; an empty string where it is neither."""
+    if done := signal.metadata.Signal.get_item("deconvolved_by"):
         return f"itself a result ({done})"
-    if about.has_item("deconvolution_residual"):
-        return "a residual"
-    return "an estimated response" if about.has_item("psf_estimation") else ""
+    return "a residual" if signal.metadata.has_item(RESIDUAL) else ""
 
 
 def warn_of_result(signal, method, stacklevel):

@@ -58,7 +58,7 @@ def rl_deconvolve(
         If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
         another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
         for an `iterations` that is neither a whole number from 1 nor "auto"; for a `resolution`
-        out of range.
+        out of range; for a residual.
 
     Warns
     -----
@@ -179,7 +179,7 @@ def ml_deconvolve(
         If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
         another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
         for an `iterations` that is neither a whole number from 1 nor "auto"; for a `resolution`
-        out of range.
+        out of range; for a residual.
 
     Warns
     -----
@@ -285,7 +285,7 @@ def fourier_deconvolve(
     ValueError
         If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
         another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
-        for a `resolution` out of range.
+        for a `resolution` out of range; for a residual.
 
     Warns
     -----
@@ -399,7 +399,7 @@ def tgv_deconvolve(
         If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
         another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
         for a `weight` that is neither a positive number nor "auto"; for a `resolution` out of
-        range.
+        range; for a residual.
 
     Warns
     -----

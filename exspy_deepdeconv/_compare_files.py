@@ -5,7 +5,7 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ._reading import low_loss, quietly, read_response, read_signals
+from ._reading import only_low_loss, quietly, read_response
 from ._writing import write_safely
 from .compare import check_methods
 
@@ -56,7 +56,7 @@ def compare_file(
         raise ValueError(f"{', '.join(existing)} {verb} (--overwrite replaces {them}).")
     with quietly() as heard:
         warnings.filterwarnings("always", category=UserWarning, message=r"\w+_(deconvolve|psf): ")
-        signal = _the_low_loss_signal(path, chosen)
+        signal = only_low_loss(path, path, chosen=chosen)
         response = None if psf is None else read_response(psf, [path])
         comparison = signal.compare_deconvolution(methods, psf=response, resolution=resolution)
         for name, target in results.items():
@@ -73,17 +73,6 @@ def compare_file(
     echo(text.get_string())
     echo("\n".join(["Files:", *(f"  {target}" for target in targets if target.exists())]))
     return len(methods) - len(comparison.signals) + 1
-
-
-def _the_low_loss_signal(path, chosen):
-    try:
-        wanted, _, _ = low_loss(read_signals(path, lazy=False), chosen)
-    except Exception as error:  # whatever a file holds ends in one line
-        raise ValueError(f"{path}: {error}") from error
-    if len(wanted) > 1:
-        titles = ", ".join(f"{number} ({s.metadata.General.title})" for number, s in wanted)
-        raise ValueError(f"{path} holds several low-loss signals: {titles}. Choose with --signal.")
-    return wanted[0][1]
 
 
 def _write_figure(comparison, path):

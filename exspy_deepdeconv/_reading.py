@@ -106,6 +106,18 @@ def low_loss(signals, chosen=None):
     return wanted, len(eels) > 1, notes
 
 
+def only_low_loss(path, label, lazy=False, chosen=None, remedy="choose with --signal"):
+    """The one low-loss signal of a file, or the chosen one; a ValueError begins with ``label``."""
+    try:
+        wanted, _, _ = low_loss(read_signals(path, lazy), chosen)
+    except Exception as error:  # a file can fail in any way
+        raise ValueError(f"{label}: {one_line(error)}") from error
+    if len(wanted) > 1:
+        names = ", ".join(_name(number, signal) for number, signal in wanted)
+        raise ValueError(f"{label} holds several low-loss signals ({names}): {remedy}.")
+    return wanted[0][1]
+
+
 def _find_chosen(signals, chosen):
     titles = [signal.metadata.General.title for signal in signals]
     matching = [number for number, title in enumerate(titles) if title == chosen]
@@ -153,19 +165,17 @@ def read_response(path, inputs=()):
     Returns
     -------
     exspy.signals.EELSSpectrum
+
+    Raises
+    ------
+    ValueError
+        If it is one of the inputs, cannot be read or holds no zero-loss peak.
     """
     if path.resolve() in {each.resolve() for each in inputs}:
         raise ValueError(
             f"--psf {path}: that is the spectra themselves, whose losses would count as the response's."
         )
-    try:
-        wanted, _, _ = low_loss(read_signals(path, lazy=False))
-    except Exception as error:
-        raise ValueError(f"--psf {path}: {one_line(error)}") from error
-    if len(wanted) > 1:
-        names = ", ".join(_name(number, signal) for number, signal in wanted)
-        raise ValueError(f"--psf {path} holds several low-loss signals ({names}); save one alone.")
-    signal = wanted[0][1]
+    signal = only_low_loss(path, f"--psf {path}", remedy="save one alone")
     spectra = np.float64(signal.data.reshape(-1, signal.data.shape[-1]))
     spectra = spectra[np.isfinite(spectra).all(axis=-1)]
     position = physics.prepare(spectra)[1].position

@@ -58,9 +58,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         blocks = blocks.compute()
     elif not lazy_output:
         # All at once: the maps are by-products of the residual.
-        whole = signal._deepcopy_with_new_data(blocks)
-        whole._lazy = True
-        whole._assign_subclass()
+        whole = _results.signal_like(signal, blocks, lazy=True)
         whole.compute(show_progressbar=show_progressbar, num_workers=num_workers)
         blocks = whole.data
     return _signals(signal, blocks, lazy_output, given.mask.size > 0)

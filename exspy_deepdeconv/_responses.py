@@ -36,26 +36,15 @@ def check_psf(psf, signal, dispersion):
     -------
     numpy.ndarray, dask.array.Array or None
         Shape ``(length,)``, or ``navigation shape + (length,)``.
+
+    Raises
+    ------
+    NotImplementedError, TypeError, ValueError
+        As `check_measured`; and if the navigation shape does not fit or there is no usable response.
     """
     if psf is None:
         return None
-    check_psf_class(psf)
-    if psf is signal or psf.data is signal.data:
-        raise ValueError(ITSELF)
-    axis = _checks.check_energy_axis(psf, "psf")
-    _checks.check_data(psf, "psf")
-    if done := psf.metadata.Signal.get_item("deconvolved_by"):
-        raise ValueError(
-            f"psf is itself a result ({done}): its zero-loss peak is sharpened, and no response."
-        )
-    if abs(axis.dispersion - dispersion) > _checks.DISPERSION_TOLERANCE * dispersion:
-        raise ValueError(
-            f"psf has {axis.dispersion:.6g} eV per channel, the signal {dispersion:.6g}: both "
-            "must have the same dispersion. Measure it anew, or bring the finer of the two to the other "
-            "with rebin() (for a ratio that is no whole number, psf.interpolate_on_axis(degree=3))."
-        )
-    if psf.metadata.Signal.has_item("deconvolution_residual"):
-        raise ValueError("psf is a residual: it holds no zero-loss peak.")
+    axis = check_measured(psf, signal, dispersion)
     _check_psf_navigation(psf, signal)
     data = _checks.plain_array(psf)
     if axis.reversed:
@@ -67,14 +56,48 @@ def check_psf(psf, signal, dispersion):
     return data
 
 
-def check_psf_class(psf):
-    """Raise a TypeError unless it is an EELSSpectrum."""
+def check_measured(psf, signal, dispersion):
+    """Check that a response may be that of a signal, whatever its navigation shape.
+
+    Parameters
+    ----------
+    psf, signal, dispersion
+        As for `check_psf`.
+
+    Returns
+    -------
+    EnergyScale
+        Of the response.
+
+    Raises
+    ------
+    NotImplementedError
+        For a non-uniform axis.
+    TypeError
+        If it is not an EELSSpectrum.
+    ValueError
+        If it is the signal itself, a result or a residual, holds no real numbers, or its dispersion
+        is another one.
+    """
     from exspy.signals import EELSSpectrum
 
     if not isinstance(psf, EELSSpectrum):
         raise TypeError(
             f"psf must be an EELSSpectrum (a measured zero-loss peak), not {type(psf).__name__}."
         )
+    if psf is signal or psf.data is signal.data:
+        raise ValueError(ITSELF)
+    if made := _checks.result_or_residual(psf):
+        raise ValueError(f"psf is {made}: it holds no zero-loss peak as it was measured.")
+    axis = _checks.check_energy_axis(psf, "psf")
+    _checks.check_data(psf, "psf")
+    if abs(axis.dispersion - dispersion) > _checks.DISPERSION_TOLERANCE * dispersion:
+        raise ValueError(
+            f"psf has {axis.dispersion:.6g} eV per channel, the signal {dispersion:.6g}: both "
+            "must have the same dispersion. Measure it anew, or bring the finer of the two to the other "
+            "with rebin() (for a ratio that is no whole number, psf.interpolate_on_axis(degree=3))."
+        )
+    return axis
 
 
 def _check_psf_navigation(psf, signal):
@@ -133,11 +156,7 @@ def remarks(psf, source=None):
         return []
     if source is not None and source.metadata.has_item("Signal.psf_estimation"):
         return []
-    if psf.ndim > 1:
-        places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)), SAMPLED)
-        psf = read_spectra(psf, places)
-    stack = np.asarray(psf, float).reshape(-1, psf.shape[-1])
-    stack = stack[usable_responses(stack)]
+    stack = _usable_rows(psf, SAMPLED)
     if not len(stack):
         return []
     long_enough = stack.shape[-1] >= physics.MIN_CHANNELS
@@ -176,11 +195,16 @@ def response_width(psf):
 
     Of a map at most 256 are read.
     """
-    if psf.ndim > 1:
-        places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)))
-        psf = read_spectra(psf, places) if len(places) else np.zeros((0, 3))
-    psf = np.asarray(psf, float).reshape(-1, psf.shape[-1])
-    psf = psf[usable_responses(psf)]
+    psf = _usable_rows(psf)
     widths = physics.half_height_width(psf, psf.argmax(axis=-1)) if len(psf) else np.array([])
     widths = widths[np.isfinite(widths)]
     return float(np.median(widths)) if widths.size else float("nan")
+
+
+def _usable_rows(psf, number=None):
+    """The usable ones of responses as rows; of a map so many are read, as of `spread_over`."""
+    if psf.ndim > 1:
+        places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)), number)
+        psf = read_spectra(psf, places) if len(places) else np.zeros((0, 3))
+    psf = np.asarray(psf, float).reshape(-1, psf.shape[-1])
+    return psf[usable_responses(psf)]

@@ -32,10 +32,9 @@ def finish(signal, blocks, tally, *, lazy_output, show_progressbar, num_workers,
     -------
     EELSSpectrum or LazyEELSSpectrum
     """
-    result = signal._deepcopy_with_new_data(blocks if blocks.size else blocks.compute())
-    result._lazy = blocks.size > 0  # HyperSpy has no lazy signals without data
-    result._assign_subclass()
-    if result._lazy and not lazy_output:
+    lazy = blocks.size > 0  # HyperSpy has no lazy signals without data
+    result = signal_like(signal, blocks if lazy else blocks.compute(), lazy)
+    if lazy and not lazy_output:
         result.compute(show_progressbar=show_progressbar, num_workers=num_workers)
         tally.warn_of_flags(stacklevel)
     return result
@@ -66,14 +65,16 @@ def finish_stack(
     if arrays == 1:
         return [whole]
     channels = signal.data.shape[-1]
-    signals = []
-    for start in range(0, arrays * channels, channels):
-        part = whole.data[..., start : start + channels]
-        made = signal._deepcopy_with_new_data(part if whole._lazy else part.copy())
-        made._lazy = whole._lazy
-        made._assign_subclass()
-        signals.append(made)
-    return signals
+    parts = [whole.data[..., i * channels : (i + 1) * channels] for i in range(arrays)]
+    return [signal_like(signal, x if whole._lazy else x.copy(), whole._lazy) for x in parts]
+
+
+def signal_like(signal, data, lazy):
+    """A signal with the axes and metadata of another; ``lazy`` is whether its data are."""
+    made = signal._deepcopy_with_new_data(data)
+    made._lazy = lazy
+    made._assign_subclass()
+    return made
 
 
 def annotate(result, signal, node, words, **note):

@@ -142,21 +142,15 @@ def _from_simulations(init, plan, options):
 def _on_map(init, map_file, psf, chosen, options):
     import warnings
 
-    from ._reading import low_loss, one_line, quietly, read_response, read_signals
+    from ._reading import only_low_loss, quietly, read_response
     from .training import fine_tune
 
-    try:
-        with quietly():
-            wanted, _, _ = low_loss(read_signals(map_file, lazy=True), chosen)
-    except Exception as error:  # a file can fail in any way
-        raise ValueError(f"--map {map_file}: {one_line(error)}") from error
-    if len(wanted) > 1:
-        raise ValueError(f"--map {map_file} holds several low-loss signals: choose with --signal.")
     with quietly():
+        signal = only_low_loss(map_file, f"--map {map_file}", lazy=True, chosen=chosen)
         response = None if psf is None else read_response(psf, [map_file])
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
-        model = fine_tune(init, wanted[0][1], response, **options)
+        model = fine_tune(init, signal, response, **options)
     for text in dict.fromkeys(str(w.message) for w in heard if w.category is UserWarning):
         typer.echo(f"note: {text}", err=True)
     return model

@@ -26,43 +26,21 @@ CHANNELS_PER_BATCH = 96 * 1024
 CHANNELS_PER_BATCH_ON_CARD = 512 * 1024
 
 
-def deconvolve_block(
-    spectra,
-    *,
-    model,
-    resolution,
-    psf=None,
-    variance=None,
-    dark=None,
-    zero_loss=True,
-    interval=None,
-    batch_size=None,
-    device=None,
-):
+def deconvolve_block(spectra, *, resolution, zero_loss=True, interval=None, **options):
     """Deconvolve a block of spectra; nothing is checked beyond what may differ between pixels.
 
     Parameters
     ----------
     spectra : numpy.ndarray
         Shape ``(..., channels)``; never changed.
-    model : Model
-        From `exspy_deepdeconv.models.load`.
     resolution : float
         FWHM in channels.
-    psf : numpy.ndarray, optional
-        Measured counts of the response, ``(length,)`` or ``(..., length)``.
-    variance : float or numpy.ndarray, optional
-        Noise variance, a number or ``(..., channels)``; read from the spectra by default.
-    dark : Dark, optional
-        The flat offset that the spectra share; read from each of them by default.
     zero_loss : bool
         Whether the elastic peak is part of the answer.
     interval : float, optional
         Share of the truth that an interval is to hold; none is made by default.
-    batch_size : int, optional
-        Spectra per forward pass.
-    device : str, optional
-        A torch device.
+    **options
+        The others of `stacked_block`, of which ``model`` is needed.
 
     Returns
     -------
@@ -73,17 +51,9 @@ def deconvolve_block(
     lower, upper : numpy.ndarray
         Only with ``interval``: its bounds, of the shape of ``spectra``.
     """
-    stack, flags = stacked_block(
-        spectra,
-        model=model,
-        wanted=Wanted(resolution, zero_loss, confidence=interval),
-        psf=psf,
-        variance=variance,
-        dark=dark,
-        batch_size=batch_size,
-        device=device,
-    )
-    estimate, *bounds = np.split(stack, stack.shape[-1] // np.shape(spectra)[-1], axis=-1)
+    wanted = Wanted(resolution, zero_loss, confidence=interval)
+    stack, flags = stacked_block(spectra, wanted=wanted, **options)
+    estimate, *bounds = np.split(stack, wanted.arrays, axis=-1)
     return estimate, flags, *bounds
 
 
@@ -94,10 +64,22 @@ def stacked_block(
 
     Parameters
     ----------
-    spectra, model, psf, variance, dark, batch_size, device
-        As for `deconvolve_block`.
+    spectra : numpy.ndarray
+        Shape ``(..., channels)``; never changed.
+    model : Model
+        From `exspy_deepdeconv.models.load`.
     wanted : Wanted
         What is asked for.
+    psf : numpy.ndarray, optional
+        Measured counts of the response, ``(length,)`` or ``(..., length)``.
+    variance : float or numpy.ndarray, optional
+        Noise variance, a number or ``(..., channels)``; read from the spectra by default.
+    dark : Dark, optional
+        The flat offset that the spectra share; read from each of them by default.
+    batch_size : int, optional
+        Spectra per forward pass.
+    device : str, optional
+        A torch device.
 
     Returns
     -------
@@ -120,20 +102,12 @@ def response_block(
 
     Parameters
     ----------
-    spectra : numpy.ndarray
-        Shape ``(..., channels)``; never changed.
-    model : Model
-        From `exspy_deepdeconv.models.load`.
+    spectra, model, dark, batch_size, device
+        As for `stacked_block`.
     zero_channel : int
         Where the energy zero is to lie.
-    dark : Dark, optional
-        The flat offset that the spectra share; read from each of them by default.
     psf : None
         There is none: the block runner hands it to every function.
-    batch_size : int, optional
-        Spectra per forward pass.
-    device : str, optional
-        A torch device.
 
     Returns
     -------

@@ -91,7 +91,7 @@ def deconvolve(
     if not (is_real(dispersion) and dispersion > 0):
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
     check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
-    _check_arguments(spectra, psf, batch_size, device)
+    _check_arguments(spectra, psf, device)
     if psf is not None:
         _responses.check_psf_counts(np.asarray(psf))
     model = load(model)
@@ -157,7 +157,8 @@ def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None
     (200, 1.0)
     """
     spectra = np.asarray(spectra)
-    _check_arguments(spectra, None, batch_size, device)
+    check_batch_size(batch_size)
+    _check_arguments(spectra, None, device)
     channels = spectra.shape[-1]
     zero_channel = channels // 2 if zero_channel is None else zero_channel
     if not (isinstance(zero_channel, numbers.Integral) and 0 < zero_channel < channels - 1):
@@ -173,7 +174,7 @@ def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None
     )[0]
 
 
-def _check_arguments(spectra, psf, batch_size, device):
+def _check_arguments(spectra, psf, device):
     if spectra.ndim == 0 or spectra.shape[-1] < physics.MIN_CHANNELS:
         raise ValueError(
             f"spectra must have at least {physics.MIN_CHANNELS} channels along the last axis; "
@@ -191,7 +192,6 @@ def _check_arguments(spectra, psf, batch_size, device):
                 f"spectra of shape {spectra.shape}."
             )
         physics.centred_response(psf, physics.MIN_CHANNELS)  # raises if it is no response
-    check_batch_size(batch_size)
     check_device(device)
 
 

@@ -1,6 +1,6 @@
 """Random responses of electron sources, spectrometers and detectors (NumPy and SciPy only).
 
-A response is an array of unit sum on the fine axis of a `~exspy_deepdeconv.simulate.Grid`, its
+A response is an array of unit sum on the fine axis of a `~exspy_deepdeconv.grid.Grid`, its
 maximum near index 0 and its negative side wrapped around, ready for the Fourier transform.
 """
 

@@ -101,9 +101,9 @@ def deep_deconvolve(
         If `psf` is not an EELSSpectrum.
     ValueError
         If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has a
-        zero-loss peak; for a single spectrum that is empty or not finite; for a `resolution` out of
-        range; for a `psf` of another dispersion or navigation shape, or that is itself a result;
-        for an unknown `model` or a weights file whose hash differs; for a noise variance in the
+        zero-loss peak; for a single spectrum that is empty or not finite; for a residual; for a
+        `resolution` out of range; for a `psf` of another dispersion or navigation shape, or that is
+        itself a result or a residual; for an unknown `model` or a weights file whose hash differs; for a noise variance in the
         metadata that is neither a positive number nor a signal of the shape of the data; for any
         other argument out of its range.
 
@@ -188,26 +188,22 @@ def deep_deconvolve(
     >>> round(result.metadata.Signal.deep_deconvolution.zero_loss_fwhm, 2)
     0.1
     """
+    settings = {
+        "model": model, "zero_loss": zero_loss, "return_interval": return_interval,
+        "confidence": confidence, "navigation_mask": navigation_mask, "batch_size": batch_size,
+        "device": device, "show_progressbar": show_progressbar, "num_workers": num_workers,
+        "lazy_output": lazy_output,
+    }  # fmt: skip
     if interactive:
         from ._interactive import DeepDeconvolution
 
-        tool = DeepDeconvolution(
-            self, resolution, psf, model=model, zero_loss=zero_loss,
-            return_interval=return_interval, confidence=confidence,
-            navigation_mask=navigation_mask, batch_size=batch_size, device=device,
-            show_progressbar=show_progressbar, num_workers=num_workers, lazy_output=lazy_output,
-        )  # fmt: skip
+        tool = DeepDeconvolution(self, resolution, psf, **settings)
         gui = tool.gui(display=display, toolkit=toolkit)
         return tool if display else gui
 
     from ._deep_methods import deconvolve
 
-    return deconvolve(
-        self, resolution, psf, model=model, zero_loss=zero_loss, return_interval=return_interval,
-        confidence=confidence, navigation_mask=navigation_mask, batch_size=batch_size,
-        device=device, show_progressbar=show_progressbar, num_workers=num_workers,
-        lazy_output=lazy_output,
-    )  # fmt: skip
+    return deconvolve(self, resolution, psf, **settings)
 
 
 def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, lazy_output=None):
@@ -238,7 +234,7 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
         For a non-uniform energy axis.
     ValueError
         If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has
-        a zero-loss peak; for an unknown `model` or a weights file whose hash differs.
+        a zero-loss peak; for a residual; for an unknown `model` or a weights file whose hash differs.
 
     Warns
     -----

@@ -12,12 +12,10 @@ import numpy as np
 import scipy.fft as fft
 
 from .blur import gaussian_transfer
+from .detectors import Detector, random_detector
+from .grid import Grid, grid_for
 from .instruments import random_response
-from .physics import (
-    gaussian,
-    half_height_width,
-    parabola_vertex,
-)
+from .physics import gaussian, half_height_width, parabola_vertex
 from .specimens import random_specimen
 
 
@@ -66,92 +64,6 @@ FAMILIES = tuple(SCENES)  # in an order that seeds of benchmarks depend on
 
 
 @dataclass(frozen=True)
-class Detector:
-    """How counts are recorded.
-
-    Attributes
-    ----------
-    spread_channels : float
-        FWHM of the point spread that correlates the noise of neighbouring channels (0: white).
-    gain : float
-        Data units per electron.
-    readout : float
-        Standard deviation of the white readout noise, in electrons.
-    gain_error : float
-        Relative standard deviation of the channels' uncorrected gain.
-    dark : float
-        Flat offset left in the data, in electrons.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from exspy_deepdeconv.simulate import Detector
-    >>> Detector(gain=2.0).record(np.full(4, 1e6), np.random.default_rng(0)).shape
-    (4,)
-    """
-
-    spread_channels: float = 0.0
-    gain: float = 1.0
-    readout: float = 0.0
-    gain_error: float = 0.0
-    dark: float = 0.0
-
-    def record(self, expected, rng):
-        """Counts recorded where ``expected`` electrons arrive (the spread is applied to the noise).
-
-        The expected spectrum must already contain the spread (it is part of the response), so
-        that only the Poisson fluctuation is blurred here.
-        """
-        fluctuation = rng.poisson(np.maximum(expected, 0)) - expected
-        if self.spread_channels > 0:
-            # An electron spread over channels: blurring lowers the variance of each, as it should.
-            transfer = gaussian_transfer(fft.rfftfreq(expected.size), self.spread_channels)
-            fluctuation = fft.irfft(fft.rfft(fluctuation) * transfer, expected.size)
-        counts = expected + fluctuation + self.readout * rng.standard_normal(expected.size)
-        counts = counts * (1 + self.gain_error * rng.standard_normal(expected.size))
-        return self.gain * (counts + self.dark)
-
-
-def random_detector(rng, height=0.0):
-    """Draw a detector: about a third are ideal counters, the rest have one or more faults.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    height : float
-        Electrons in the highest channel, to which a few dark levels are in proportion.
-
-    Returns
-    -------
-    Detector
-    """
-    if rng.random() < 0.35:
-        return Detector()
-    return Detector(
-        spread_channels=rng.uniform(1.0, 3.0) if rng.random() < 0.4 else 0.0,
-        gain=float(np.exp(rng.uniform(-3, 3))),
-        readout=float(np.exp(rng.uniform(np.log(0.1), np.log(20)))) if rng.random() < 0.6 else 0.0,
-        gain_error=float(np.exp(rng.uniform(np.log(1e-4), np.log(3e-3))))
-        if rng.random() < 0.4
-        else 0.0,
-        dark=_random_dark(rng, height),
-    )
-
-
-def _random_dark(rng, height):
-    """None, a few electrons, or up to a hundredth of the zero-loss peak, of either sign."""
-    kind = rng.random()
-    if kind < 0.2:
-        return float(rng.uniform(-5, 30))
-    if kind < 0.4:
-        return height * float(
-            rng.choice([-1, 1, 1]) * np.exp(rng.uniform(np.log(1e-5), np.log(1e-2)))
-        )
-    return 0.0
-
-
-@dataclass(frozen=True)
 class Simulation:
     """A simulated spectrum with its exact truth.
 
@@ -191,7 +103,7 @@ class Simulation:
     family: str
     detector: Detector
     _specimen: np.ndarray  # transform of s(E) on the fine, padded axis
-    _grid: "Grid"
+    _grid: Grid
 
     def inelastic(self, resolution):
         """I0 * g_R (*) s plus the flat level, seen with ``resolution`` channels (FWHM)."""
@@ -204,56 +116,6 @@ class Simulation:
         """The spectrum through a Gaussian response of ``resolution`` channels (FWHM)."""
         peak = gaussian(self.counts.size, self.position, resolution)
         return self.inelastic(resolution) + self.elastic_counts * peak
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A padded energy axis ``oversampling`` times finer than the detector's channels."""
-
-    channels: int
-    pad: int
-    oversampling: int
-
-    @property
-    def size(self):
-        """Fine samples on the circle."""
-        # A third more than the window: room for the gain side of a response placed anywhere.
-        length = self.channels + self.channels // 3 + 2 * self.pad
-        return fft.next_fast_len(length, real=True) * self.oversampling
-
-    @property
-    def loss_side(self):
-        """Fine samples on the loss side of a response's energy zero; the rest is gain side."""
-        return (self.channels + 2 * self.pad) * self.oversampling
-
-    @property
-    def frequency(self):
-        """Frequencies of its real transform, in cycles per fine sample."""
-        return fft.rfftfreq(self.size)
-
-    @property
-    def fine_channels(self):
-        """Positions of the fine samples, in detector channels."""
-        return np.arange(self.size) / self.oversampling - self.pad
-
-    @property
-    def wrapped_channels(self):
-        """Channels from a response's energy zero at index 0, negative on its gain side."""
-        index = np.arange(self.size)
-        return np.where(index < self.loss_side, index, index - self.size) / self.oversampling
-
-    def to_channels(self, transform):
-        """Inverse transform, read at the channel centres; counts per channel."""
-        fine = fft.irfft(transform, self.size)
-        first = self.pad * self.oversampling
-        stop = first + self.channels * self.oversampling
-        return fine[first : stop : self.oversampling] * self.oversampling
-
-
-def grid_for(channels, fwhm_channels):
-    """The fine axis for a response of this width."""
-    oversampling = 4 if fwhm_channels < 6 else 2 if fwhm_channels < 40 else 1
-    return Grid(channels, int(min(8 * fwhm_channels, channels / 3)) + 16, oversampling)
 
 
 def simulate(scene, rng, channels=1024, detector=None, measured=()):

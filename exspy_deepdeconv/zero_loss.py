@@ -193,7 +193,7 @@ def _width_before(smoothed, index, width, blur, doubt):
     top = _highest(twice, index, (width / 2).astype(int))
     unlike = (half_height_width(twice, top) ** 2 - width**2) / (3 * blur**2) - 1
     unlike = np.clip(np.nan_to_num(unlike), -MOST_UNLIKE, MOST_UNLIKE)
-    error = WIDENING_NOISE**2 / _electrons(width, doubt)
+    error = WIDENING_NOISE**2 / np.maximum(_electrons(width, doubt), 1e-12)
     believed = unlike**3 / (unlike**2 + error)
     return np.sqrt(np.maximum(width**2 - blur**2 * (1 + believed), 1.0))
 

@@ -50,3 +50,16 @@ def network(monkeypatch):
 
     monkeypatch.setattr(batched, "stacked_block", counted)
     return SimpleNamespace(calls=calls)
+
+
+@pytest.fixture
+def save(make_signal, tmp_path):
+    """Write a small simulated signal; returns its path."""
+
+    def write(name, *shape, **arguments):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        make_signal(*shape, **arguments).save(path, overwrite=True)
+        return path
+
+    return write

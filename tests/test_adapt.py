@@ -186,6 +186,7 @@ def test_command_names_what_is_wrong(run, arguments, words):
         ({"minutes": -1}, ValueError, "minutes=-1"),
         ({"resume": True}, ValueError, "resume=True"),
         ({"keep_start": 1.5}, ValueError, "keep_start=1.5"),
+        ({"name": "a/b"}, ValueError, "name='a/b'"),
     ],
 )
 def test_bad_arguments_are_named(tiny, nanorod, arguments, error, words):

@@ -14,8 +14,6 @@ from typer.testing import CliRunner
 import exspy_deepdeconv
 from exspy_deepdeconv import _files, _reading, _writing, cli
 
-pytestmark = pytest.mark.usefixtures("network")
-
 
 @pytest.fixture
 def run(tmp_path):
@@ -28,17 +26,6 @@ def run(tmp_path):
         return result.output
 
     return call
-
-
-@pytest.fixture
-def save(make_signal, tmp_path):
-    """Write a small simulated signal; returns its path."""
-
-    def write(name, *shape, **arguments):
-        make_signal(*shape, **arguments).save(tmp_path / name, overwrite=True)
-        return tmp_path / name
-
-    return write
 
 
 @pytest.fixture
@@ -132,9 +119,6 @@ def test_whatever_this_package_made_is_skipped(run, make_signal, results, tmp_pa
     made.save(tmp_path / "made.hspy")
     assert words in run(tmp_path / "made.hspy")
     assert results() == []
-    if method == "residual":
-        with pytest.raises(ValueError, match="psf is a residual"):
-            s.deep_deconvolve(psf=made)
 
 
 def test_a_tilde_is_the_home_folder(save, tmp_path, monkeypatch):

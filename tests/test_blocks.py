@@ -9,8 +9,6 @@ import pytest
 
 from exspy_deepdeconv import _blocks, _sampling
 
-pytestmark = pytest.mark.usefixtures("network")
-
 
 def deconvolve(signal, *args, **kwargs):
     return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)

@@ -9,8 +9,6 @@ from exspy_deepdeconv import data, models
 
 OLDEST = models.available()[0]
 
-pytestmark = pytest.mark.usefixtures("network")
-
 
 def deconvolve(signal, *args, **kwargs):
     return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)

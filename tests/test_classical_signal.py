@@ -9,8 +9,6 @@ import pytest
 import exspy_deepdeconv
 from exspy_deepdeconv import _blocks, _classical_methods, _results, models, physics
 
-pytestmark = pytest.mark.usefixtures("network")
-
 METHODS = ("rl", "ml", "fourier", "tgv")
 # A setting of its own for each method, so that nothing has to be chosen.
 FIXED = {"rl": {"iterations": 10}, "ml": {"iterations": 10}, "tgv": {"weight": 1.0}, "fourier": {}}

@@ -16,8 +16,6 @@ from exspy_deepdeconv import _demo, _files, _reading, cli, data, models
 
 OLDEST = models.available()[0]
 
-pytestmark = pytest.mark.usefixtures("network")
-
 
 @pytest.fixture
 def run(tmp_path):
@@ -32,19 +30,6 @@ def run(tmp_path):
         return result.output
 
     return call
-
-
-@pytest.fixture
-def save(make_signal, tmp_path):
-    """Write a small simulated signal; returns its path."""
-
-    def write(name, *shape, **arguments):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        make_signal(*shape, **arguments).save(path, overwrite=True)
-        return path
-
-    return write
 
 
 def results(tmp_path, folder="results"):

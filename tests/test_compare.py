@@ -12,8 +12,6 @@ import matplotlib.pyplot as plt
 
 from exspy_deepdeconv import _classical_methods, compare, physics
 
-pytestmark = pytest.mark.usefixtures("network")
-
 
 @pytest.fixture(autouse=True)
 def _no_figures_left():

@@ -405,13 +405,24 @@ def test_pairs_are_one_line(pairs):
 
 
 def test_results_are_no_measurements():
-    """Of a sharpened map the response would be a sharpened one."""
+    """Of a sharpened map the response would be a sharpened one; a residual holds none."""
+    quietly = {"show_progressbar": False}
     s = data.plasmonic_map((8, 8), 512)
     vacuum = data.vacuum_spectrum(s)
-    with pytest.raises(ValueError, match="signal is itself a result"):
-        measured_pairs(s.deep_deconvolve(show_progressbar=False), vacuum)
-    with pytest.raises(ValueError, match="psf is itself a result"):
-        measured_pairs(s, vacuum.deep_deconvolve(show_progressbar=False))
+    sharp = [each.deep_deconvolve(**quietly) for each in (s, vacuum)]
+    left = [
+        each.deconvolution_residual(result, **quietly)
+        for each, result in zip((s, vacuum), sharp, strict=True)
+    ]
+    for (bad_map, bad_psf), kind in ((sharp, "itself a result"), (left, "a residual")):
+        with pytest.raises(ValueError, match=f"signal is {kind}.*: measured spectra are needed"):
+            measured_pairs(bad_map, vacuum)
+        with pytest.raises(ValueError, match=f"psf is {kind}.*: it holds no zero-loss peak"):
+            measured_pairs(s, bad_psf)
+    responses = s.estimate_psf(**quietly)
+    with pytest.raises(ValueError, match="signal is an estimated response"):
+        measured_pairs(responses, vacuum)
+    measured_pairs(s, responses)  # which may stand for a measured one
 
 
 def twice_as_wide(psf):

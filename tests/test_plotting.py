@@ -331,6 +331,42 @@ def test_window_without_a_channel(make_signal):
         plotting.energy_window(make_signal(2, 3), 90.0, 95.0)
 
 
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("width", [0.001, 0.3, 0.99])
+def test_window_narrower_than_a_channel(make_signal, falling, width):
+    """Its map is that of a channel that the window touches, or the nearest."""
+    s = make_signal(2, 3)
+    if falling:
+        s.data = s.data[..., ::-1].copy()
+        axis = s.axes_manager.signal_axes[0]
+        axis.offset, axis.scale = axis.high_value, -axis.scale
+    energy = s.axes_manager.signal_axes[0].axis
+    for middle in np.linspace(0.5, 0.52, 9) + 0.001:
+        window = (middle - 0.005 * width, middle + 0.005 * width)
+        image = plotting.energy_window(s, *window)
+        (mapped,) = np.flatnonzero((s.data == image.data[..., None]).all(axis=(0, 1)))
+        assert abs(energy[mapped] - middle) <= 0.005 * (1 + width) + 1e-9
+    outside = (energy.max() + 0.02, energy.max() + 0.021)
+    with pytest.raises(ValueError, match="hold none of the energies, -0.5 to 2.05"):
+        plotting.energy_window(s, *outside)
+
+
+@pytest.mark.parametrize("window", [(0.452, 0.453), (0.446, 0.454)])
+def test_comparison_of_a_window_narrower_than_a_channel(make_signal, window):
+    """The panel beside the maps still shows the channels around it."""
+    s = make_signal(2, 3)
+    figure = plotting.plot_map_comparison({"a": s, "b": s}, window, place=(1, 0))
+    images = [ax.images[0].get_array() for ax in figure.axes if ax.images]
+    np.testing.assert_array_equal(images[0], s.data[..., 95])
+    close = figure.axes[1]
+    assert close.lines[0].get_xdata().size >= 4
+    assert s.data[0, 1, 95] < close.get_ylim()[1]
+    with pytest.raises(ValueError, match="low=0.5 must be below high=0.4"):
+        plotting.plot_map_comparison({"a": s}, (0.5, 0.4), place=(1, 0))
+    with pytest.raises(ValueError, match="low=90 and high=95 hold none of the energies"):
+        plotting.plot_map_comparison({"a": s}, (90, 95), place=(1, 0))
+
+
 def test_window_of_an_uneven_energy_axis():
     axes = [{"size": 3, "navigate": True}, {"axis": np.arange(100) ** 1.1, "units": "eV"}]
     signal = hs.signals.Signal1D(np.ones((3, 100)), axes=axes)

@@ -143,6 +143,22 @@ def test_results_can_be_compared_again(pair):
     assert not compared.scores["rl"].failure
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_residual_holds_no_zero_loss_peak(make_signal, lazy):
+    s = make_signal(2, channels=512)
+    residual = s.deconvolution_residual(
+        s.rl_deconvolve(show_progressbar=False), show_progressbar=False, lazy_output=lazy
+    )
+    for name in ("deep_deconvolve", "rl_deconvolve", "fourier_deconvolve", "estimate_psf"):
+        with pytest.raises(
+            ValueError, match="The signal is a residual: it holds no zero-loss peak"
+        ):
+            getattr(residual, name)(show_progressbar=False)
+    for name in ("deep_deconvolve", "rl_deconvolve"):
+        with pytest.raises(ValueError, match="psf is a residual"):
+            getattr(s, name)(psf=residual, show_progressbar=False)
+
+
 def test_spectra_of_nothing_but_nan_say_what_to_do(make_signal):
     s = make_signal(3)
     s.data[:, :2] = np.nan

@@ -1,4 +1,4 @@
-"""The pair generator and the loop, on a tiny network."""
+"""The training loop, on a tiny network."""
 
 import csv
 import itertools
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,149 +16,16 @@ import torch
 
 import exspy_deepdeconv
 from exspy_deepdeconv import models
-from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.network import Config, DeconvolutionNet
-from exspy_deepdeconv.physics import find_zero_loss
-from exspy_deepdeconv.training import MixedPairs, SimulatedPairs, eelspecnet, loop
+from exspy_deepdeconv.training import SimulatedPairs, loop
 from exspy_deepdeconv.training.card import data_hash
-from exspy_deepdeconv.training.eelspecnet import (
-    Recipe,
-    RecipePairs,
-    evaluation_set,
-    mean_absolute_percentage_error,
-    mean_squared_error,
-    training_set,
-)
-from exspy_deepdeconv.training.loop import Plan, learning_rate, main, to_spectra, train
-from exspy_deepdeconv.training.loss import training_loss
+from exspy_deepdeconv.training.loop import Plan, learning_rate, train
 from exspy_deepdeconv.training.monitor import HELD_OUT, Monitor
 from exspy_deepdeconv.training.plan import CHECKPOINT
 
 TINY = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 PAIRS = SimulatedPairs(seed=3, channels_per_batch=2048)
 PLAN = Plan(steps=6, seed=3, warmup=2, workers=0, bf16=False, checkpoint_minutes=1e6)
-
-
-def tensors(batch):
-    return {key: torch.from_numpy(value) for key, value in batch.items()}
-
-
-def test_batches_depend_on_seed_and_number_alone():
-    one, again = PAIRS.batch(5), SimulatedPairs(seed=3, channels_per_batch=2048).batch(5)
-    for key, value in one.items():
-        np.testing.assert_array_equal(value, again[key])
-        assert np.isfinite(value).all() and value.dtype == np.float32
-    assert not np.array_equal(one["position"], PAIRS.batch(6)["position"])
-
-
-def test_targets_explain_the_counts():
-    """Elastic peak plus blurred losses are what was counted, up to noise."""
-    batch = PAIRS.batch(1)
-    start = (batch["position"] - 0.3 * batch["fwhm"]).astype(int)
-    for row, first in enumerate(start):
-        core = slice(first, first + max(int(0.6 * batch["fwhm"][row]), 2))
-        elastic, counts = batch["elastic"][row, core].sum(), batch["counts"][row, core].sum()
-        assert elastic == pytest.approx(counts, rel=0.35)
-
-
-def test_one_batch_is_learnt():
-    torch.manual_seed(0)
-    batch = tensors(PAIRS.batch(0))
-    network = DeconvolutionNet(TINY)
-    optimiser = torch.optim.Adam(network.parameters(), lr=5e-3)
-    losses = []
-    for _ in range(80):
-        loss, parts = training_loss(network(to_spectra(batch)), batch)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.5
-    assert set(parts) >= {"loss_error", "response_error"}
-
-
-def test_the_truth_is_the_best_answer():
-    """No answer scores better than the truth itself."""
-    batch = tensors(PAIRS.batch(2))
-    answer = DeconvolutionNet(TINY)(to_spectra(batch))
-    frame = answer.frame
-    answer.inelastic, answer.elastic = (frame.put(batch[k]) for k in ("inelastic", "elastic"))
-    perfect = training_loss(answer, batch)[0]
-    answer.inelastic = 1.02 * answer.inelastic
-    worse = training_loss(answer, batch)[0]
-    answer.elastic = 1.02 * answer.elastic
-    assert perfect < worse < training_loss(answer, batch)[0]
-
-
-def cut_twice():
-    """A batch in which spectra are seen through two windows, and the places of the second ones."""
-    for number in range(20):
-        batch = PAIRS.batch(number)
-        if batch["same"].any():
-            return batch, np.flatnonzero(batch["same"])
-    raise AssertionError("no spectrum is cut twice")
-
-
-def test_narrow_peaks_are_not_rare():
-    """Over a quarter is under six channels wide, as on many instruments; some are hardly sampled."""
-    pairs = SimulatedPairs(seed=3)
-    widths = np.concatenate([pairs.batch(number)["fwhm"] for number in range(12)])
-    assert np.mean(widths < 6) > 0.25 and np.mean(widths < 3) > 0.01 and widths.max() > 30
-
-
-def test_spectra_are_cut_twice():
-    """Both windows hold the same counts, truth and response, so many channels apart."""
-    batch, places = cut_twice()
-    for second in places:
-        first = second - 1
-        later = int(np.round(batch["position"][first] - batch["position"][second]))
-        assert 0 < later < 96
-        for key in ("counts", "elastic"):
-            one, other = batch[key][first, later:], batch[key][second, :-later]
-            np.testing.assert_allclose(one, other, atol=1e-3)  # offsets are read from each window
-        assert batch["has_psf"][first] == batch["has_psf"][second]
-        np.testing.assert_array_equal(batch["psf"][first], batch["psf"][second])
-
-
-def test_spectra_are_shown_again_with_their_response():
-    plain = SimulatedPairs(seed=3, channels_per_batch=4096, psf_share=0.0)
-    batch = replace(plain, shown_again=0.5).batch(4)
-    number = len(plain.batch(4)["counts"])
-    assert len(batch["counts"]) == number + round(number / 2)
-    np.testing.assert_array_equal(batch["has_psf"], np.arange(len(batch["counts"])) >= number)
-    for key in set(batch) - {"has_psf"}:
-        np.testing.assert_array_equal(batch[key][:number], plain.batch(4)[key])
-        np.testing.assert_array_equal(batch[key][number:], plain.batch(4)[key][: number // 2])
-
-
-@pytest.mark.parametrize(
-    "bad", [{"psf_share": -0.1}, {"shown_again": 1.5}, {"channels_per_batch": 0}]
-)
-def test_what_no_batch_can_be_drawn_with_is_refused(bad, tmp_path, capsys):
-    name, value = next(iter(bad.items()))
-    with pytest.raises(ValueError, match=name):
-        SimulatedPairs(**bad)
-    with pytest.raises(SystemExit):
-        main(["--folder", str(tmp_path), f"--{name.replace('_', '-')}={value}"])
-    assert f"{name}={value}" in capsys.readouterr().err
-
-
-def test_windows_that_disagree_cost():
-    """Of the same errors, those that both windows share cost less than those of one alone."""
-    batch, places = cut_twice()
-    batch, second = tensors(batch), int(places[0])
-    answer = DeconvolutionNet(TINY)(to_spectra(batch))
-    frame = answer.frame
-    truth, answer.elastic = (frame.put(batch[k]) for k in ("inelastic", "elastic"))
-
-    def loss(*rows):
-        answer.inelastic = truth.clone()
-        answer.inelastic[list(rows)] *= 1.05
-        return training_loss(answer, batch)[0]
-
-    alone = loss(second - 1) + loss(second) - loss()
-    assert loss(second - 1, second) < alone - 0.01
 
 
 def test_learning_rate_schedule():
@@ -430,37 +297,6 @@ def test_checkpoints_are_not_trained_over(tmp_path):
         train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
 
 
-# Sources
-
-
-def test_mixed_pairs_are_the_sources_own():
-    other = SimulatedPairs(seed=9, channels_per_batch=2048)
-    mixed = MixedPairs((PAIRS, 3), (other, 1), seed=1)
-    sources = [mixed.source(number) for number in range(400)]
-    assert 0.68 < sources.count(0) / 400 < 0.82
-    for number in (sources.index(0), sources.index(1)):
-        want = mixed.pairs[sources[number]].batch(number)
-        for key, value in mixed.batch(number).items():
-            np.testing.assert_array_equal(value, want[key])
-
-
-def test_each_source_keeps_all_its_lengths():
-    # As `fine_tune` and the command line make it: one seed for the choice and for the sources.
-    small = replace(PAIRS, channels_per_batch=512)
-    mixed = MixedPairs((small, 0.7), (small, 0.3), seed=small.seed)
-    lengths = ([], [])
-    for number in range(60):
-        lengths[mixed.source(number)].append(mixed.batch(number)["counts"].shape[1])
-    for of_source in lengths:
-        assert {512, 1024, 2048} <= set(of_source)
-
-
-@pytest.mark.parametrize("sources", [(), ((PAIRS, 0.0),), ((PAIRS, 1.0), (PAIRS, -1.0))])
-def test_bad_shares_are_refused(sources):
-    with pytest.raises(ValueError):
-        MixedPairs(*sources)
-
-
 # A bare node
 
 BARE = """
@@ -491,85 +327,6 @@ def test_runs_without_hyperspy_and_all_that_is_not_needed(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "bare.safetensors").exists() and not (tmp_path / "log.png").exists()
-
-
-# EELSpecNet's recipe
-
-
-@pytest.fixture(scope="module")
-def recipe_set():
-    return evaluation_set(60)
-
-
-def test_recipe_is_as_published(recipe_set):
-    """2048 channels of 5 meV, responses 35 to 200 meV wide and smeared, noise up to 1e-3."""
-    counts, target = recipe_set.counts, recipe_set.target
-    assert counts.shape == target.shape == (60, 2048)
-    assert (eelspecnet.DISPERSION, eelspecnet.START) == (0.005, -2.0)
-    # The target's zero-loss peak: 15 meV wide at 0 eV.
-    found = find_zero_loss(target)
-    np.testing.assert_allclose(found.position, 400, atol=0.02)
-    np.testing.assert_allclose(found.fwhm, 3.0, atol=0.1)
-    # A Lorentzian of 7 to 40 channels, smeared over 20, through the 3 of the target.
-    widths = find_zero_loss(counts).fwhm
-    assert 7 < widths.min() and widths.max() < 60 and widths.std() > 5
-    # Losses are 0 to 15 lines at most 1/300 as high as the peak, and at least half of 1/4000.
-    lines = recipe_set.inelastic.max(-1) / target[:, 400]
-    assert (lines < 15 / 300).all() and ((lines == 0) | (lines > 1 / 4001)).all()
-    # White noise of up to a thousandth of the maximum, the same at both ends.
-    blurred = recipe_set.psf[:, 1648:3696] + 0
-    noise = np.diff(counts[:, -400:]).std(-1) / np.sqrt(2) / counts.max(-1)
-    assert 0 < noise.min() and noise.max() < 1.15e-3 and 3e-4 < noise.mean() < 7e-4
-    assert ((0 <= recipe_set.dark) & (recipe_set.dark <= 1e-7 * counts.max(-1) * 1.01)).all()
-    np.testing.assert_allclose(blurred.argmax(-1), counts.argmax(-1), atol=3)
-
-
-def test_recipe_counts_are_the_blurred_target(recipe_set):
-    """Deconvolved by division in Fourier space, where that is allowed: at low frequencies."""
-    row = int(np.argmin(recipe_set.psf.max(-1)))
-    size = 4096
-    inelastic = np.fft.rfft(recipe_set.inelastic[row], size)
-    psf = np.fft.rfft(np.roll(recipe_set.psf[row], -2048), size)
-    seen = np.fft.irfft(psf * inelastic, size)[600:1500]
-    noise_free = (recipe_set.counts - recipe_set.elastic)[row, 600:1500]
-    noise = np.diff(noise_free).std() / np.sqrt(2)
-    # The lines' flanks beyond the window are missing here; the target's 3 channels are twice in.
-    assert np.std(seen - noise_free) < 1.3 * noise + 0.02 * seen.max()
-
-
-def test_recipe_sets_are_repeatable_and_disjoint(recipe_set):
-    again = evaluation_set(2)
-    np.testing.assert_array_equal(again.counts, recipe_set.counts[:2])
-    assert not np.isin(training_set(2).target[:, 700], recipe_set.target[:, 700]).any()
-
-
-def test_recipe_measures():
-    """By hand: two channels, 1/4 and 3/4 for 1/2 and 1/2."""
-    estimate, target = np.array([[1.0, 3.0]]), np.array([[2.0, 2.0]])
-    assert mean_squared_error(estimate, target) == pytest.approx(1 / 16)
-    assert mean_absolute_percentage_error(estimate, target) == pytest.approx(25 / 0.501)
-    assert mean_squared_error(7 * target, target) == 0
-    where = np.array([[True, False]])
-    assert mean_squared_error([[1.0, 2.0, 1.0]], [[1.0, 1.0, 2.0]], [[True, False, False]]) == 0
-    assert mean_squared_error(estimate, target, where) == pytest.approx(1 / 16)
-
-
-def test_recipe_scores_of_truth_and_of_the_default_model(recipe_set):
-    """A rigid shift costs nothing; the truth is perfect; the network beats the data by far."""
-    perfect = eelspecnet.scores(recipe_set.target, recipe_set)
-    assert perfect["mse"] < 1e-12 and perfect["mape"] < 1e-3
-    few = Recipe(*(getattr(recipe_set, f.name)[:16] for f in fields(Recipe)))
-    estimate = deconvolve_block(
-        few.counts, model=models.load(), resolution=eelspecnet.RESOLUTION, psf=few.psf
-    )[0]
-    ours, raw = eelspecnet.scores(estimate, few), eelspecnet.scores(few.counts, few)
-    assert ours["mse"] < 1e-3 * raw["mse"] and ours["loss_mape"] < 0.2 * raw["loss_mape"]
-
-
-def test_recipe_can_be_trained_on(tmp_path):
-    model = train(replace(PLAN, steps=2), tmp_path, pairs=RecipePairs(size=2), config=TINY)
-    assert all(np.isfinite(value).all() for value in RecipePairs(size=2).batch(1).values())
-    assert model.provenance["steps"] == 2
 
 
 def test_weights_that_are_no_numbers_are_neither_written_nor_read(tmp_path):

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ._curves import axis_label, curve
+from ._curves import axis_label
 from .spectra import plot_spectra
 
 
@@ -62,7 +62,8 @@ def energy_window(signal, low, high):
     signal : EELSSpectrum
         A spectrum image.
     low, high : float
-        Limits in the units of the energy axis.
+        Limits in the units of the energy axis. Between energies that hold no channel, the nearest
+        one is taken.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def energy_window(signal, low, high):
     Raises
     ------
     ValueError
-        If ``low`` is not below ``high``.
+        If ``low`` is not below ``high``, or they lie outside the energy axis.
 
     Examples
     --------
@@ -80,16 +81,27 @@ def energy_window(signal, low, high):
     >>> plotting.energy_window(data.plasmonic_map(shape=(2, 3), channels=512), 0.4, 0.6)
     <Signal2D, title: simulated nanorod, dimensions: (|3, 2)>
     """
+    part = _between(signal, low, high)
+    return part.sum(part.axes_manager.signal_axes).T
+
+
+def _between(signal, low, high):
+    """The channels between two energies; the nearest one where there is none between them."""
     if not low < high:
         raise ValueError(f"low={low!r} must be below high={high!r}.")
     axis = signal.axes_manager.signal_axes[0]
+    energy, middle = axis.axis, (low + high) / 2
     # As HyperSpy's slices round, also where the energy falls.
     half = 0.5 * abs(axis.scale) if axis.is_uniform else 0.0
-    inside = np.flatnonzero((axis.axis > low - half) & (axis.axis < high - half))
+    inside = np.flatnonzero((energy > low - half) & (energy < high - half))
     if not inside.size:
-        raise ValueError(f"low={low!r} and high={high!r} hold none of the energies.")
-    part = signal.isig[int(inside[0]) : int(inside[-1]) + 1]
-    return part.sum(part.axes_manager.signal_axes).T
+        if not energy.min() - half <= middle <= energy.max() + half:
+            raise ValueError(
+                f"low={low!r} and high={high!r} hold none of the energies, {energy.min():.4g} to "
+                f"{energy.max():.4g}."
+            )
+        inside = [np.abs(energy - middle).argmin()]
+    return signal.isig[int(inside[0]) : int(inside[-1]) + 1]
 
 
 def plot_map_comparison(signals, window, *, place, title=""):
@@ -100,7 +112,7 @@ def plot_map_comparison(signals, window, *, place, title=""):
     signals : dict of str to EELSSpectrum
         Spectrum images of the same shape and their labels, as for `plot_spectra`.
     window : (float, float)
-        Limits of the mapped energies, in the units of the energy axis.
+        Limits of the mapped energies, in the units of the energy axis, as for `energy_window`.
     place : (int, int)
         Column and row of the pixel whose spectra are shown.
     title : str
@@ -113,7 +125,7 @@ def plot_map_comparison(signals, window, *, place, title=""):
     Raises
     ------
     ValueError
-        If a signal is no map, or `window` holds none of its energies.
+        If a signal is no map, or ``window`` is none of its energies.
 
     Examples
     --------
@@ -132,18 +144,21 @@ def plot_map_comparison(signals, window, *, place, title=""):
     wide, close = top.subplots(1, 2)
     spectra = {label: signal.inav[place] for label, signal in signals.items()}
     plot_spectra(spectra, wide)
-    reach = (low - 2 * (high - low), high + 2 * (high - low))
-    plot_spectra(spectra, close, energy_range=reach, log=False)
+    channel = max(
+        np.ptp(s.axes_manager.signal_axes[0].axis) / s.data.shape[-1] for s in signals.values()
+    )
+    reach = 2 * max(high - low, channel)  # a few channels, however narrow the window
+    plot_spectra(spectra, close, energy_range=(low - reach, high + reach), log=False)
     close.get_legend().remove()
     close.axvspan(low, high, color="0.9", zorder=0)
     wide.set_title(f"pixel {place}")
     close.set_title("around the mapped energies (grey)")
     # What is mapped sets the scale, whatever the zero-loss peak does beside it.
-    top = 2 * max(curve(s, label, window)[1].max() for label, s in spectra.items())
+    top = 2 * max(float(_between(s, low, high).data.max()) for s in spectra.values())
     if top > 0:
         close.set_ylim(0, min(top, close.get_ylim()[1]))
-    below = np.atleast_1d(bottom.subplots(1, len(maps)))
-    for (label, image), ax in zip(maps.items(), below, strict=True):
+    panels = np.atleast_1d(bottom.subplots(1, len(maps)))
+    for (label, image), ax in zip(maps.items(), panels, strict=True):
         plot_map(image, ax, title=label)
     fig.suptitle(title)
     return fig

@@ -16,7 +16,7 @@ from ..inference import check_device
 from ..simulate import SCENES
 from ..specimens import random_specimen
 from .exported import MeasuredPairs
-from .loop import train
+from .loop import check_run, train
 from .mixed import MixedPairs
 from .pairs import SimulatedPairs
 from .plan import Plan, refuse_checkpoint
@@ -183,7 +183,7 @@ def fine_tune(
     <EELSSpectrum, title: simulated nanorod after deep deconvolution, dimensions: (2|512)>
     """
     began = time.monotonic()
-    _check(minutes, steps, folder, resume)
+    _check(name, minutes, steps, folder, resume)
     plan = _plan(steps, seed, learning_rate, keep_start, workers)
     check_device(device)
     start = models.load(model)
@@ -241,12 +241,11 @@ def array_hash(data):
     return digest.hexdigest()
 
 
-def _check(minutes, steps, folder, resume):
+def _check(name, minutes, steps, folder, resume):
     """Refuse what cannot work before any of it is done."""
     if minutes is None and steps is None:
         raise ValueError("minutes=None needs a number of steps: the training would never end.")
-    if minutes is not None and not minutes > 0:
-        raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
+    check_run(name, minutes)
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the run to go on with.")
     if folder is not None and not resume:

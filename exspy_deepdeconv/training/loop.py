@@ -5,37 +5,31 @@ and ``n`` alone, checkpoints are written atomically, and a resumed run goes on w
 on the same device, with the same number of threads, it ends with the weights of an unbroken one.
 """
 
-import argparse
 import copy
-import json
 import os
-import signal
 import sys
-import threading
 import time
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from .. import models
 from ..forward import denormals_flushed
 from ..inference import check_device
-from ..instruments import read_response
 from ..intervals import Calibration
 from ..network import DeconvolutionNet
 from .batches import loader, to_spectra
 from .card import data_hash, versions, write_card
 from .loss import training_loss
-from .mixed import MixedPairs
 from .monitor import Log, Monitor
+from .options import read_options
 from .pairs import SimulatedPairs
 from .plan import CHECKPOINT, Plan, learning_rate, refuse_checkpoint
+from .progress import Steps, progress_bar, record, stop, stop_signals
 from .state import TrainingState
 
-__all__ = ["main", "train", "training_step"]
+__all__ = ["Plan", "main", "train", "training_step"]
 
 
 def train(
@@ -118,7 +112,7 @@ def train(
     >>> model.name, model.provenance["steps"]
     ('tiny', 2)
     """
-    _check(name, minutes)
+    check_run(name, minutes)
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -139,12 +133,28 @@ def train(
         if resume:
             state.load(device)
         monitor = Monitor(pairs, plan.held_out, plan.cases, device, instrument)
-        scores = _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar, echo)
+        scores = _run(state, pairs, monitor, folder, minutes, device, show_progressbar, echo)
     outcome = state.outcome()
     if state.best:
         outcome.load_state_dict(state.best["weights"])
-    provenance = {
-        "plan": asdict(plan),
+    provenance = _provenance(state, device, scores, about)
+    return _saved(outcome, folder / f"{name}.safetensors", provenance, init)
+
+
+def check_run(name, minutes):
+    """Raise a ValueError for a name or a time that no run can have, before any of it is done."""
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
+    if Path(name).name != name or not name:
+        raise ValueError(f"name={name!r} must be a plain name: it becomes the stem of a file.")
+    if name in models.available():
+        raise ValueError(f"name={name!r} is that of a bundled model.")
+
+
+def _provenance(state, device, scores, about):
+    """What a run tells of itself in its weights file and on its card."""
+    return {
+        "plan": asdict(state.plan),
         **about,
         "data_sha256": state.data,
         "steps": state.step,
@@ -153,17 +163,6 @@ def train(
         "versions": versions(),
         "scores": scores,
     }
-    return _saved(outcome, folder / f"{name}.safetensors", provenance, init)
-
-
-def _check(name, minutes):
-    """Refuse what cannot work before any of it is done."""
-    if minutes is not None and not minutes > 0:
-        raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
-    if Path(name).name != name or not name:
-        raise ValueError(f"name={name!r} must be a plain name: it becomes the stem of a file.")
-    if name in models.available():
-        raise ValueError(f"name={name!r} is that of a bundled model.")
 
 
 def _saved(network, path, provenance, init):
@@ -177,18 +176,18 @@ def _saved(network, path, provenance, init):
     return models.load(path)
 
 
-def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar, echo):
+def _run(state, pairs, monitor, folder, minutes, device, show_progressbar, echo):
     """All steps that are left; returns the last scores, and the first of a warm start."""
-    log = Log(folder, state.step)
+    plan, log = state.plan, Log(folder, state.step)
     batches = loader(pairs, state.step, plan.steps, plan.workers)
-    bar = _bar(plan, state, minutes, show_progressbar)
+    bar = progress_bar(plan, state, minutes, show_progressbar)
     before, began = state.seconds, time.monotonic()
     scores = state.scores
     if state.warm and state.step == 0 and plan.steps >= plan.evaluate_every:
         scores["before"] = monitor.scores(state.average)
     saved = time.monotonic()
-    steps = _Steps(saved)
-    with _stop_signals() as told, bar:
+    steps = Steps(saved)
+    with stop_signals() as told, bar:
         for batch in batches:
             spent = state.seconds / (60 * minutes) if minutes else 0.0
             parts = training_step(state, plan, batch, device, spent)
@@ -202,42 +201,24 @@ def _run(state, plan, pairs, monitor, folder, minutes, device, show_progressbar,
             if due or (last and scores):
                 scores["after"] = monitor.scores(state.outcome())
                 state.judge(scores["after"])
-                last = last or state.tired(plan)
+                last = last or state.tired()
             if due or state.step % plan.log_every == 0 or last:
                 row = {
                     "step": state.step,
                     "minutes": state.seconds / 60,
                     "learning_rate": learning_rate(plan, state.step, spent),
                 } | steps.means(now)
-                _record(log, row | (scores["after"] if due else {}), bar, echo)
-                steps = _Steps(time.monotonic())
+                record(log, row | (scores["after"] if due else {}), bar, echo)
+                steps = Steps(time.monotonic())
             if now - saved > 60 * plan.checkpoint_minutes or told or last:
                 state.save()
                 log.draw()
                 saved = now
             if told:
-                _stop(told[0], state.step)
+                stop(told[0], state.step)
             if last:
                 break
     return scores
-
-
-class _Steps:
-    """The steps since the last line of the log."""
-
-    def __init__(self, start):
-        self.start, self.spectra, self.parts = start, 0, {}
-
-    def add(self, parts, spectra):
-        """Note the parts of a step's loss and its number of spectra."""
-        self.spectra += spectra
-        for key, value in parts.items():
-            self.parts.setdefault(key, []).append(value)
-
-    def means(self, now):
-        """Their rate and the means of the parts."""
-        rate = {"spectra_per_s": self.spectra / (now - self.start)}
-        return rate | {key: float(np.mean(values)) for key, values in self.parts.items()}
 
 
 def training_step(state, plan, batch, device, spent=0.0):
@@ -293,120 +274,12 @@ def _loaded(init):
     return models.load(init)
 
 
-def _bar(plan, state, minutes, show):
-    """A bar over the steps, or over the seconds of a run that ends by the clock."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:  # a bare node
-        return _NoBar()
-    # Not wrapped around the batches: tqdm.auto would start the worker processes twice.
-    return tqdm(
-        total=round(60 * minutes) if minutes else plan.steps,
-        initial=round(state.seconds) if minutes else state.step,
-        unit="s" if minutes else "step",
-        desc="training",
-        disable=None if show is None else not show,
-    )
-
-
-class _NoBar(nullcontext):
-    """In the place of tqdm's bar."""
-
-    n = 0
-
-    def update(self, _):
-        """So much more is done."""
-
-    def set_postfix(self, **_):
-        """What is shown beside it."""
-
-
-def _record(log, row, bar, echo):
-    log.add(row)
-    bar.set_postfix(loss=row["loss"])
-    if echo:
-        echo(json.dumps({key: float(f"{value:.4g}") for key, value in row.items()}))
-
-
-@contextmanager
-def _stop_signals():
-    """A list that holds the signal, once the process was told to stop: the step is finished first."""
-    told = []
-    if threading.current_thread() is not threading.main_thread():
-        yield told  # only the main thread hears signals
-        return
-    kinds = (signal.SIGTERM, signal.SIGINT)
-    previous = [signal.signal(kind, lambda number, _: told.append(number)) for kind in kinds]
-    try:
-        yield told
-    finally:
-        for kind, handler in zip(kinds, previous, strict=True):
-            signal.signal(kind, handler)
-
-
-def _stop(number, step):
-    words = f"stopped at step {step}; run again to go on"
-    raise KeyboardInterrupt(words) if number == signal.SIGINT else SystemExit(words)
-
-
 def main(arguments=None):
     """Command line of a bare node: ``python -m exspy_deepdeconv.training.loop --folder runs/mine``."""
-    from .exported import MeasuredPairs
-
-    parser = _parser()
-    options = vars(parser.parse_args(arguments))
-    plan = Plan(**{key: options.pop(key) for key in asdict(Plan())})
-    measured, exported, share = (options.pop(key) for key in ("measured", "pairs", "share"))
-    drawn = {key: options.pop(key) for key in ("channels_per_batch", "psf_share", "shown_again")}
-    drawn["measured"] = tuple(read_response(path) for path in measured)
-    try:
-        pairs = SimulatedPairs(plan.seed, **drawn)
-    except ValueError as error:
-        parser.error(str(error))
-    if exported:
-        if not 0 < share < 1:
-            parser.error(f"--share {share}: must lie between 0 and 1")
-        measured = MeasuredPairs.load(exported)
-        pairs = MixedPairs((pairs, 1 - share), (measured, share), seed=plan.seed)
+    plan, options = read_options(arguments)
     echo = None if sys.stderr.isatty() else lambda line: print(line, flush=True)
-    model = train(plan, **options, pairs=pairs, echo=echo)
+    model = train(plan, **options, echo=echo)
     print(Path(options["folder"]) / f"{model.name}.safetensors")
-
-
-def _parser():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", required=True)
-    parser.add_argument("--name", default="model")
-    parser.add_argument("--init", help="bundled model or weights file to start from")
-    parser.add_argument("--measured", nargs="*", default=[], help="files of zero-loss peaks")
-    parser.add_argument("--pairs", help="file of exported measured pairs to mix in")
-    parser.add_argument("--share", type=float, default=0.3, help="share of the measured pairs")
-    parser.add_argument(
-        "--channels-per-batch",
-        type=int,
-        default=SimulatedPairs().channels_per_batch,
-        help="spectra times channels: a graphics card is idle with few",
-    )
-    parser.add_argument(
-        "--psf-share",
-        type=float,
-        default=SimulatedPairs().psf_share,
-        help="share of the simulated spectra whose response is handed over",
-    )
-    parser.add_argument(
-        "--shown-again", type=float, default=0.0, help="share that is shown with its response, too"
-    )
-    parser.add_argument("--minutes", type=float, help="end after this time")
-    parser.add_argument("--device", help="a torch device")
-    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True)
-    for key, value in asdict(Plan()).items():
-        kind = _is_yes if isinstance(value, bool) else type(value)
-        parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value)
-    return parser
-
-
-def _is_yes(text):
-    return text.lower() in ("1", "true", "yes")
 
 
 if __name__ == "__main__":

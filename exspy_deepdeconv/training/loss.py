@@ -36,7 +36,8 @@ def training_loss(answer, batch, guide=0.0):
     loss : torch.Tensor
         Scalar.
     parts : dict of str to float
-        Mean relative errors for the log: ``loss_error``, ``near_error``, ``response_error``.
+        Median relative errors for the log: ``loss_error``, ``near_error``, ``sqrt_error``,
+        ``response_error``, ``tail_error``.
     """
     frame = answer.frame
     truth, elastic = frame.put(batch["inelastic"]), frame.put(batch["elastic"])

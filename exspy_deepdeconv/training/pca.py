@@ -77,8 +77,8 @@ def measured_pairs(
     TypeError
         If ``signal`` or ``psf`` is no EELSSpectrum.
     ValueError
-        For fewer than 8 usable spectra, if ``psf`` is the signal itself, or if an argument is out of
-        its range.
+        For fewer than 8 usable spectra; if ``signal`` or ``psf`` is a result of a deconvolution or a
+        residual, or ``psf`` the signal itself; or if an argument is out of its range.
 
     Notes
     -----
@@ -214,13 +214,9 @@ def _check_signal(signal):
 
     if not isinstance(signal, EELSSpectrum):
         raise TypeError(f"signal must be an EELSSpectrum, not {type(signal).__name__}.")
-    _no_result(signal, "signal")
+    if made := _checks.already_made(signal):
+        raise ValueError(f"signal is {made}: measured spectra are needed.")
     return _checks.check_low_loss(signal)
-
-
-def _no_result(signal, name):
-    if done := signal.metadata.Signal.get_item("deconvolved_by"):
-        raise ValueError(f"{name} is itself a result ({done}): measured spectra are needed.")
 
 
 def _check_numbers(components, frames, seed):
@@ -236,19 +232,9 @@ def _check_numbers(components, frames, seed):
 
 def _response_spectra(psf, signal, axis):
     """The spectra of a captured response, whatever their number."""
-    from .. import _checks, _responses
+    from .. import _responses
 
-    _responses.check_psf_class(psf)
-    if psf is signal or psf.data is signal.data:
-        raise ValueError(_responses.ITSELF)
-    _no_result(psf, "psf")
-    own = _checks.check_energy_axis(psf, "psf")
-    _checks.check_data(psf, "psf")
-    if abs(own.dispersion - axis.dispersion) > _checks.DISPERSION_TOLERANCE * axis.dispersion:
-        raise ValueError(
-            f"psf has {own.dispersion:.6g} eV per channel, the signal {axis.dispersion:.6g}: both "
-            "must have the same dispersion."
-        )
+    own = _responses.check_measured(psf, signal, axis.dispersion)
     rows = _rows(psf, np.ones(psf.data.shape[:-1], bool), own)
     for odd in _responses.remarks(rows, psf):
         warnings.warn(f"measured_pairs: {odd}", UserWarning, stacklevel=3)

@@ -53,10 +53,11 @@ class TrainingState:
             weights = copy.deepcopy(self.outcome().state_dict())
             self.best = {"loss": loss, "step": self.step, "weights": weights}
 
-    def tired(self, plan):
+    def tired(self):
         """Whether the held-out loss has not fallen for too long."""
         waited = self.step - self.best["step"] if self.best else 0
-        return bool(plan.patience) and waited >= plan.patience * plan.evaluate_every
+        longest = self.plan.patience * self.plan.evaluate_every
+        return bool(longest) and waited >= longest
 
     def hear(self, loss):
         """Raise a FloatingPointError where losses stay no numbers; a batch may have one by itself."""

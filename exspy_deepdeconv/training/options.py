@@ -1,0 +1,79 @@
+"""The options of ``python -m exspy_deepdeconv.training.loop``: how a bare node is told what to train."""
+
+import argparse
+from dataclasses import asdict
+
+from ..instruments import read_response
+from .exported import MeasuredPairs
+from .mixed import MixedPairs
+from .pairs import SimulatedPairs
+from .plan import Plan
+
+
+def read_options(arguments=None):
+    """The plan of a run, and the other arguments of `exspy_deepdeconv.training.train`.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Those of the process by default. What cannot be used ends the process with a message.
+
+    Returns
+    -------
+    plan : Plan
+    options : dict
+    """
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    plan = Plan(**{key: options.pop(key) for key in asdict(Plan())})
+    measured, exported, share = (options.pop(key) for key in ("measured", "pairs", "share"))
+    drawn = {key: options.pop(key) for key in ("channels_per_batch", "psf_share", "shown_again")}
+    drawn["measured"] = tuple(read_response(path) for path in measured)
+    try:
+        pairs = SimulatedPairs(plan.seed, **drawn)
+    except ValueError as error:
+        parser.error(str(error))
+    if exported:
+        if not 0 < share < 1:
+            parser.error(f"--share {share}: must lie between 0 and 1")
+        sources = (pairs, 1 - share), (MeasuredPairs.load(exported), share)
+        pairs = MixedPairs(*sources, seed=plan.seed)
+    return plan, options | {"pairs": pairs}
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        description="The training loop: plain torch, from seeds to a weights file."
+    )
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--name", default="model")
+    parser.add_argument("--init", help="bundled model or weights file to start from")
+    parser.add_argument("--measured", nargs="*", default=[], help="files of zero-loss peaks")
+    parser.add_argument("--pairs", help="file of exported measured pairs to mix in")
+    parser.add_argument("--share", type=float, default=0.3, help="share of the measured pairs")
+    parser.add_argument(
+        "--channels-per-batch",
+        type=int,
+        default=SimulatedPairs().channels_per_batch,
+        help="spectra times channels: a graphics card is idle with few",
+    )
+    parser.add_argument(
+        "--psf-share",
+        type=float,
+        default=SimulatedPairs().psf_share,
+        help="share of the simulated spectra whose response is handed over",
+    )
+    parser.add_argument(
+        "--shown-again", type=float, default=0.0, help="share that is shown with its response, too"
+    )
+    parser.add_argument("--minutes", type=float, help="end after this time")
+    parser.add_argument("--device", help="a torch device")
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True)
+    for key, value in asdict(Plan()).items():
+        kind = _is_yes if isinstance(value, bool) else type(value)
+        parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value)
+    return parser
+
+
+def _is_yes(text):
+    return text.lower() in ("1", "true", "yes")

@@ -1,0 +1,212 @@
+"""What is odd about data or responses: flagged, warned of, and a dark level taken off."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from exspy_deepdeconv import data, physics
+
+
+def deconvolve(signal, *args, **kwargs):
+    return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)
+
+
+def test_unexplained_spectra_are_flagged(make_signal):
+    s = make_signal(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        honest = deconvolve(s)
+    assert honest.metadata.Signal.deep_deconvolution.flags.unexplained == 0
+    wrong = make_signal(fwhm=25.0)  # as from another instrument
+    with pytest.warns(UserWarning, match="of 3 spectra 3 not explained by the result"):
+        result = deconvolve(s, psf=wrong)
+    assert result.metadata.Signal.deep_deconvolution.flags.unexplained == 3
+
+
+def test_more_gains_than_losses_are_flagged(make_signal):
+    """The zero-loss peak has a tail on its gain side that the response which is given lacks."""
+    s, psf = make_signal(3), make_signal().isig[:100]
+    tail = physics.gaussian(256, 35.0, 25.0)
+    s.data += np.random.default_rng(1).poisson(3e3 * tail, s.data.shape).astype(np.float32)
+    with pytest.warns(UserWarning, match="of 3 spectra .*3 with more energy gains than losses"):
+        result = deconvolve(s, psf=psf)
+    assert result.metadata.Signal.deep_deconvolution.flags.gains == 3
+    backwards = make_signal(3)  # the losses pass for gains, and few channels are left for losses
+    backwards.data = backwards.data[..., ::-1].copy()
+    with pytest.warns(UserWarning, match="more energy gains than losses"):
+        result = deconvolve(backwards)
+    assert result.metadata.Signal.deep_deconvolution.flags.gains == 3
+    mirrored = make_signal(3)  # losses of the same size are none of its business
+    mirrored.data += np.roll(tail[::-1], -134) * np.float32(3e3)
+    assert deconvolve(mirrored, psf=psf).metadata.Signal.deep_deconvolution.flags.gains == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag", "words"),
+    [
+        ({"fwhm": 0.7}, "narrow", "channels wide"),
+        ({"fwhm": 80.0, "channels": 1024, "position": 300.0}, "wide", "more than anything"),
+        ({"position": 11.0}, "no_gain_side", "gain side"),
+    ],
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_is_out_of_range_is_told_once(make_signal, arguments, flag, words, lazy):
+    s = make_signal(3, **arguments)
+    s = s.as_lazy() if lazy else s
+    with pytest.warns(UserWarning) as heard:
+        result = deconvolve(s)
+    told = [str(w.message) for w in heard if words in str(w.message)]
+    assert len(told) == 1
+    assert result.metadata.Signal.deep_deconvolution.flags.as_dictionary()[flag]
+
+
+def test_widths_that_differ_are_told(make_signal):
+    s = make_signal(8, fwhm=8.0)
+    s.data[:4] = make_signal(4, fwhm=18.0).data
+    with pytest.warns(UserWarning, match="zero-loss widths differ by a factor of 2"):
+        result = deconvolve(s)
+    assert result.metadata.Signal.deep_deconvolution.flags.uneven
+
+
+def behind_its_zero_loss_peak(make_signal):
+    """Low losses cropped behind their zero-loss peak (at 0.1 eV): what is left looks like one."""
+    s = make_signal(channels=512)
+    return s.isig[0.4:]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    "method", ["deep_deconvolve", "rl_deconvolve", "tgv_deconvolve", "estimate_psf"]
+)
+def test_a_peak_that_cannot_be_the_zero_loss_peak_is_told(make_signal, method, reverse):
+    s = behind_its_zero_loss_peak(make_signal)
+    if reverse:
+        s.data = np.ascontiguousarray(s.data[::-1])
+        axis = s.axes_manager.signal_axes[0]
+        axis.offset, axis.scale = axis.high_value, -axis.scale
+    with pytest.warns(UserWarning) as heard:
+        result = getattr(s, method)(show_progressbar=False)
+    told = [str(w.message) for w in heard if "begins above 0 eV" in str(w.message)]
+    assert len(told) == 1 and "lies at 0.8" in told[0] and told[0].startswith(method)
+    assert all(w.filename == __file__ for w in heard)
+    if method == "deep_deconvolve":
+        assert result.metadata.Signal.deep_deconvolution.flags.elsewhere
+
+
+@pytest.mark.parametrize("offset", [-0.5, 0.0, -9.0, 0.05])
+def test_an_axis_that_begins_below_zero_need_not_have_its_peak_there(make_signal, offset):
+    s = make_signal()
+    s.axes_manager[-1].offset = offset
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        result = deconvolve(s)
+    assert not result.metadata.Signal.deep_deconvolution.flags.elsewhere
+
+
+def test_with_a_response_a_classical_method_needs_no_zero_loss_peak(make_signal):
+    s, psf = behind_its_zero_loss_peak(make_signal), make_signal(seed=1)
+    psf.data[95:] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        s.rl_deconvolve(psf=psf, show_progressbar=False)
+
+
+def test_with_a_response_the_gain_side_does_not_matter(make_signal):
+    s, psf = make_signal(position=11.0), make_signal()
+    psf.data[95:] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        result = deconvolve(s, psf=psf)
+    assert not result.metadata.Signal.deep_deconvolution.flags.no_gain_side
+
+
+def test_which_spectra_are_flagged_is_told(make_signal):
+    s = make_signal(2, 3)
+    s.data[1, 2] = 0
+    flags = deconvolve(s).metadata.Signal.deep_deconvolution.flags
+    np.testing.assert_array_equal(np.argwhere(flags.maps.empty), [[1, 2]])
+    assert list(flags.maps.keys()) == ["empty"]
+    assert not deconvolve(make_signal(2)).metadata.Signal.deep_deconvolution.flags.has_item("maps")
+
+
+def test_a_result_is_not_deconvolved_again_without_a_word(make_signal):
+    s = make_signal(2)
+    result = deconvolve(s)
+    for method in (result.deep_deconvolve, result.rl_deconvolve):
+        with pytest.warns(UserWarning, match=r"itself a result \(deep_deconvolution\)") as heard:
+            method(show_progressbar=False)
+        assert heard[0].filename == __file__
+    with pytest.raises(ValueError, match=r"psf is itself a result \(deep_deconvolution\)"):
+        s.deep_deconvolve(psf=result.inav[0], show_progressbar=False)
+
+
+def test_a_peak_that_keeps_its_width_is_told(make_signal):
+    with pytest.warns(
+        UserWarning, match="only 2.6 channels wide: under 3 there is nothing to sharpen"
+    ):
+        deconvolve(make_signal(2, fwhm=2.5))
+
+
+@pytest.mark.parametrize("share", [1e-4, 1e-3])
+def test_a_dark_level_below_zero_under_a_vacuum_spectrum_is_taken_off(share):
+    s = data.exciton_spectrum()
+    vacuum = data.vacuum_spectrum(s)
+    kwargs = {"resolution": 0.0375, "show_progressbar": False}
+    plain = s.deep_deconvolve(psf=vacuum, **kwargs)
+    vacuum.data = vacuum.data - share * vacuum.data.max()
+    lowered = s.deep_deconvolve(psf=vacuum, **kwargs)
+    truth = data.truth(s, 0.0375)
+    errors = [np.abs(r.isig[0.3:].data - truth.isig[0.3:].data).sum() for r in (plain, lowered)]
+    assert errors[1] < 1.2 * errors[0]
+
+
+def test_a_response_that_is_cut_off_is_told_of():
+    s = data.exciton_spectrum()
+    vacuum = data.vacuum_spectrum(s)
+    with pytest.warns(UserWarning, match="psf is cut off 2 zero-loss widths from its maximum"):
+        s.deep_deconvolve(psf=vacuum.isig[70:130], show_progressbar=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        s.deep_deconvolve(psf=vacuum, show_progressbar=False)
+        vacuum.data = vacuum.data + 0.01 * vacuum.data.max()  # a dark level is no tail
+        s.deep_deconvolve(psf=vacuum, show_progressbar=False)
+
+
+@pytest.mark.parametrize(("offset", "kept"), [(40.0, 40.0), (-20.0, 0.0)])
+def test_one_dark_level_for_a_map(offset, kept):
+    """A detector has one: read pixel by pixel it came and went, a step in every map (up to 51 counts)."""
+    s = data.plasmonic_map((6, 6), 1024)
+    s.data = s.data + offset
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = deconvolve(s, 0.03)
+    axis = result.axes_manager[-1]
+    gain_side = result.data[..., axis.value2index(-1.5) : axis.value2index(-0.5)].mean(axis=-1)
+    assert np.ptp(gain_side) < 1 and gain_side.mean() == pytest.approx(kept, abs=2)
+    told = result.metadata.Signal.deep_deconvolution.dark_level
+    assert abs(told.counts - offset) < min(7, told.error) and told.error < 20
+    pixel = s.inav[2, 3].deconvolution_residual(
+        result.inav[2, 3], return_maps=True, show_progressbar=False
+    )[1]
+    assert 0.5 < float(pixel.data[0]) < 1.5
+
+
+def test_a_negative_dark_level_is_said():
+    """What is taken off is lifted counts: the sum is another one."""
+    s = data.plasmonic_map((3, 3), 512)
+    s.data = s.data - 60.0
+    with pytest.warns(UserWarning, match="a flat offset of -5.* counts lies under all spectra"):
+        deconvolve(s, 0.03)
+
+
+def test_a_spectrum_with_another_dark_level_keeps_its_own():
+    """One frame read out in another way does not take the others' level."""
+    s = data.plasmonic_map((4, 4), 1024)
+    s.data = s.data + 300.0
+    s.data[1, 2] += 700.0
+    result = deconvolve(s, 0.03)
+    axis = result.axes_manager[-1]
+    gain_side = result.data[..., axis.value2index(-1.5) : axis.value2index(-0.5)].mean(axis=-1)
+    assert gain_side[1, 2] == pytest.approx(1000, abs=15)
+    assert np.delete(gain_side.ravel(), 6) == pytest.approx(300, abs=15)

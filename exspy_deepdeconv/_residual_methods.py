@@ -12,6 +12,7 @@ from hyperspy.signal import BaseSignal
 
 from . import _blocks, _checks, _classical_methods, _results, models, residual
 from ._inputs import Input
+from ._sampling import of_axis
 from .blur import FWHM_PER_SIGMA
 from .level import Dark
 
@@ -43,6 +44,8 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         respond = _results.responder(model, zero_loss, given.data.shape[-1])
 
     _warn_of_lost_note(result, stacklevel=4)
+    for odd in [] if zero_loss is None else of_axis(zero_loss):
+        warnings.warn(f"deconvolution_residual: {odd}", UserWarning, stacklevel=3)
     block = partial(
         residual.residual_block,
         respond=respond,

@@ -8,7 +8,7 @@ import re
 import time
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ AT_A_RESOLUTION = ("deep", "fourier")  # the others need none
 MAX_SCORED = 64  # spectra of a map that the figures of the table are read from
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What ``compare_deconvolution`` returns.
 
@@ -45,10 +45,21 @@ class Comparison:
     ['method', 'time (s)', 'resolution (eV)']
     """
 
-    signals: dict = field(repr=False)
+    signals: dict
     scores: dict
-    psf: object = field(default=None, repr=False)
-    truth: object = field(default=None, repr=False)
+    psf: object = None
+    truth: object = None
+
+    def __repr__(self):
+        """One line; `print` and notebooks show the table."""
+        return f"<Comparison of {', '.join(self.scores)}>"
+
+    def __str__(self):
+        """The table."""
+        return str(self.table())
+
+    def _repr_html_(self):
+        return self.table().get_html_string()
 
     def table(self):
         """The figures of all methods.

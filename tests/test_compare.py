@@ -152,6 +152,15 @@ def test_added_noise_is_as_strong_as_that_of_the_data(make_signal, monkeypatch):
     assert np.median(variance / expected) == pytest.approx(1, rel=0.25)
 
 
+def test_what_is_shown_of_a_comparison(make_signal):
+    """A line of it in a list, the table where it is printed or ends a cell of a notebook."""
+    comparison = run(make_signal(), ("deep", "rl"))
+    assert repr(comparison) == "<Comparison of data, deep, rl>"
+    assert str(comparison) == str(comparison.table())
+    assert comparison._repr_html_().startswith("<table>")
+    assert "<td>deep</td>" in comparison._repr_html_()
+
+
 def test_without_truth_there_are_no_errors(make_signal):
     assert run(make_signal(), "rl").table().field_names[-1] == "chi2"
 

@@ -378,3 +378,13 @@ def test_result_of_a_result_is_held_against_it():
         warnings.filterwarnings("ignore", "deep_deconvolve: the signal is itself a result")
         again = result.deep_deconvolve(0.05, show_progressbar=False)
         result.deconvolution_residual(again, show_progressbar=False)
+
+
+def test_an_axis_that_begins_above_zero_is_told():
+    """An exciton passed for the zero-loss peak, as it does not for deep_deconvolve."""
+    s = data.exciton_spectrum()
+    result = deconvolve(s)
+    words = "deconvolution_residual: the energy axis begins above 0 eV"
+    with pytest.warns(UserWarning, match=words) as caught:
+        residual_of(s.isig[0.5:], result.isig[0.5:])
+    assert {warning.filename for warning in caught} == {__file__}

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from . import physics
+from .binning import answer_of, channels_in_bins
 from .forward import (
     Wanted,
     answers,
@@ -119,11 +120,11 @@ def response_block(
 
     def respond(device, network, spectra, *_):
         seen = physics.inspect(spectra, dark)
-        good = seen.usable
         out = nothing(seen)
-        if good.any():
+        for number, good in _alike(seen):
             batch, _ = batch_of(seen, good, None, device)
-            out[good] = responses(network(batch), zero_channel, spectra.shape[-1])
+            answer = answer_of(network, batch, number)
+            out[good] = responses(answer, zero_channel, spectra.shape[-1])
         return out, seen.flags
 
     return _by_batches(respond, spectra, psf, None, model, batch_size, device)
@@ -156,18 +157,25 @@ def _run_batch(model, wanted, dark, device, network, spectra, psf, variance):
     seen = physics.inspect(spectra, dark)
     if variance is not None:
         seen = replace(seen, noise=physics.told_noise(variance, seen))
-    good, flags = seen.usable, seen.flags.copy()
+    flags = seen.flags.copy()
     out = np.tile(nothing(seen), wanted.arrays)
-    if good.any():
+    for number, good in _alike(seen, wanted.resolution):
         chosen = psf if psf is None or len(psf) == 1 else psf[good]
         batch, measured = batch_of(seen, good, chosen, device)
-        answer = network(batch)
+        answer = answer_of(network, batch, number)
         found = answers(answer, seen, good, batch, wanted, model)
         out[good] = np.concatenate(found, axis=-1)
         if measured is None:
             measured = response_of(answer, spectra.shape[-1])
         flags[good] |= result_flags(found[0], seen, good, measured, wanted)
     return out, flags
+
+
+def _alike(seen, resolution=np.inf):
+    """Yield how many channels are taken together, and which usable spectra that suits."""
+    numbers = channels_in_bins(seen.zero_loss.fwhm, seen.counts.shape[-1], resolution)
+    for number in np.unique(numbers[seen.usable]):
+        yield int(number), seen.usable & (numbers == number)
 
 
 def result_flags(results, seen, good, measured, wanted):

@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 from . import intervals
 from .blur import moving
 from .frame import BLOCK, PAD
-from .network import Spectra, finest_resolution
+from .network import Spectra
 from .physics import NOT_FINITE
 from .reblur import Response, fitted_response
 
@@ -233,7 +233,7 @@ def parts(answer, seen, good, spectra, resolution):
     """
     frame, height = answer.frame, seen.zero_loss.height[good]
     width = torch.full_like(spectra.fwhm, float(resolution))
-    missing = (width**2 - finest_resolution(spectra.fwhm) ** 2).clamp(min=0)
+    missing = (width**2 - answer.finest**2).clamp(min=0)
     inelastic = frame.smooth(answer.inelastic, missing.sqrt()).clamp(min=0)
     peak = answer.elastic_counts[:, None] * frame.zero_loss(width, answer.shift)
     inelastic, peak = (frame.take(x).double().cpu().numpy() for x in (inelastic, peak))

@@ -19,14 +19,17 @@ def vanishing(x):
 class Frame:
     """A circular axis on which the zero-loss channel of every spectrum is a multiple of 64.
 
-    Between the end and the beginning of the spectrum the values are joined by a straight line.
+    Between the end and the beginning of the spectrum the values are joined by a straight line. With
+    a ``size`` and the channel at which each spectrum begins (``left``) it is any other circle.
     """
 
-    def __init__(self, position, channels):
+    def __init__(self, position, channels, size=None, left=None):
         nearest = torch.floor(position + 0.5).long()  # torch.round would favour even channels
         self.channels = channels
-        self.size = _smooth_size(max(channels + BLOCK + PAD, 8 * BLOCK))  # room for the dilations
-        self.left = torch.remainder(-nearest, BLOCK)
+        if size is None:
+            size = _smooth_size(max(channels + BLOCK + PAD, 8 * BLOCK))  # room for the dilations
+            left = torch.remainder(-nearest, BLOCK)
+        self.size, self.left = size, left
         self.position = position + self.left
         index = torch.arange(self.size, device=position.device)
         inner = index - self.left[:, None]

@@ -108,15 +108,12 @@ class Spectra:
     has_psf: torch.Tensor | None = None
 
 
-def finest_resolution(fwhm):
-    """Width (channels, FWHM) of the Gaussian the network's own answer is seen through."""
-    return torch.clamp(fwhm / MAX_SHARPENING, min=MIN_RESOLUTION_CHANNELS)
+def told_resolutions(fwhm, least=MIN_RESOLUTION_CHANNELS):
+    """Widths (channels, FWHM) at which the network tells its error, ``(batch, 4)``.
 
-
-def told_resolutions(fwhm):
-    """Widths (channels, FWHM) at which the network tells its error, ``(batch, 4)``."""
-    widths = [torch.clamp(fwhm / ratio, min=MIN_RESOLUTION_CHANNELS) for ratio in SHARPENINGS]
-    return torch.stack(widths, 1)
+    Through a Gaussian of the first its own answer is seen.
+    """
+    return torch.stack([torch.clamp(fwhm / ratio, min=least) for ratio in SHARPENINGS], 1)
 
 
 class Circular(nn.Conv1d):
@@ -240,7 +237,7 @@ class Answer:
     Attributes
     ----------
     inelastic : torch.Tensor
-        I0 g (*) s at `finest_resolution`, ``(batch, size)``.
+        I0 g (*) s at `finest`, ``(batch, size)``.
     elastic : torch.Tensor
         Elastic peak I0 p, ``(batch, size)``.
     elastic_counts : torch.Tensor
@@ -251,6 +248,12 @@ class Answer:
         Classical estimate that the network corrects, ``(batch, size)``.
     told : torch.Tensor
         Logarithms of the errors' size over a tenth of ``base``: see `spread`.
+    fwhm : torch.Tensor
+        Zero-loss widths in channels, ``(batch,)``.
+    frame : Frame
+        The axis.
+    least : float
+        The finest resolution, in channels, of any answer.
     """
 
     inelastic: torch.Tensor
@@ -261,6 +264,12 @@ class Answer:
     told: torch.Tensor
     fwhm: torch.Tensor
     frame: Frame
+    least: float = MIN_RESOLUTION_CHANNELS
+
+    @property
+    def finest(self):
+        """Width (channels, FWHM) of the Gaussian through which ``inelastic`` is seen, ``(batch,)``."""
+        return told_resolutions(self.fwhm, self.least)[:, 0]
 
     @property
     def spread(self):
@@ -273,7 +282,7 @@ class Answer:
 
     def spread_at(self, resolution):
         """The same at any resolution in channels, ``(batch, 2, size)``; interpolated."""
-        widths = torch.log(told_resolutions(self.fwhm))
+        widths = torch.log(told_resolutions(self.fwhm, self.least))
         wanted = math.log(resolution)
         upper = (widths < wanted).sum(1).clamp(1, len(SHARPENINGS) - 1)
         row = torch.arange(len(upper), device=upper.device)

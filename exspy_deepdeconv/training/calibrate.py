@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import intervals, models, physics
+from ..binning import answer_of, channels_in_bins
 from ..evaluate import visible_losses
 from ..forward import batch_of, error_sizes, parts, quick_and_quiet, regime
 from ..intervals import Calibration, Regime
@@ -76,9 +77,8 @@ def calibrate(model, cases=64, seed=SEED, device=None):
             psf = noisy_response(simulation.psf, rng)[None] if given else None
             with quick_and_quiet(device, model) as (where, network):
                 spectra, _ = batch_of(seen, seen.usable, psf, where)
-                answer = network(spectra)
                 for ratio in reversed(SHARPENINGS):
-                    needed, at, error = _needed(answer, seen, spectra, simulation, ratio)
+                    needed, at, error = _needed(network, seen, spectra, simulation, ratio)
                     found[given].append((simulation.family, needed, at))
             elastic[given].append(error)
     (blind, *of_blind), (given, *of_given) = (_factors(found[given]) for given in (False, True))
@@ -96,9 +96,11 @@ def _simulations(cases, seed):
             yield simulate(scene, rng, int(rng.choice(LENGTHS))), rng
 
 
-def _needed(answer, seen, spectra, simulation, ratio):
+def _needed(network, seen, spectra, simulation, ratio):
     """Factors that single channels need, ``(confidences, channels)``, their `Regime`, error of I0."""
     resolution = max(float(seen.zero_loss.fwhm[0]) / ratio, MIN_RESOLUTION_CHANNELS)
+    number = channels_in_bins(seen.zero_loss.fwhm, simulation.counts.size, resolution)
+    answer = answer_of(network, spectra, int(number[0]))
     inelastic, peak, unit = parts(answer, seen, seen.usable, spectra, resolution)
     above, below = (size[0] * unit[0] for size in error_sizes(answer, resolution))
     estimate = (inelastic + peak)[0] * unit[0] + max(seen.level[0], 0)

@@ -1,9 +1,9 @@
 """The methods that accuracy is measured of: ``f(simulation, resolution, model) -> Errors``.
 
 All but the blind one are given the exact, noise-free response; "reflected tail" is oracle
-Richardson-Lucy with the tail of the gain side on both sides (`oracles.reflected_tail`). What has no resolution of its own is
-smoothed to the one asked for, as the signal methods do. A result that is not finite is infinitely
-wrong.
+Richardson-Lucy with the tail of the gain side on both sides (`oracles.reflected_tail`). What has no
+resolution of its own is smoothed to the one asked for, as the signal methods do. A result that is not
+finite is infinitely wrong.
 """
 
 import numpy as np

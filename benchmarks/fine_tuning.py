@@ -1,6 +1,7 @@
 """What fine-tuning on a map gains on that instrument, and what it costs on all others.
 
     python benchmarks/fine_tuning.py [--minutes 10] [--maps nanorod ws2 lsmo bn] [--cases 96]
+        [--model NAME_OR_PATH] [--learning-rate RATE]
 
 Each network is trained on for the given time on one map: the bundled simulated nanorod, and the
 measured maps in ``../shared/data`` where that folder is there. Median blind loss errors at R = F/4

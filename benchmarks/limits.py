@@ -3,22 +3,23 @@
     python benchmarks/limits.py [--cases 60] [--model NAME_OR_PATH] [--workers 2]
         [--part widths offsets negative spread position lines windows]
 
-``widths``: zero-loss widths read over the true ones (5 to 50 channels wide, 1024 channels, white noise
-of electrons alone; "half of both" is the mean of a Gaussian and a Lorentzian, "flat top" a Gaussian whose
-exponent is 3.5), median and half of what 68 % lie within. ``offsets``: how far intervals hold where a map of 12 spectra, of the five scenes in turn
-and with 3e5 counts in the highest channel, has a dark level; it is told where what the map shares is within
-half of it, and beside it stands the coverage of the same maps without the level. ``negative``: the same
-of single spectra whose losses fill the axis, which begins 4 to 16 widths before the peak (5 to 12 channels
-wide, half of both, 1e5 to 1e7 electrons), above a negative level; found is what is within a fifth.
-``spread``: the noise of the peak as it is read over the true one, where a detector spreads electrons over
-2 to 3 channels (FWHM) under a white readout (in electrons), and how many results are flagged as not
-explained; the five scenes together. ``position``: root mean square errors of the energy zero, in the data
-and in the results, in units of the zero-loss width F, and the share within what the intervals allow for at
-90 %; peaks lean by having their axis stretched by 1 + tanh(x) / 2, x in widths, or are made of halves of
-two Gaussians 0.75 and 1.25 times as wide. ``lines``: Gaussian lines beside Gaussian peaks (the table that
-`lost_peaks.py` calls smooth). ``windows``: the largest change of the losses, over the highest, when a
-spectrum begins 37 channels later; "two losses" is that of `tests/test_inference.py`, the others are drawn
-from the scenes, with at least four zero-loss widths of gain side and losses of 25 electrons in a channel.
+``widths``: zero-loss widths read over the true ones (5 to 50 channels wide, 1024 channels, white noise of
+electrons alone; "half of both" is the mean of a Gaussian and a Lorentzian, "flat top" a Gaussian whose
+exponent is 3.5), median and half of what 68 % lie within. ``offsets``: how far intervals hold where a map
+of 12 spectra, of the five scenes in turn and with 3e5 counts in the highest channel, has a dark level; it
+is told where what the map shares is within half of it, and beside it stands the coverage of the same maps
+without the level. ``negative``: the same of single spectra whose losses fill the axis, which begins 4 to
+16 widths before the peak (5 to 12 channels wide, half of both, 1e5 to 1e7 electrons), above a negative
+level; found is what is within a fifth. ``spread``: the noise of the peak as it is read over the true one,
+where a detector spreads electrons over 2 to 3 channels (FWHM) under a white readout (in electrons), and
+how many results are flagged as not explained; the five scenes together. ``position``: root mean square
+errors of the energy zero, in the data and in the results, in units of the zero-loss width F, and the
+share within what the intervals allow for at 90 %; peaks lean by having their axis stretched by 1 +
+tanh(x) / 2, x in widths, or are made of halves of two Gaussians 0.75 and 1.25 times as wide. ``lines``:
+Gaussian lines beside Gaussian peaks (the table that `lost_peaks.py` calls smooth). ``windows``: the
+largest change of the losses, over the highest, when a spectrum begins 37 channels later; "two losses" is
+that of `tests/test_inference.py`, the others are drawn from the scenes, with at least four zero-loss
+widths of gain side and losses of 25 electrons in a channel.
 
 Coverage is that of the channels from one width past the peak on; results are blind, at R = F/4.
 """

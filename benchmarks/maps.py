@@ -1,4 +1,4 @@
-"""What summing, binning and PCA of the bundled map do to its results: limits that README states.
+"""What summing, binning and PCA of the bundled map do to its results: see docs/limits.md.
 
     python benchmarks/maps.py [--part rebin pca few] [--model NAME_OR_PATH] [--rows 24]
 

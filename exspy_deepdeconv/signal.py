@@ -103,9 +103,9 @@ def deep_deconvolve(
         If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has a
         zero-loss peak; for a single spectrum that is empty or not finite; for a residual; for a
         `resolution` out of range; for a `psf` of another dispersion or navigation shape, or that is
-        itself a result or a residual; for an unknown `model` or a weights file whose hash differs; for a noise variance in the
-        metadata that is neither a positive number nor a signal of the shape of the data; for any
-        other argument out of its range.
+        itself a result or a residual; for an unknown `model` or a weights file whose hash differs; for a
+        noise variance in the metadata that is neither a positive number nor a signal of the shape of the
+        data; for any other argument out of its range.
 
     Warns
     -----
@@ -156,8 +156,8 @@ def deep_deconvolve(
     variance that is too small; rebin the data instead. HyperSpy scales the printed errors of a fit by
     its chi-square, which is next to nothing for a result as smooth as this: such errors mean
     nothing. The weights are nearly those of a constant relative error: what a model lacks between
-    the peaks draws it as much as the peaks do (one Lorentzian over measured aluminium, 5 to 25 eV,
-    comes out at 17.6 eV; without weights, and in the data, at 14.9; ad hoc). Fit a narrow window, or
+    the peaks draws it as much as the peaks do (one Lorentzian fitted to measured aluminium over
+    a wide window comes out well above its plasmon; without weights it does not). Fit a narrow window, or
     without the variance. Align, crop and stack before deconvolving, or cut the result
     with ``isig``: HyperSpy's ``crop_signal`` and ``align_zero_loss_peak`` leave the attached
     variance as it was, and ``hyperspy.api.stack`` joins variances along the energy. Deleting

@@ -2,8 +2,8 @@
 
 ``spectra`` has the shape ``(..., channels)``; ``psf`` is one response or one per spectrum, of any
 length and scale, its maximum being its energy zero. Single precision is kept, everything else is
-computed in double precision. Every answer is finite and non-negative; of spectra that are not finite
-it is NaN.
+computed in double precision. Every answer is finite and non-negative; of spectra that are not finite,
+or partly masked, it is NaN.
 """
 
 from copy import copy

@@ -233,6 +233,21 @@ def test_not_finite_spectra_do_not_spoil_their_neighbours(blurred, method):
 # When to stop
 
 
+@EACH_METHOD
+def test_masked_channels_are_not_counts(blurred, method):
+    """They make a spectrum not finite; of a response they are no part that could be left out."""
+    counts, psf = blurred
+    spectra, response = np.ma.array(np.stack([counts, counts])), np.ma.array(psf)
+    for array, place in ((spectra, (1, 400)), (response, 400)):
+        array[place] = 1e9
+        array[place] = np.ma.masked
+    answer = method(spectra, psf)
+    assert np.isnan(answer[1]).all()
+    np.testing.assert_array_equal(answer[0], method(counts, psf))
+    with pytest.raises(ValueError, match="psf must be finite"):
+        method(counts, response)
+
+
 def test_stops_later_where_there_are_more_counts():
     rng = np.random.default_rng(7)
     psf = gaussian(512, 256.0, 10.0)

@@ -6,6 +6,7 @@ computed in double precision. Every answer is finite and non-negative; of spectr
 or partly masked, it is NaN.
 """
 
+import numbers
 from copy import copy
 
 import numpy as np
@@ -221,7 +222,7 @@ def _is_automatic(iterations):
         if iterations != "auto":
             raise ValueError(f'iterations must be a number or "auto", not {iterations!r}.')
         return True
-    if iterations < 1 or int(iterations) != iterations:
+    if not isinstance(iterations, numbers.Integral) or iterations < 1:
         raise ValueError(f"iterations must be a whole number of at least 1, not {iterations}.")
     return False
 

@@ -303,6 +303,8 @@ def test_loss_region_begins_beyond_the_zero_loss_peak():
     [
         ("richardson_lucy", (0,), "iterations .* not 0"),
         ("richardson_lucy", (2.5,), "iterations .* not 2.5"),
+        ("richardson_lucy", (15.0,), "iterations .* not 15.0"),
+        ("richardson_lucy", (np.inf,), "iterations .* not inf"),
         ("richardson_lucy", ("best",), "iterations .* not 'best'"),
         ("image_space_reconstruction", (-1,), "iterations .* not -1"),
         ("total_generalised_variation", (0.0,), "weight .* not 0.0"),

@@ -344,6 +344,15 @@ def test_few_channels_work_or_are_named(channels, name, fewest):
         assert np.isfinite(answer).all()
 
 
+@pytest.mark.parametrize("length", [3, 4, 5, 6])
+def test_a_short_response_without_flanks(blurred, length):
+    """Of four channels, all above half their height, no scatter can be told."""
+    response = np.ones(length)
+    response[1] = 1.5
+    answer = richardson_lucy(blurred[0], response, 1)
+    assert answer.sum() == pytest.approx(blurred[0].sum(), rel=1e-3)
+
+
 @pytest.mark.parametrize("length", [0, 1, 2])
 @EACH_METHOD
 def test_a_response_takes_three_channels(blurred, length, method):

@@ -285,8 +285,10 @@ def read_response(path):
     elif str(path).endswith((".hspy", ".zspy")):
         import hyperspy.api as hs  # not there on a bare GPU node, which gets .npy files
 
-        counts = hs.load(path).data
-        counts = counts.reshape(-1, counts.shape[-1]).sum(axis=0)
+        signal = hs.load(path)
+        counts = signal.data.reshape(-1, signal.data.shape[-1]).sum(axis=0)
+        if signal.axes_manager[-1].scale < 0:  # the energy falls along the axis
+            counts = counts[::-1]
     else:
         with open(path, encoding="utf-8", errors="replace") as file:
             rows = [line.replace(",", " ").split() for line in file]

@@ -227,6 +227,31 @@ def test_early_stop_keeps_the_best_weights(tmp_path):
     assert kept == pytest.approx(np.nanmin(losses), rel=1e-3)
 
 
+@pytest.mark.parametrize("clocked", [False, True], ids=["early", "by the clock"])
+def test_a_run_that_has_ended_is_not_trained_on(tmp_path, monkeypatch, clocked):
+    """The same command once more gives the same weights, however the run has come to its end."""
+    clock = itertools.count(0, 0.05)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    rate, patience = (1e-3, 0) if clocked else (3.0, 3)  # the high one spoils everything
+    plan = replace(PLAN, steps=1000, learning_rate=rate, warmup=1, ema=0.0, evaluate_every=1,
+                   held_out=1, cases=0, patience=patience)  # fmt: skip
+    options = {"pairs": PAIRS, "config": TINY, "minutes": 0.02 if clocked else None}
+    first, again = (train(plan, tmp_path, **options) for _ in range(2))
+    assert first.provenance["steps"] < 1000
+    same(first, again)
+
+
+def test_fewer_steps_than_were_gone_are_refused(tmp_path):
+    train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
+    with pytest.raises(ValueError, match="6 steps, more than steps=4"):
+        train(replace(PLAN, steps=4), tmp_path, pairs=PAIRS, config=TINY)
+
+
+def test_a_device_of_torch_is_as_good_as_its_name(tmp_path):
+    model = train(PLAN, tmp_path, pairs=PAIRS, config=TINY, device=torch.device("cpu"))
+    assert model.provenance["device"] == "cpu"
+
+
 def test_time_limit_is_kept(tmp_path, monkeypatch):
     """By a clock of its own: a real one makes the last step's rate a matter of the machine."""
     clock = itertools.count(0, 0.05)

@@ -108,6 +108,11 @@ class TrainingState:
             saved.setdefault("scores", {"before": first})
         for key, value in saved.items():
             setattr(self, key, value)
+        if self.step > self.plan.steps:
+            raise ValueError(
+                f"{self.path} has gone {self.step} steps, more than steps={self.plan.steps!r}: "
+                "ask for as many, or choose another folder."
+            )
         if states:
             torch.set_rng_state(states[0].cpu())
             if len(states) > 1:

@@ -6,7 +6,6 @@ on the same device, with the same number of threads, it ends with the weights of
 """
 
 import copy
-import os
 import sys
 import time
 from dataclasses import asdict
@@ -169,9 +168,7 @@ def _saved(network, path, provenance, init):
     """The model of a network, as read back from the file; its card lies beside it."""
     # Intervals are told by the weights that were started from, and so is what they are scaled by.
     calibration = None if init is None else init.calibration
-    part = path.with_suffix(".part")
-    models.save_model(network, part, name=path.stem, provenance=provenance, calibration=calibration)
-    os.replace(part, path)
+    models.save_model(network, path, name=path.stem, provenance=provenance, calibration=calibration)
     write_card(path, provenance, calibrated=calibration not in (None, Calibration()))
     return models.load(path)
 

@@ -278,7 +278,7 @@ def read_response(path):
     Raises
     ------
     ValueError
-        If the file holds no positive peak.
+        If the file holds no positive peak inside its axis.
     """
     if str(path).endswith(".npy"):
         counts = np.load(path, allow_pickle=False).ravel()
@@ -294,7 +294,9 @@ def read_response(path):
             rows = [line.replace(",", " ").split() for line in file]
         counts = np.array([float(row[-1]) for row in rows if row and _is_number(row[-1])])
     counts = np.asarray(counts, float)
-    if counts.size < 16 or not np.isfinite(counts).all() or not counts.max() > 0:
+    usable = counts.size >= 16 and np.isfinite(counts).all() and counts.max() > 0
+    # With its maximum at an end of the axis, one of its sides is not there.
+    if not (usable and 0 < counts.argmax() < counts.size - 1):
         raise ValueError(f"{path} holds no zero-loss peak.")
     return counts
 

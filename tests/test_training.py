@@ -200,6 +200,15 @@ def test_log_is_written(tmp_path):
         assert all(np.isfinite(float(row[key])) for row in rows)
 
 
+def test_a_log_that_a_power_cut_has_spoiled_stops_no_run(tmp_path):
+    train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
+    before = rows_of(tmp_path)
+    with open(tmp_path / "log.csv", "ab") as file:
+        file.write(bytes(20) + b"\n")
+    train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
+    assert rows_of(tmp_path) == before
+
+
 def test_held_out_scores_and_figure(tmp_path):
     """They are of the averaged weights, on data that were not trained on, beside the oracle."""
     plan = replace(PLAN, evaluate_every=3, held_out=1, cases=1)

@@ -236,6 +236,13 @@ def test_early_stop_keeps_the_best_weights(tmp_path):
     assert kept == pytest.approx(np.nanmin(losses), rel=1e-3)
 
 
+def test_a_score_that_is_no_number_is_not_the_best(tmp_path, monkeypatch):
+    scores = iter([np.nan, 3.0, 2.0, np.nan, 4.0, 5.0, 6.0])
+    monkeypatch.setattr(Monitor, "scores", lambda *_: {"held_out_loss": next(scores)})
+    plan = replace(PLAN, steps=40, evaluate_every=1, held_out=1, cases=0, patience=3)
+    assert train(plan, tmp_path, pairs=PAIRS, config=TINY).provenance["steps"] == 6
+
+
 @pytest.mark.parametrize("clocked", [False, True], ids=["early", "by the clock"])
 def test_a_run_that_has_ended_is_not_trained_on(tmp_path, monkeypatch, clocked):
     """The same command once more gives the same weights, however the run has come to its end."""

@@ -49,7 +49,10 @@ class TrainingState:
     def judge(self, scores):
         """Keep the weights with the lowest held-out loss."""
         loss = scores.get("held_out_loss")
-        if self.plan.patience and (not self.best or loss < self.best["loss"]):
+        known = self.best and math.isfinite(
+            self.best["loss"]
+        )  # nothing is lower than what is no number
+        if self.plan.patience and (not known or loss < self.best["loss"]):
             weights = copy.deepcopy(self.outcome().state_dict())
             self.best = {"loss": loss, "step": self.step, "weights": weights}
 

@@ -65,6 +65,7 @@ class Record:
         # What a result says of itself goes with it; older ones say less than their log.
         logged, told = self.before.get(os.path.abspath(target), {}), self.told_by(target)
         before = logged | {key: told[key] for key in told if not _same_name(key, told, logged)}
+        before |= _ages_in_utc(before)
         # Logs of older versions do not tell everything: what they lack counts as the same.
         differ = [key for key in settings if before.get(key, settings[key]) != settings[key]]
         differ = [key for key in differ if not _moved(key, before, settings)]
@@ -144,7 +145,8 @@ def _moved(key, before, settings):
     if key not in FILES or not (before.get(key) and settings[key]):
         return False
     names = (os.path.basename(each[key]) for each in (before, settings))
-    return len(set(names)) == 1 and before.get(FILES[key]) == settings[FILES[key]]
+    age = settings.get(FILES[key])  # one that is gone has none
+    return len(set(names)) == 1 and age is not None and before.get(FILES[key]) == age
 
 
 def settings_of(path, options, psf, chosen):
@@ -180,9 +182,19 @@ def _file(path, name, changed):
     """The path of a file and when it was changed, under these names."""
     about = {name: os.path.abspath(path)}
     with suppress(OSError):  # one that cannot be read is told of later
-        age = datetime.fromtimestamp(path.stat().st_mtime)
-        about[changed] = age.isoformat(sep=" ", timespec="microseconds")
+        # Not in local time: a batch may go on in another time zone.
+        about[changed] = _age(datetime.fromtimestamp(path.stat().st_mtime, UTC))
     return about
+
+
+def _age(time):
+    return time.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
+
+
+def _ages_in_utc(settings):
+    """The ages of files among these settings; those that tell no time zone are in local time."""
+    told = {key: settings[key] for key in FILES.values() if settings.get(key)}
+    return {key: _age(datetime.fromisoformat(age)) for key, age in told.items()}
 
 
 def settings_before(log):

@@ -2,10 +2,11 @@
 
 ``spectra`` has the shape ``(..., channels)``; ``psf`` is one response or one per spectrum, of any
 length and scale, its maximum being its energy zero. Single precision is kept, everything else is
-computed in double precision. Every answer is finite and non-negative; of spectra that are not finite
-it is NaN.
+computed in double precision. Every answer is finite and non-negative; of spectra that are not finite,
+or partly masked, it is NaN.
 """
 
+import numbers
 from copy import copy
 
 import numpy as np
@@ -221,7 +222,7 @@ def _is_automatic(iterations):
         if iterations != "auto":
             raise ValueError(f'iterations must be a number or "auto", not {iterations!r}.')
         return True
-    if iterations < 1 or int(iterations) != iterations:
+    if not isinstance(iterations, numbers.Integral) or iterations < 1:
         raise ValueError(f"iterations must be a whole number of at least 1, not {iterations}.")
     return False
 

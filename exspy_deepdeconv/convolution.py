@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft as fft
 
+from ._arguments import unmasked
 from .physics import centred_response
 
 NEGLIGIBLE_TAIL = 1e-6  # share of a response's area that may reach past the padding
@@ -134,7 +135,8 @@ def as_rows(spectra, psf):
     Parameters
     ----------
     spectra : array_like
-        Shape ``(..., channels)``; single precision is kept, everything else becomes double.
+        Shape ``(..., channels)``; single precision is kept, everything else becomes double. What is
+        masked becomes NaN.
     psf : array_like
         Shape ``(length,)`` or ``(..., length)``.
 
@@ -150,7 +152,7 @@ def as_rows(spectra, psf):
     ValueError
         If there are several responses but not one per spectrum.
     """
-    spectra, psf = np.asarray(spectra), np.asarray(psf)
+    spectra, psf = (np.asarray(unmasked(each)) for each in (spectra, psf))
     if psf.ndim > 1 and psf.shape[:-1] != spectra.shape[:-1]:
         raise ValueError(
             f"psf must be one response or one per spectrum, shape {spectra.shape[:-1]} + (length,),"

@@ -37,7 +37,7 @@ def deconvolve(
         eV per channel.
     psf : numpy.ndarray, optional
         A measured response on the same dispersion: one, or one per spectrum, of any length and
-        scale. By default the response is found in the spectra.
+        scale, nothing of it masked. By default the response is found in the spectra.
     resolution : float, optional
         FWHM in eV of the Gaussian through which the answer is seen; a quarter of the median
         zero-loss width by default, never under 2 channels.
@@ -88,12 +88,13 @@ def deconvolve(
     if psf is spectra:
         raise ValueError(_responses.ITSELF)
     spectra = np.asarray(unmasked(spectra))
+    psf = None if psf is None else np.asarray(unmasked(psf))
     if not (is_real(dispersion) and dispersion > 0):
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
     check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
     _check_arguments(spectra, psf, device)
     if psf is not None:
-        _responses.check_psf_counts(np.asarray(psf))
+        _responses.check_psf_counts(psf)
     model = load(model)
     if return_interval:
         model.warn_if_not_calibrated()
@@ -113,7 +114,7 @@ def deconvolve(
     tally = FlagTally(np.zeros(flags.shape, bool), False, "deconvolve")
     tally.hand_in(np.arange(flags.size), flags.ravel())
     tally.warn_of_flags()
-    of_psf = [] if psf is None else _responses.remarks(np.asarray(psf))
+    of_psf = [] if psf is None else _responses.remarks(psf)
     for odd in remarks(found, psf is not None) + of_psf:
         warnings.warn(f"deconvolve: {odd}", UserWarning, stacklevel=2)
     return [estimate, *interval] if return_interval else estimate
@@ -125,7 +126,7 @@ def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None
     Parameters
     ----------
     spectra : numpy.ndarray
-        Counts, shape ``(..., channels)``, at least 64 channels.
+        Counts, shape ``(..., channels)``, at least 64 channels. What is masked counts as NaN.
     model : str, pathlib.Path or Model, optional
         The network; the newest bundled one by default.
     zero_channel : int, optional
@@ -156,7 +157,7 @@ def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None
     >>> int(response.argmax()), round(float(response.sum()), 4)
     (200, 1.0)
     """
-    spectra = np.asarray(spectra)
+    spectra = np.asarray(unmasked(spectra))
     check_batch_size(batch_size)
     _check_arguments(spectra, None, device)
     channels = spectra.shape[-1]

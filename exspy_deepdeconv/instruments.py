@@ -278,21 +278,25 @@ def read_response(path):
     Raises
     ------
     ValueError
-        If the file holds no positive peak.
+        If the file holds no positive peak inside its axis.
     """
     if str(path).endswith(".npy"):
         counts = np.load(path, allow_pickle=False).ravel()
     elif str(path).endswith((".hspy", ".zspy")):
         import hyperspy.api as hs  # not there on a bare GPU node, which gets .npy files
 
-        counts = hs.load(path).data
-        counts = counts.reshape(-1, counts.shape[-1]).sum(axis=0)
+        signal = hs.load(path)
+        counts = signal.data.reshape(-1, signal.data.shape[-1]).sum(axis=0)
+        if signal.axes_manager[-1].scale < 0:  # the energy falls along the axis
+            counts = counts[::-1]
     else:
         with open(path, encoding="utf-8", errors="replace") as file:
             rows = [line.replace(",", " ").split() for line in file]
         counts = np.array([float(row[-1]) for row in rows if row and _is_number(row[-1])])
     counts = np.asarray(counts, float)
-    if counts.size < 16 or not np.isfinite(counts).all() or not counts.max() > 0:
+    usable = counts.size >= 16 and np.isfinite(counts).all() and counts.max() > 0
+    # With its maximum at an end of the axis, one of its sides is not there.
+    if not (usable and 0 < counts.argmax() < counts.size - 1):
         raise ValueError(f"{path} holds no zero-loss peak.")
     return counts
 

@@ -327,7 +327,7 @@ def _vertex_error(spectra, index, width):
     """How far noise moves the vertex, in widths; 0 for narrow peaks, of which it cannot be told."""
     error = np.zeros(len(spectra))
     rows = np.flatnonzero(width >= 4)
-    if rows.size:
+    if rows.size and spectra.shape[-1] > 4:  # fewer channels have no fourth difference
         index, width = index[rows], width[rows]
         reach = np.maximum(width.astype(int), 8)
         first = np.maximum(index - reach, 0)

@@ -93,6 +93,14 @@ def test_command_writes_the_weights_again(monkeypatch, tmp_path, capsys):
         assert (made.network.state_dict()[key] == value).all()
 
 
+@pytest.mark.parametrize("output", ["mine", "mine.npz", "nowhere/mine.safetensors"])
+def test_an_output_that_cannot_be_is_told_before_any_work(monkeypatch, tmp_path, capsys, output):
+    monkeypatch.setattr(module, "calibrate", None)
+    with pytest.raises(SystemExit):
+        module.main([models.available()[-1], "--output", str(tmp_path / output)])
+    assert str(tmp_path / output) in capsys.readouterr().err
+
+
 def test_an_interval_of_more_confidence_is_no_narrower_whatever_the_spectra_need():
     """Half of the errors are far larger than told: there the factor is at its limit."""
     rng, plain = np.random.default_rng(0), Calibration()

@@ -233,6 +233,21 @@ def test_not_finite_spectra_do_not_spoil_their_neighbours(blurred, method):
 # When to stop
 
 
+@EACH_METHOD
+def test_masked_channels_are_not_counts(blurred, method):
+    """They make a spectrum not finite; of a response they are no part that could be left out."""
+    counts, psf = blurred
+    spectra, response = np.ma.array(np.stack([counts, counts])), np.ma.array(psf)
+    for array, place in ((spectra, (1, 400)), (response, 400)):
+        array[place] = 1e9
+        array[place] = np.ma.masked
+    answer = method(spectra, psf)
+    assert np.isnan(answer[1]).all()
+    np.testing.assert_array_equal(answer[0], method(counts, psf))
+    with pytest.raises(ValueError, match="psf must be finite"):
+        method(counts, response)
+
+
 def test_stops_later_where_there_are_more_counts():
     rng = np.random.default_rng(7)
     psf = gaussian(512, 256.0, 10.0)
@@ -288,6 +303,8 @@ def test_loss_region_begins_beyond_the_zero_loss_peak():
     [
         ("richardson_lucy", (0,), "iterations .* not 0"),
         ("richardson_lucy", (2.5,), "iterations .* not 2.5"),
+        ("richardson_lucy", (15.0,), "iterations .* not 15.0"),
+        ("richardson_lucy", (np.inf,), "iterations .* not inf"),
         ("richardson_lucy", ("best",), "iterations .* not 'best'"),
         ("image_space_reconstruction", (-1,), "iterations .* not -1"),
         ("total_generalised_variation", (0.0,), "weight .* not 0.0"),
@@ -325,6 +342,15 @@ def test_few_channels_work_or_are_named(channels, name, fewest):
         answer = METHODS[name](spectrum, psf)
         assert answer.shape == (channels,)
         assert np.isfinite(answer).all()
+
+
+@pytest.mark.parametrize("length", [3, 4, 5, 6])
+def test_a_short_response_without_flanks(blurred, length):
+    """Of four channels, all above half their height, no scatter can be told."""
+    response = np.ones(length)
+    response[1] = 1.5
+    answer = richardson_lucy(blurred[0], response, 1)
+    assert answer.sum() == pytest.approx(blurred[0].sum(), rel=1e-3)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2])

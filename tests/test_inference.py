@@ -320,3 +320,13 @@ def test_masked_channels_are_not_counts():
     with pytest.warns(UserWarning, match="of 2 spectra 1 not finite"):
         answer = deconvolve(spectra, DISPERSION)
     assert np.isnan(answer[1]).all() and np.isfinite(answer[0]).all()
+    responses = inference.estimate_response(spectra)
+    assert np.isnan(responses[1]).all() and np.isfinite(responses[0]).all()
+
+
+def test_masked_channels_of_a_response_are_not_counts():
+    response = np.ma.array(1e6 * gaussian(256, 128.0, 9.0))
+    response[200] = 1e9
+    response[200] = np.ma.masked
+    with pytest.raises(ValueError, match="psf must be finite"):
+        deconvolve(low_loss(), DISPERSION, psf=response)

@@ -2,6 +2,10 @@
 
 import json
 import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import torch
 
 from exspy_deepdeconv import models
 from exspy_deepdeconv.frame import Frame
+from exspy_deepdeconv.intervals import Calibration
 from exspy_deepdeconv.network import Circular, Config, DeconvolutionNet, UNet
 
 OLDEST = models.available()[0]
@@ -112,6 +117,30 @@ def test_saved_model_loads(weights):
     assert not any(p.requires_grad for p in model.network.parameters())
     assert models.load(model) is model
     assert models.load(str(weights)) is model  # cached
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of that kind")
+def test_weights_are_written_whole_or_not_at_all(weights):
+    """Where there is no room for the new ones, the old ones are still there, and nothing else."""
+    code = """
+import resource, sys
+from exspy_deepdeconv import models
+network = models.load(sys.argv[1]).network
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+models.save_model(network, sys.argv[1], name="again")
+"""
+    before = weights.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(weights)], capture_output=True, text=True, check=False
+    )
+    assert "OSError" in done.stderr
+    assert weights.read_bytes() == before and list(weights.parent.iterdir()) == [weights]
+
+
+def test_another_calibration_goes_along_to_another_process():
+    """A bundled model goes by its name, but not one that was changed."""
+    changed = replace(models.load(), calibration=Calibration(electrons=(1.0, 2.0, 3.0, 4.0)))
+    assert pickle.loads(pickle.dumps(changed)).calibration == changed.calibration
 
 
 def test_a_file_replaced_within_a_tick_of_the_clock_is_read_anew(weights, tmp_path):

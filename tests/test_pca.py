@@ -348,6 +348,15 @@ def test_exported_file_is_checked(pairs, tmp_path):
         MeasuredPairs.load(tmp_path / "other.npy")
 
 
+def test_a_damaged_file_of_pairs_is_named(pairs, tmp_path):
+    path = tmp_path / "pairs.npz"
+    whole = pairs.export(path).read_bytes()
+    for place in (100, len(whole) // 2):  # in the data of an array, not in the table of contents
+        path.write_bytes(whole[:place] + bytes(8) + whole[place + 8 :])
+        with pytest.raises(ValueError, match="no measured pairs"):
+            MeasuredPairs.load(path)
+
+
 def test_few_spectra():
     signal, vacuum = simulated()
     with pytest.raises(ValueError, match="7 usable .* at least 8 .* simulated pairs"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from hyperspy.signals import Signal1D
 
 from exspy_deepdeconv import specimens
 from exspy_deepdeconv.instruments import random_response, read_response
@@ -244,6 +245,24 @@ def test_responses_are_read_from_files(tmp_path):
     (tmp_path / "c.csv").write_text("nothing\n")
     with pytest.raises(ValueError, match="no zero-loss peak"):
         read_response(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_response_with_its_maximum_at_an_end_is_none(tmp_path, place):
+    """Half of it is not there; one in ten spectra that were drawn of it could not be made."""
+    counts = 1e4 * gaussian(64, 0.0 if place == 0 else 63.0, 9.0)
+    np.save(tmp_path / "a.npy", counts)
+    with pytest.raises(ValueError, match="no zero-loss peak"):
+        read_response(tmp_path / "a.npy")
+
+
+def test_a_response_on_a_falling_axis_is_read_rising(tmp_path):
+    counts = 1e4 * gaussian(200, 80.0, 9.0)
+    for step, values in ((0.01, counts), (-0.01, counts[::-1].copy())):
+        s = Signal1D(values)
+        s.axes_manager[-1].scale = step
+        s.save(tmp_path / "a.hspy", overwrite=True)
+        np.testing.assert_array_equal(read_response(tmp_path / "a.hspy"), counts)
 
 
 def test_shoulders_stand_beside_the_peak():

@@ -11,6 +11,7 @@ from exspy_deepdeconv.training import MixedPairs, SimulatedPairs
 from exspy_deepdeconv.training.batches import tensors, to_spectra
 from exspy_deepdeconv.training.loop import main
 from exspy_deepdeconv.training.loss import training_loss
+from exspy_deepdeconv.training.options import read_options
 
 TINY = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 PAIRS = SimulatedPairs(seed=3, channels_per_batch=2048)
@@ -115,6 +116,29 @@ def test_what_no_batch_can_be_drawn_with_is_refused(bad, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--folder", str(tmp_path), f"--{name.replace('_', '-')}={value}"])
     assert f"{name}={value}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [
+        ("--steps=0", "steps=0"),
+        ("--measured=nothing.npy", "nothing.npy"),
+        ("--pairs=nothing.npz", "nothing.npz"),
+        ("--muon=maybe", "maybe"),
+    ],
+)
+def test_options_that_cannot_be_used_end_the_process_with_a_message(option, word, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        read_options(["--folder", str(tmp_path), option])
+    assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("on", True), ("Yes", True), ("0", False), ("off", False)]
+)
+def test_words_for_yes_and_no(word, meant):
+    plan, _ = read_options(["--folder", "there", "--muon", word])
+    assert plan.muon is meant
 
 
 def test_windows_that_disagree_cost():

@@ -200,6 +200,15 @@ def test_log_is_written(tmp_path):
         assert all(np.isfinite(float(row[key])) for row in rows)
 
 
+def test_a_log_that_a_power_cut_has_spoiled_stops_no_run(tmp_path):
+    train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
+    before = rows_of(tmp_path)
+    with open(tmp_path / "log.csv", "ab") as file:
+        file.write(bytes(20) + b"\n")
+    train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
+    assert rows_of(tmp_path) == before
+
+
 def test_held_out_scores_and_figure(tmp_path):
     """They are of the averaged weights, on data that were not trained on, beside the oracle."""
     plan = replace(PLAN, evaluate_every=3, held_out=1, cases=1)
@@ -225,6 +234,38 @@ def test_early_stop_keeps_the_best_weights(tmp_path):
     assert len(losses) == int(np.nanargmin(losses)) + 1 + 3 == model.provenance["steps"] < 40
     kept = Monitor(PAIRS, 1, 0, "cpu").scores(model.network)["held_out_loss"]
     assert kept == pytest.approx(np.nanmin(losses), rel=1e-3)
+
+
+def test_a_score_that_is_no_number_is_not_the_best(tmp_path, monkeypatch):
+    scores = iter([np.nan, 3.0, 2.0, np.nan, 4.0, 5.0, 6.0])
+    monkeypatch.setattr(Monitor, "scores", lambda *_: {"held_out_loss": next(scores)})
+    plan = replace(PLAN, steps=40, evaluate_every=1, held_out=1, cases=0, patience=3)
+    assert train(plan, tmp_path, pairs=PAIRS, config=TINY).provenance["steps"] == 6
+
+
+@pytest.mark.parametrize("clocked", [False, True], ids=["early", "by the clock"])
+def test_a_run_that_has_ended_is_not_trained_on(tmp_path, monkeypatch, clocked):
+    """The same command once more gives the same weights, however the run has come to its end."""
+    clock = itertools.count(0, 0.05)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    rate, patience = (1e-3, 0) if clocked else (3.0, 3)  # the high one spoils everything
+    plan = replace(PLAN, steps=1000, learning_rate=rate, warmup=1, ema=0.0, evaluate_every=1,
+                   held_out=1, cases=0, patience=patience)  # fmt: skip
+    options = {"pairs": PAIRS, "config": TINY, "minutes": 0.02 if clocked else None}
+    first, again = (train(plan, tmp_path, **options) for _ in range(2))
+    assert first.provenance["steps"] < 1000
+    same(first, again)
+
+
+def test_fewer_steps_than_were_gone_are_refused(tmp_path):
+    train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
+    with pytest.raises(ValueError, match="6 steps, more than steps=4"):
+        train(replace(PLAN, steps=4), tmp_path, pairs=PAIRS, config=TINY)
+
+
+def test_a_device_of_torch_is_as_good_as_its_name(tmp_path):
+    model = train(PLAN, tmp_path, pairs=PAIRS, config=TINY, device=torch.device("cpu"))
+    assert model.provenance["device"] == "cpu"
 
 
 def test_time_limit_is_kept(tmp_path, monkeypatch):

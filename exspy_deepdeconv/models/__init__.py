@@ -6,6 +6,7 @@ is downloaded, and a bundled file is refused unless its sha256 is the registered
 
 import hashlib
 import json
+import os
 import warnings
 import weakref
 from dataclasses import dataclass
@@ -53,8 +54,11 @@ class Model:
         return f"<Model {self.name}, sha256 {self.sha256[:12]}>"
 
     def __reduce__(self):
-        """To another process a bundled model goes by its name: each reads the weights once."""
-        if REGISTRY.get(self.name) == self.sha256:
+        """To another process a bundled model goes by its name: each reads the weights once.
+
+        Not so one that was changed, as by ``dataclasses.replace(model, calibration=...)``.
+        """
+        if REGISTRY.get(self.name) == self.sha256 and load(self.name) is self:
             return load, (self.name,)
         return super().__reduce__()
 
@@ -192,7 +196,7 @@ def save_model(network, path, *, name, provenance=None, calibration=None):
     network : DeconvolutionNet
         Its weights are written as they are.
     path : str or pathlib.Path
-        The file; replaced if it exists.
+        The file; replaced if it exists, once the new one is whole.
     name : str
         What the model was called when it was made; it is kept in the file. Once loaded, the model
         has the name of its file.
@@ -228,7 +232,12 @@ def save_model(network, path, *, name, provenance=None, calibration=None):
     }
     metadata = {"exspy_deepdeconv": json.dumps(about)}
     path = Path(path)
-    # Written by hand, so that others may read it as they may any file: the library's own function
-    # leaves it to its owner alone.
-    path.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
+    part = path.with_name(f"{path.name}.part")
+    try:
+        # Written by hand, so that others may read it as they may any file: the library's own function
+        # leaves it to its owner alone.
+        part.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return path

@@ -212,6 +212,10 @@ def main(arguments=None):
     parser.add_argument("--cases", type=int, default=64)
     parser.add_argument("--device")
     options = parser.parse_args(arguments)
+    if options.output.suffix != ".safetensors" or not options.output.parent.is_dir():
+        parser.error(
+            f"--output {options.output}: must be a .safetensors file in a folder that exists"
+        )
     model = models.load(options.model)
     found = calibrate(model, options.cases, device=options.device)
     provenance = model.provenance | {"calibration": {"cases": options.cases, "seed": SEED}}

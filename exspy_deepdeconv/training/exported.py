@@ -7,6 +7,7 @@ and SciPy are needed. Batch number ``n`` is drawn from the seed ``(seed, n)`` al
 
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -200,9 +201,9 @@ class MeasuredPairs:
         with open(path, "rb") as file:
             try:
                 read = np.load(file, allow_pickle=False)
-            except (EOFError, ValueError, zipfile.BadZipFile) as error:
+                arrays = {} if isinstance(read, np.ndarray) else dict(read)
+            except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
                 raise ValueError(f"{path} holds no measured pairs.") from error
-            arrays = {} if isinstance(read, np.ndarray) else dict(read)
         if set(arrays) != names:
             raise ValueError(f"{path} holds no measured pairs of this version.")
         return cls(**{k: v.item() if v.ndim == 0 else v for k, v in arrays.items()})

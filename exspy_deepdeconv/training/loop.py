@@ -6,7 +6,6 @@ on the same device, with the same number of threads, it ends with the weights of
 """
 
 import copy
-import os
 import sys
 import time
 from dataclasses import asdict
@@ -74,7 +73,7 @@ def train(
     minutes : float, optional
         End after this time, all parts of a resumed run together; the learning rate is down by then.
         How many steps that makes depends on the machine: such a run cannot be repeated exactly.
-    device : str, optional
+    device : str or torch.device, optional
         A torch device; the graphics card if there is one.
     instrument : callable, optional
         ``instrument(rng)`` gives a `~exspy_deepdeconv.simulate.Simulation`: what is scored beside
@@ -120,7 +119,7 @@ def train(
     if plan.keep_start and init is None and not (folder / CHECKPOINT).exists():
         raise ValueError(f"keep_start={plan.keep_start!r} needs init=: weights to keep some of.")
     check_device(device)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = str(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     pairs = SimulatedPairs(plan.seed) if pairs is None else pairs
     init = None if init is None else _loaded(init)
     about = {"start": init and f"{init.name} ({init.sha256[:12]})"} | (about or {})
@@ -159,7 +158,7 @@ def _provenance(state, device, scores, about):
         "data_sha256": state.data,
         "steps": state.step,
         "seconds": round(state.seconds, 1),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "versions": versions(),
         "scores": scores,
     }
@@ -169,9 +168,7 @@ def _saved(network, path, provenance, init):
     """The model of a network, as read back from the file; its card lies beside it."""
     # Intervals are told by the weights that were started from, and so is what they are scaled by.
     calibration = None if init is None else init.calibration
-    part = path.with_suffix(".part")
-    models.save_model(network, part, name=path.stem, provenance=provenance, calibration=calibration)
-    os.replace(part, path)
+    models.save_model(network, path, name=path.stem, provenance=provenance, calibration=calibration)
     write_card(path, provenance, calibrated=calibration not in (None, Calibration()))
     return models.load(path)
 
@@ -179,7 +176,9 @@ def _saved(network, path, provenance, init):
 def _run(state, pairs, monitor, folder, minutes, device, show_progressbar, echo):
     """All steps that are left; returns the last scores, and the first of a warm start."""
     plan, log = state.plan, Log(folder, state.step)
-    batches = loader(pairs, state.step, plan.steps, plan.workers)
+    # A run that has come to its end before is not trained on by the same command.
+    over = state.tired() or (minutes and state.seconds >= 60 * minutes)
+    batches = loader(pairs, state.step, state.step if over else plan.steps, plan.workers)
     bar = progress_bar(plan, state, minutes, show_progressbar)
     before, began = state.seconds, time.monotonic()
     scores = state.scores

@@ -124,6 +124,14 @@ def scored_cases(make, scene, number):
             yield simulation, resolution, oracle_richardson_lucy(simulation, resolution).loss
 
 
+def _step_of(row):
+    """The step of a row of the log; infinite where a power cut has left no number."""
+    try:
+        return float(row["step"])
+    except (TypeError, ValueError):
+        return np.inf
+
+
 class Log:
     """The CSV file of a run and the figure drawn of it.
 
@@ -137,7 +145,7 @@ class Log:
 
     def __init__(self, folder, step=0):
         self.path = Path(folder) / "log.csv"
-        kept = [row for row in self.rows() if float(row["step"]) <= step]
+        kept = [row for row in self.rows() if _step_of(row) <= step]
         # Steps after the last checkpoint are done again, and logged again.
         self._replace("w", lambda file: self._write(file, kept), self.path)
 

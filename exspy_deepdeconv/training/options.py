@@ -25,20 +25,24 @@ def read_options(arguments=None):
     """
     parser = _parser()
     options = vars(parser.parse_args(arguments))
-    plan = Plan(**{key: options.pop(key) for key in asdict(Plan())})
+    try:
+        plan = Plan(**{key: options.pop(key) for key in asdict(Plan())})
+        pairs = _pairs(plan.seed, options)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    return plan, options | {"pairs": pairs}
+
+
+def _pairs(seed, options):
+    """What is trained on; the options that say so are taken out of the others."""
     measured, exported, share = (options.pop(key) for key in ("measured", "pairs", "share"))
     drawn = {key: options.pop(key) for key in ("channels_per_batch", "psf_share", "shown_again")}
-    drawn["measured"] = tuple(read_response(path) for path in measured)
-    try:
-        pairs = SimulatedPairs(plan.seed, **drawn)
-    except ValueError as error:
-        parser.error(str(error))
-    if exported:
-        if not 0 < share < 1:
-            parser.error(f"--share {share}: must lie between 0 and 1")
-        sources = (pairs, 1 - share), (MeasuredPairs.load(exported), share)
-        pairs = MixedPairs(*sources, seed=plan.seed)
-    return plan, options | {"pairs": pairs}
+    pairs = SimulatedPairs(seed, measured=tuple(map(read_response, measured)), **drawn)
+    if not exported:
+        return pairs
+    if not 0 < share < 1:
+        raise ValueError(f"--share {share}: must lie between 0 and 1")
+    return MixedPairs((pairs, 1 - share), (MeasuredPairs.load(exported), share), seed=seed)
 
 
 def _parser():
@@ -76,4 +80,7 @@ def _parser():
 
 
 def _is_yes(text):
-    return text.lower() in ("1", "true", "yes")
+    yes, no = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+    if text.lower() not in yes + no:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+    return text.lower() in yes

@@ -49,7 +49,10 @@ class TrainingState:
     def judge(self, scores):
         """Keep the weights with the lowest held-out loss."""
         loss = scores.get("held_out_loss")
-        if self.plan.patience and (not self.best or loss < self.best["loss"]):
+        known = self.best and math.isfinite(
+            self.best["loss"]
+        )  # nothing is lower than what is no number
+        if self.plan.patience and (not known or loss < self.best["loss"]):
             weights = copy.deepcopy(self.outcome().state_dict())
             self.best = {"loss": loss, "step": self.step, "weights": weights}
 
@@ -108,6 +111,11 @@ class TrainingState:
             saved.setdefault("scores", {"before": first})
         for key, value in saved.items():
             setattr(self, key, value)
+        if self.step > self.plan.steps:
+            raise ValueError(
+                f"{self.path} has gone {self.step} steps, more than steps={self.plan.steps!r}: "
+                "ask for as many, or choose another folder."
+            )
         if states:
             torch.set_rng_state(states[0].cpu())
             if len(states) > 1:

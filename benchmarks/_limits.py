@@ -1,13 +1,15 @@
 """The spectra that `limits.py` is about, and what is measured of one of them."""
 
+from dataclasses import replace
 from functools import partial
+from unittest.mock import patch
 
 import numpy as np
 import scipy.fft as fft
 from _held_out import SCENES, SEED
 from _methods import INTERVAL
 
-from exspy_deepdeconv import evaluate, models
+from exspy_deepdeconv import binning, evaluate, models
 from exspy_deepdeconv._sampling import typical_zero_loss
 from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.blur import gaussian_transfer
@@ -21,6 +23,7 @@ from exspy_deepdeconv.physics import (
     gaussian,
     inspect,
 )
+from exspy_deepdeconv.simulate import SCENES as RANGES
 from exspy_deepdeconv.simulate import Detector, compose, grid_for, redraw, simulate
 from exspy_deepdeconv.specimens import EnergyAxis, bell
 
@@ -68,13 +71,14 @@ def recorded(
     )
 
 
-def answer(simulation, model, counts=None, dark=None):
+def answer(simulation, model, counts=None, dark=None, psf=None):
     """Estimate, flags and bounds at R = F/4 (of the true width), and the resolution."""
     resolution = default_resolution(simulation.fwhm)
     found = deconvolve_block(
         simulation.counts if counts is None else counts,
         model=models.load(model),
         resolution=resolution,
+        psf=psf,
         dark=dark,
         interval=INTERVAL,
     )
@@ -95,6 +99,25 @@ def width_read(shape, electrons, case):
         shape, width, electrons, rng, losses=lambda axis: bell(axis, 500.0, 120.0, 0.02)
     )
     return float(find_zero_loss(simulation.counts).fwhm) / simulation.fwhm
+
+
+def on_bins(width, scene, case, model):
+    """Loss errors and coverage (channels inside, all) of a wide peak, on bins and channel by channel.
+
+    Blind on bins, blind without, and the same with the response given: an error and two numbers each.
+    """
+    rng = rng_of(6, SCENES.index(scene), case)
+    wide = replace(RANGES[scene], fwhm_channels=(width, width), elastic_counts=(1e4, 3e7))
+    simulation = simulate(wide, rng, 2 * CHANNELS, Detector())
+    found = []
+    for psf in (None, simulation.psf):
+        for most in (binning.MOST, 1):
+            with patch.object(binning, "MOST", most):
+                estimate, _, *bounds, resolution = answer(simulation, model, psf=psf)
+            error = evaluate.errors(estimate, simulation, resolution).loss
+            inside = evaluate.coverage(estimate, *bounds, simulation, resolution).loss
+            found += [error, *inside]
+    return found
 
 
 def map_with_offset(level, case, model):

@@ -78,8 +78,8 @@ def narrow(simulation, rng):
 
 
 def wide(simulation, rng):
-    """A zero-loss peak of 150 to 220 channels."""
-    odd = with_width(simulation.family, float(rng.uniform(150, 220)), rng)
+    """A zero-loss peak of 80 to 120 channels."""
+    odd = with_width(simulation.family, float(rng.uniform(80, 120)), rng)
     return signal_of(odd.counts, odd.dispersion), {}
 
 

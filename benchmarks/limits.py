@@ -1,11 +1,14 @@
 """Where it does not hold: the limits that the model card states, measured.
 
     python benchmarks/limits.py [--cases 60] [--model NAME_OR_PATH] [--workers 2]
-        [--part widths offsets negative spread position lines windows]
+        [--part widths wide offsets negative spread position lines windows]
 
 ``widths``: zero-loss widths read over the true ones (5 to 50 channels wide, 1024 channels, white noise of
 electrons alone; "half of both" is the mean of a Gaussian and a Lorentzian, "flat top" a Gaussian whose
-exponent is 3.5), median and half of what 68 % lie within. ``offsets``: how far intervals hold where a map
+exponent is 3.5), median and half of what 68 % lie within. ``wide``: zero-loss peaks of 24 to 120 channels in 2048, 1e4 to
+3e7 electrons, the five scenes together: loss errors of results on bins (`exspy_deepdeconv.binning`) over
+those of results without (geometric mean and its standard error), and how many channels with visible losses
+the intervals hold. ``offsets``: how far intervals hold where a map
 of 12 spectra, of the five scenes in turn and with 3e5 counts in the highest channel, has a dark level; it
 is told where what the map shares is within half of it, and beside it stands the coverage of the same maps
 without the level. ``negative``: the same of single spectra whose losses fill the axis, which begins 4 to
@@ -38,6 +41,7 @@ from _limits import (
     energy_zero,
     full_axis,
     map_with_offset,
+    on_bins,
     spread_electrons,
     width_read,
 )
@@ -82,6 +86,22 @@ def widths(options, run):
         low, middle, high = np.nanquantile(ratio, [0.16, 0.5, 0.84])
         row = f"{electrons:.0e}", shape, f"{middle:.3f}", f"{(high - low) / 2:.3f}"
         table.add_row(row, divider=shape == "Lorentzian")
+    return table
+
+
+def wide(options, run):
+    """Wide peaks on bins of several channels."""
+    table = PrettyTable(
+        ["channels", "result", "error / that without bins", "coverage", "without bins"], align="r"
+    )
+    for width in (24, 30, 40, 60, 90, 120):
+        settings = [(width, scene) for scene in SCENES]
+        found = by_setting(on_bins, settings, options, run, model=options.model).reshape(-1, 12)
+        for name, both in zip(("blind", "given"), np.split(found, 2, axis=1), strict=True):
+            ratio = np.log(both[:, 0] / both[:, 3])
+            mean, error = np.exp(ratio.mean()), ratio.std() / np.sqrt(len(ratio))
+            covered = share(both[:, 1:3]), share(both[:, 4:])
+            table.add_row([width, name, f"{mean:.2f} +- {error:.2f}", *covered])
     return table
 
 
@@ -168,7 +188,8 @@ def windows(options, run):
 
 
 PARTS = {
-    part.__name__: part for part in (widths, offsets, negative, spread, position, lines, windows)
+    part.__name__: part
+    for part in (widths, wide, offsets, negative, spread, position, lines, windows)
 }
 
 

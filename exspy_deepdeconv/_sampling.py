@@ -13,8 +13,7 @@ from . import physics
 from .level import Dark
 
 MAX_SAMPLED = 256
-# Channels; 2 to 60 are trained on, and sampling widens; of wider peaks two are taken together.
-NARROWEST, WIDEST = 1.8, 130.0
+NARROWEST, WIDEST = 1.8, 64.0  # channels; 2 to 60 are trained on, and sampling widens
 FEWEST_ELECTRONS = 800.0  # in the zero-loss peak; 1000 are trained on, and the number is a guess
 ENOUGH_CHANNELS = 256
 SHARING = 8  # spectra from which they are taken to share their flat offset

@@ -126,9 +126,8 @@ class Circular(nn.Conv1d):
     def __init__(self, inputs, outputs, kernel, stride=1, dilation=1):
         super().__init__(inputs, outputs, kernel, stride=stride, dilation=dilation)
         reach = dilation * (kernel - 1)
-        self.before = (
-            reach // 2 if stride == 1 else 1
-        )  # samples that a window begins before its own
+        # Samples that a window begins before its own.
+        self.before = reach // 2 if stride == 1 else 1
         self.wrong = -(-self.before // stride)  # outputs at either end that zeros would enter
         self.first = (self.wrong - 1) * stride + reach - self.before + 1
 

@@ -120,7 +120,7 @@ def deep_deconvolve(
         (by over 0.3 %% of the counts), which no specimen does: the response, given or estimated,
         does not fit, or there is a background. For a lazy result it
         comes when all of it has been computed, and the counts are not in its metadata. Another
-        one if the zero-loss peak is under 1.8 or over 130 channels wide, if its gain side is cut
+        one if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut
         off and no `psf` given, if it holds fewer than about 800 electrons, or if its width differs
         much between the spectra; one if the energy axis begins above 0 eV, so that what was taken for
         the zero-loss peak should be none; one for a negative flat offset that is taken off, one for

@@ -6,6 +6,7 @@ The spectra are of the scenes that accuracy is measured on, with a seed that is 
 """
 
 import argparse
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,9 @@ def calibrate(model, cases=64, seed=SEED, device=None):
             psf = noisy_response(simulation.psf, rng)[None] if given else None
             with quick_and_quiet(device, model) as (where, network):
                 spectra, _ = batch_of(seen, seen.usable, psf, where)
+                answer_on = cache(partial(answer_of, network, spectra))  # most ratios have one
                 for ratio in reversed(SHARPENINGS):
-                    needed, at, error = _needed(network, seen, spectra, simulation, ratio)
+                    needed, at, error = _needed(answer_on, seen, spectra, simulation, ratio)
                     found[given].append((simulation.family, needed, at))
             elastic[given].append(error)
     (blind, *of_blind), (given, *of_given) = (_factors(found[given]) for given in (False, True))
@@ -96,11 +98,11 @@ def _simulations(cases, seed):
             yield simulate(scene, rng, int(rng.choice(LENGTHS))), rng
 
 
-def _needed(network, seen, spectra, simulation, ratio):
+def _needed(answer_on, seen, spectra, simulation, ratio):
     """Factors that single channels need, ``(confidences, channels)``, their `Regime`, error of I0."""
     resolution = max(float(seen.zero_loss.fwhm[0]) / ratio, MIN_RESOLUTION_CHANNELS)
     number = channels_in_bins(seen.zero_loss.fwhm, simulation.counts.size, resolution)
-    answer = answer_of(network, spectra, int(number[0]))
+    answer = answer_on(int(number[0]))
     inelastic, peak, unit = parts(answer, seen, seen.usable, spectra, resolution)
     above, below = (size[0] * unit[0] for size in error_sizes(answer, resolution))
     estimate = (inelastic + peak)[0] * unit[0] + max(seen.level[0], 0)

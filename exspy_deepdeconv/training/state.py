@@ -49,9 +49,8 @@ class TrainingState:
     def judge(self, scores):
         """Keep the weights with the lowest held-out loss."""
         loss = scores.get("held_out_loss")
-        known = self.best and math.isfinite(
-            self.best["loss"]
-        )  # nothing is lower than what is no number
+        # Nothing is lower than what is no number.
+        known = self.best and math.isfinite(self.best["loss"])
         if self.plan.patience and (not known or loss < self.best["loss"]):
             weights = copy.deepcopy(self.outcome().state_dict())
             self.best = {"loss": loss, "step": self.step, "weights": weights}

@@ -5,13 +5,22 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ._reading import only_low_loss, quietly, read_response
+from ._reading import check_one_psf, only_low_loss, quietly, read_response
 from ._writing import write_safely
 from .compare import check_methods
 
 
 def compare_file(
-    path, output, methods, *, psf=None, resolution=None, chosen=None, overwrite=False, echo=print
+    path,
+    output,
+    methods,
+    *,
+    psf=None,
+    shared_psf=False,
+    resolution=None,
+    chosen=None,
+    overwrite=False,
+    echo=print,
 ):
     """Deconvolve a file with several methods; write the results, the table and the figure.
 
@@ -25,6 +34,8 @@ def compare_file(
         As for ``compare_deconvolution``.
     psf : pathlib.Path, optional
         File with a measured response.
+    shared_psf : bool
+        Estimate one from the file instead, as ``estimate_psf(shared=True)``.
     resolution : float, optional
         In eV.
     chosen : str, optional
@@ -45,6 +56,7 @@ def compare_file(
         If input, response or arguments cannot be used, or results exist: then nothing is done.
     """
     methods = check_methods(methods)
+    check_one_psf(psf, shared_psf)
     results = {name: output / f"{path.stem}_{name}.hspy" for name in methods}
     table, rows, figure = (
         output / f"{path.stem}_comparison.{extension}" for extension in ("txt", "csv", "png")
@@ -57,7 +69,8 @@ def compare_file(
     with quietly() as heard:
         warnings.filterwarnings("always", category=UserWarning, message=r"\w+_(deconvolve|psf): ")
         signal = only_low_loss(path, path, chosen=chosen)
-        response = None if psf is None else read_response(psf, [path])
+        response = signal.estimate_psf(shared=True) if shared_psf else None
+        response = response if psf is None else read_response(psf, [path])
         comparison = signal.compare_deconvolution(methods, psf=response, resolution=resolution)
         for name, target in results.items():
             if name in comparison.signals:

@@ -12,7 +12,9 @@ from . import _arguments, _blocks, _checks, _responses, _results, _sampling, bat
 from ._inputs import Input
 from .forward import Wanted
 from .inference import check_device, usual_device
+from .quietest import quietest_sum
 
+MOST_READ = 1024  # spectra of a map, of which the quietest tell its response
 UNKNOWN_VARIANCE = 1e30  # of spectra that have no result: a fit gives them no weight
 BOUNDS = {}, {"bound": "lower"}, {"bound": "upper"}
 NAMES = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
@@ -60,6 +62,7 @@ def deconvolve(
         batched.stacked_block,
         model=model,
         wanted=wanted,
+        estimated=given.estimated,
         dark=found.dark,
         batch_size=batch_size,
         device=usual_device(device, given.mask.size),
@@ -77,7 +80,7 @@ def deconvolve(
     )
     if wanted.variance:
         _attach_variance(result, others.pop(0), signal.metadata.General.title)
-    remarks = _sampling.remarks(found, psf is not None)
+    remarks = _sampling.remarks(found, given.measured)
     for odd in remarks + _responses.remarks(given.response, psf):
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
     flags = _results.flags_note(tally, lazy_output)
@@ -97,7 +100,7 @@ def _note(model, wanted, given, psf, flags):
         "zero_loss_fwhm": found.fwhm * dispersion,
         "psf": _results.psf_source(psf),
         "zero_loss": wanted.zero_loss,
-        "flags": flags | _sampling.out_of_range(found, psf is not None),
+        "flags": flags | _sampling.out_of_range(found, given.measured),
     }
     note |= _results.dark_note(found.dark)
     return note if wanted.confidence is None else note | {"confidence": wanted.confidence}
@@ -115,7 +118,7 @@ def _attach_variance(result, predicted, title):
     result.set_noise_variance(predicted)
 
 
-def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
+def respond(signal, *, model, shared, show_progressbar, num_workers, lazy_output):
     """Check the arguments of ``estimate_psf``, run it and describe the responses.
 
     Returns
@@ -124,22 +127,27 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
     """
     # No `Input`: a noise variance is of no matter here, so that a bad one must not be an error.
     axis = _checks.check_low_loss(signal)
+    _arguments.check_bool("shared", shared)
     model = models.load(model)
     data = _checks.plain_array(signal)
     mask = np.zeros(data.shape[:-1], dtype=bool)
     found = _sampling.typical_zero_loss(data, mask, axis.reversed).on(axis)
     function = _results.responder(model, found, data.shape[-1])
     lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
-    tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
-    result = _results.finish(
-        signal,
-        _blocks.run_blocks(function, data, mask, tally, reverse=axis.reversed),
-        tally,
-        lazy_output=lazy_output,
-        show_progressbar=show_progressbar,
-        num_workers=num_workers,
-        stacklevel=4,
-    )
+    if shared:
+        result, about = _shared_response(signal, function, data, axis)
+    else:
+        tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
+        result = _results.finish(
+            signal,
+            _blocks.run_blocks(function, data, mask, tally, reverse=axis.reversed),
+            tally,
+            lazy_output=lazy_output,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
+            stacklevel=4,
+        )
+        about = {"flags": _results.flags_note(tally, lazy_output)}
     for odd in _sampling.of_axis(found):
         warnings.warn(f"estimate_psf: {odd}", UserWarning, stacklevel=3)
     energy = result.axes_manager.signal_axes[0]
@@ -155,9 +163,24 @@ def respond(signal, *, model, show_progressbar, num_workers, lazy_output):
         model=model.name,
         weights_sha256=model.sha256,
         zero_loss_fwhm=found.fwhm * axis.dispersion,
-        flags=_results.flags_note(tally, lazy_output),
+        **about,
     )
     result.metadata.Signal.quantity = ""  # no counts any more
     if result.metadata.Signal.has_item("deconvolved_by"):  # of a result: it is none itself
         del result.metadata.Signal.deconvolved_by
     return result
+
+
+def _shared_response(signal, function, data, axis):
+    """One response, read off the quietest of at most a thousand spectra, and where these are."""
+    if not data.size:
+        raise ValueError("The signal holds no spectra: there is no response for them to share.")
+    places = _sampling.spread_over(np.argwhere(np.ones(data.shape[:-1], bool)), MOST_READ)
+    spectra = np.asarray(_sampling.read_spectra(data, places), float)
+    total, rows = quietest_sum(spectra[:, ::-1] if axis.reversed else spectra)
+    response = function(total, dark=None)[0]
+    first = signal.inav[(0,) * (data.ndim - 1)] if data.ndim > 1 else signal
+    response = response[::-1] if axis.reversed else response
+    where = np.zeros(data.shape[:-1], bool)
+    where[tuple(places[rows].T)] = True
+    return _results.signal_like(first, response, lazy=False), {"shared": where}

@@ -10,7 +10,7 @@ import numpy as np
 from . import models
 from ._arguments import check_resolution_number
 from ._checks import already_made
-from ._reading import low_loss, quietly, read_response, signals_of
+from ._reading import check_one_psf, low_loss, quietly, read_response, signals_of
 from ._records import Record, kept_settings, print_summary, settings_before, settings_of
 from ._writing import DiskFullError, write_safely
 
@@ -24,6 +24,7 @@ def deconvolve_files(
     options,
     *,
     psf=None,
+    shared_psf=False,
     chosen=None,
     overwrite=False,
     lazy=True,
@@ -44,6 +45,8 @@ def deconvolve_files(
         Arguments of ``deep_deconvolve``.
     psf : pathlib.Path, optional
         File with a measured response.
+    shared_psf : bool
+        Estimate one for each signal instead, as ``estimate_psf(shared=True)``.
     chosen : str, optional
         Number or title of the signal to take from each file.
     overwrite : bool
@@ -82,6 +85,7 @@ def deconvolve_files(
     check_device(options.get("device"))
     options = options | {"model": models.load(options.get("model"))}
     inputs = list(dict.fromkeys(Path(path) for path in inputs))
+    check_one_psf(psf, shared_psf)
     if psf is not None:
         with quietly():
             options["psf"] = read_response(psf, inputs)
@@ -89,11 +93,11 @@ def deconvolve_files(
     log = output / LOG_NAME if log is None else log
     log.open("a").close()  # a log that cannot be written is better known now than in the morning
     before = settings_before(log)
-    records, batch = [], _Batch(output, extension, options, chosen, overwrite, lazy)
+    records, batch = [], _Batch(output, extension, options, shared_psf, chosen, overwrite, lazy)
     with dask.config.set({"num_workers": workers} if workers else {}):
         for number, (path, stem) in enumerate(zip(inputs, stems, strict=True), 1):
             echo(f"[{number}/{len(inputs)}] {path}")
-            settings = settings_of(path, options, psf, chosen)
+            settings = settings_of(path, options, psf, chosen, shared_psf)
             record, full = Record(path, options["model"], settings, before, echo), False
             try:
                 _deconvolve_file(record, stem, batch)
@@ -144,6 +148,7 @@ class _Batch:
     output: Path
     extension: str
     options: dict
+    shared_psf: bool
     chosen: str | None
     overwrite: bool
     lazy: bool
@@ -186,7 +191,7 @@ def _deconvolve_signal(record, name, signal, target, batch):
         record.skip(f"it is {made}", name)
     else:
         try:
-            _write_result(record, name, signal, target, batch.options)
+            _write_result(record, name, signal, target, batch)
             batch.written[target] = record.path
         except DiskFullError:
             raise
@@ -194,10 +199,13 @@ def _deconvolve_signal(record, name, signal, target, batch):
             record.fail(error, name)
 
 
-def _write_result(record, name, signal, target, options):
+def _write_result(record, name, signal, target, batch):
     # A result in memory knows its flags; a larger one is written piece by piece.
     small = signal.data.size * np.dtype(np.float32).itemsize <= IN_MEMORY_BYTES
+    options = dict(batch.options)
     with quietly() as heard:
+        if batch.shared_psf:
+            options["psf"] = signal.estimate_psf(model=options["model"], shared=True)
         result = signal.deep_deconvolve(**options, lazy_output=False if small else None)
         result.metadata.Signal.deep_deconvolution.batch = kept_settings(record.settings)
         write_safely(result, target)

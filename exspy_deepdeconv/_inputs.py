@@ -26,6 +26,8 @@ class Input:
         Navigation shape, True where a spectrum is left out.
     response : numpy.ndarray, dask.array.Array or None
         The measured response, the energy rising: ``(length,)`` or ``(..., length)``.
+    estimated : bool
+        Whether the response was read off spectra, not measured.
     variance : float, numpy.ndarray, dask.array.Array or None
         As the user has set it: one number, or one for each channel of the data.
     """
@@ -34,6 +36,7 @@ class Input:
     axis: _checks.EnergyScale
     mask: np.ndarray
     response: np.ndarray | da.Array | None
+    estimated: bool
     variance: float | np.ndarray | da.Array | None
 
     @classmethod
@@ -42,8 +45,14 @@ class Input:
         axis = _checks.check_low_loss(signal)
         mask = _checks.check_navigation_mask(navigation_mask, signal)
         response = _responses.check_psf(psf, signal, axis.dispersion)
+        estimated = _responses.was_estimated(psf)
         variance = _checks.check_variance(signal)
-        return cls(_checks.plain_array(signal), axis, mask, response, variance)
+        return cls(_checks.plain_array(signal), axis, mask, response, estimated, variance)
+
+    @property
+    def measured(self):
+        """Whether there is a response that the spectra themselves need not tell."""
+        return self.response is not None and not self.estimated
 
     @cached_property
     def zero_loss(self):

@@ -124,7 +124,7 @@ device, show_progressbar, num_workers, lazy_output
             "lazy_output": lazy_output,
         }
         self._answer = self._asked = None
-        odd = _sampling.remarks(self._zero_loss, psf is not None)
+        odd = _sampling.remarks(self._zero_loss, self._given.measured)
         self._remarks = odd + _responses.remarks(self._given.response, psf)
         self.update()
         self.observe(self._on_setting, SETTINGS)
@@ -227,7 +227,15 @@ device, show_progressbar, num_workers, lazy_output
             if np.ndim(psf) > 1:
                 psf = np.asarray(psf[here])
             model = models.load(self._models[self.model])
-            self._answer = Answer(counts, model, psf, variance, self._zero_loss.dark, self._device)
+            self._answer = Answer(
+                counts,
+                model,
+                psf,
+                estimated=given.estimated,
+                variance=variance,
+                dark=self._zero_loss.dark,
+                device=self._device,
+            )
             self._asked = here, self.model
         channels = _arguments.check_resolution(
             self.resolution, self._zero_loss.fwhm, given.axis.dispersion

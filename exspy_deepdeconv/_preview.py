@@ -53,6 +53,8 @@ class Answer:
         From `exspy_deepdeconv.models.load`.
     psf : numpy.ndarray, optional
         Measured response, ``(length,)``.
+    estimated : bool
+        Whether ``psf`` was read off spectra, not measured.
     variance : float or numpy.ndarray, optional
         Noise variance, a number or ``(channels,)``; read from the spectrum by default.
     dark : Dark, optional
@@ -61,7 +63,9 @@ class Answer:
         A torch device.
     """
 
-    def __init__(self, counts, model, psf=None, variance=None, dark=None, device=None):
+    def __init__(
+        self, counts, model, psf=None, *, estimated=False, variance=None, dark=None, device=None
+    ):
         self.counts, self.model, self.psf, self.device = counts, model, psf, device
         self.variance = variance[None] if isinstance(variance, np.ndarray) else variance
         self.dark, self.seen = dark, physics.inspect(counts[None], dark)
@@ -72,7 +76,9 @@ class Answer:
         if self.usable:
             psf = None if psf is None else psf[None]
             with quick_and_quiet(device, model) as (device, network):
-                self.batch, self.measured = batch_of(self.seen, self.seen.usable, psf, device)
+                self.batch, self.measured = batch_of(
+                    self.seen, self.seen.usable, psf, device, estimated
+                )
                 self.answer = network(self.batch)
 
     def preview(self, wanted, zero_channel=None):

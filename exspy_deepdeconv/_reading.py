@@ -152,6 +152,12 @@ def _why_not_low_loss(signal):
     return ""
 
 
+def check_one_psf(psf, shared_psf):
+    """Raise a ValueError where a response is given and is to be estimated, too."""
+    if psf is not None and shared_psf:
+        raise ValueError(f"--psf {psf} and --shared-psf: there can be only one response.")
+
+
 def read_response(path, inputs=()):
     """A measured response from a file: one spectrum; several are aligned and summed.
 

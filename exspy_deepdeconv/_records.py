@@ -13,6 +13,7 @@ from prettytable import PrettyTable
 from . import __version__
 from ._reading import note_of_result, one_line
 
+SHARED = "shared by the spectra"  # in the place of a file with a response
 FILES = {"input": "changed", "psf": "psf_changed"}  # settings that are files, and their age
 
 
@@ -149,7 +150,7 @@ def _moved(key, before, settings):
     return len(set(names)) == 1 and age is not None and before.get(FILES[key]) == age
 
 
-def settings_of(path, options, psf, chosen):
+def settings_of(path, options, psf, chosen, shared_psf=False):
     """What a result depends on, in what JSON can hold: the file as it is now, and the options.
 
     Parameters
@@ -162,18 +163,21 @@ def settings_of(path, options, psf, chosen):
         File with a measured response.
     chosen : str or None
         Which signal of the file.
+    shared_psf : bool
+        Whether one is estimated for the whole signal.
 
     Returns
     -------
     dict
     """
+    response = {"psf": SHARED if shared_psf else None}
     return {
         **_file(path, "input", "changed"),
         "model": options["model"].name,
         "weights_sha256": options["model"].sha256,
         "resolution": options.get("resolution"),
         "zero_loss": options.get("zero_loss", True),
-        **({"psf": None} if psf is None else _file(psf, "psf", "psf_changed")),
+        **(response if psf is None else _file(psf, "psf", "psf_changed")),
         "signal": chosen,
     }
 

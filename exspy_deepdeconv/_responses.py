@@ -100,6 +100,11 @@ def check_measured(psf, signal, dispersion):
     return axis
 
 
+def was_estimated(psf):
+    """Whether a response (a signal, or None) was read off spectra by ``estimate_psf``."""
+    return psf is not None and psf.metadata.has_item("Signal.psf_estimation")
+
+
 def _check_psf_navigation(psf, signal):
     shape = psf.axes_manager.navigation_shape
     if shape in ((), signal.axes_manager.navigation_shape):
@@ -154,7 +159,7 @@ def remarks(psf, source=None):
     """
     if psf is None or not psf.size or isinstance(psf, da.Array):
         return []
-    if source is not None and source.metadata.has_item("Signal.psf_estimation"):
+    if was_estimated(source):
         return []
     stack = _usable_rows(psf, SAMPLED)
     if not len(stack):

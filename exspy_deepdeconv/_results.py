@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from . import _checks, _sampling
+from . import _checks, _responses, _sampling
 
 
 def finish(signal, blocks, tally, *, lazy_output, show_progressbar, num_workers, stacklevel=3):
@@ -115,7 +115,7 @@ def psf_source(psf):
     """Where a response came from, in words for the metadata."""
     if psf is None:
         return "estimated"
-    if psf.metadata.has_item("Signal.psf_estimation"):
+    if _responses.was_estimated(psf):
         source = psf.metadata.Signal.psf_estimation.get_item("source")
         return f"estimated beforehand: {source or 'untitled'}"
     return f"measured: {psf.metadata.General.title or 'untitled'}"

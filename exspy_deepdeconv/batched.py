@@ -59,7 +59,16 @@ def deconvolve_block(spectra, *, resolution, zero_loss=True, interval=None, **op
 
 
 def stacked_block(
-    spectra, *, model, wanted, psf=None, variance=None, dark=None, batch_size=None, device=None
+    spectra,
+    *,
+    model,
+    wanted,
+    psf=None,
+    estimated=False,
+    variance=None,
+    dark=None,
+    batch_size=None,
+    device=None,
 ):
     """Deconvolve a block of spectra in one pass; everything that is wanted side by side.
 
@@ -73,6 +82,8 @@ def stacked_block(
         What is asked for.
     psf : numpy.ndarray, optional
         Measured counts of the response, ``(length,)`` or ``(..., length)``.
+    estimated : bool
+        Whether ``psf`` was read off spectra, not measured.
     variance : float or numpy.ndarray, optional
         Noise variance, a number or ``(..., channels)``; read from the spectra by default.
     dark : Dark, optional
@@ -90,7 +101,7 @@ def stacked_block(
     flags : numpy.ndarray of uint8
         Navigation shape; bits as in `exspy_deepdeconv.physics`.
     """
-    function = partial(_run_batch, model, wanted, dark)
+    function = partial(_run_batch, model, wanted, dark, estimated=estimated)
     return _by_batches(
         function, spectra, psf, variance, model, batch_size, device, arrays=wanted.arrays
     )
@@ -152,7 +163,7 @@ def _by_batches(function, spectra, psf, variance, model, batch_size, device, arr
     return out.reshape((*shape, arrays * channels)), flags.reshape(shape)
 
 
-def _run_batch(model, wanted, dark, device, network, spectra, psf, variance):
+def _run_batch(model, wanted, dark, device, network, spectra, psf, variance, *, estimated=False):
     """Everything wanted, side by side, and the flags of one batch, ``(batch, channels)``."""
     seen = physics.inspect(spectra, dark)
     if variance is not None:
@@ -161,7 +172,7 @@ def _run_batch(model, wanted, dark, device, network, spectra, psf, variance):
     out = np.tile(nothing(seen), wanted.arrays)
     for number, good in _alike(seen, wanted.resolution):
         chosen = psf if psf is None or len(psf) == 1 else psf[good]
-        batch, measured = batch_of(seen, good, chosen, device)
+        batch, measured = batch_of(seen, good, chosen, device, estimated)
         answer = answer_of(network, batch, number)
         found = answers(answer, seen, good, batch, wanted, model)
         out[good] = np.concatenate(found, axis=-1)

@@ -105,6 +105,7 @@ def _binned(spectra, number, before):
         spectra.floor / number,
         None if spectra.psf is None else _binned_response(spectra.psf, number),
         spectra.has_psf,
+        spectra.estimated,
     )
 
 

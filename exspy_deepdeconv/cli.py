@@ -58,6 +58,13 @@ PsfOption = Annotated[
         show_default="estimated from the data",
     ),
 ]
+SharedPsfOption = Annotated[
+    bool,
+    typer.Option(
+        "--shared-psf",
+        help="Estimate one response for each map, from its quietest spectra (instead of --psf).",
+    ),
+]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that exist already.")
 ]
@@ -92,6 +99,7 @@ def deconvolve(
     ],
     output: OutputOption,
     psf: PsfOption = None,
+    shared_psf: SharedPsfOption = False,
     resolution: Annotated[
         float | None,
         typer.Option(
@@ -160,6 +168,7 @@ def deconvolve(
         output,
         options,
         psf=psf,
+        shared_psf=shared_psf,
         chosen=signal,
         overwrite=overwrite,
         lazy=lazy,
@@ -181,6 +190,7 @@ def compare(
         str, typer.Option(help="Of deep, rl, ml, fourier and tgv, with commas between them.")
     ] = "deep,rl,fourier",
     psf: PsfOption = None,
+    shared_psf: SharedPsfOption = False,
     resolution: Annotated[
         float | None,
         typer.Option(
@@ -212,6 +222,7 @@ def compare(
         output,
         [name.strip() for name in methods.split(",") if name.strip()],
         psf=psf,
+        shared_psf=shared_psf,
         resolution=resolution,
         chosen=signal,
         overwrite=overwrite,

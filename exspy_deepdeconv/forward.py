@@ -135,7 +135,7 @@ def nothing(seen):
     return estimate
 
 
-def batch_of(seen, good, psf, device):
+def batch_of(seen, good, psf, device, estimated=False):
     """The usable spectra as the network takes them.
 
     Parameters
@@ -148,6 +148,8 @@ def batch_of(seen, good, psf, device):
         Measured responses of the usable ones, ``(1 or usable, length)``.
     device : torch.device
         Where the tensors are to be.
+    estimated : bool
+        Whether these were read off spectra, not measured.
 
     Returns
     -------
@@ -177,6 +179,7 @@ def batch_of(seen, good, psf, device):
     measured = fitted_response(psf, reach, seen.select(good))
     spectra.psf = tensor(measured.shape)
     spectra.has_psf = torch.ones(len(counts), device=device)
+    spectra.estimated = estimated
     return spectra, measured
 
 
@@ -265,7 +268,7 @@ def regime(answer, spectra, inelastic):
     return intervals.Regime(
         intervals.dominance(elastic, inelastic),
         electrons.double().cpu().numpy()[:, None],
-        spectra.psf is not None,
+        spectra.measured,
     )
 
 

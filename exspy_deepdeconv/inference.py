@@ -7,9 +7,17 @@ import numpy as np
 import torch
 
 from . import physics
-from ._arguments import check_batch_size, check_resolution, check_settings, is_real, unmasked
+from ._arguments import (
+    check_batch_size,
+    check_bool,
+    check_resolution,
+    check_settings,
+    is_real,
+    unmasked,
+)
 from .batched import deconvolve_block, response_block
 from .models import load
+from .quietest import quietest_sum
 
 MANY_SPECTRA = 4096  # from which a map is worth the way to a graphics card
 
@@ -20,6 +28,7 @@ def deconvolve(
     psf=None,
     resolution=None,
     *,
+    psf_estimated=False,
     model=None,
     zero_loss=True,
     return_interval=False,
@@ -41,6 +50,8 @@ def deconvolve(
     resolution : float, optional
         FWHM in eV of the Gaussian through which the answer is seen; a quarter of the median
         zero-loss width by default, never under 2 channels.
+    psf_estimated : bool
+        Whether ``psf`` is from `exspy_deepdeconv.inference.estimate_response`: it is trusted less then.
     model : str, pathlib.Path or Model, optional
         The network; the newest bundled one by default.
     zero_loss : bool
@@ -92,6 +103,7 @@ def deconvolve(
     if not (is_real(dispersion) and dispersion > 0):
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
     check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
+    check_bool("psf_estimated", psf_estimated)
     _check_arguments(spectra, psf, device)
     if psf is not None:
         _responses.check_psf_counts(psf)
@@ -105,6 +117,7 @@ def deconvolve(
         model=model,
         resolution=wanted,
         psf=psf,
+        estimated=psf_estimated,
         dark=found.dark,
         zero_loss=zero_loss,
         interval=confidence if return_interval else None,
@@ -114,13 +127,16 @@ def deconvolve(
     tally = FlagTally(np.zeros(flags.shape, bool), False, "deconvolve")
     tally.hand_in(np.arange(flags.size), flags.ravel())
     tally.warn_of_flags()
-    of_psf = [] if psf is None else _responses.remarks(psf)
-    for odd in remarks(found, psf is not None) + of_psf:
+    measured = psf is not None and not psf_estimated
+    of_psf = _responses.remarks(psf) if measured else []
+    for odd in remarks(found, measured) + of_psf:
         warnings.warn(f"deconvolve: {odd}", UserWarning, stacklevel=2)
     return [estimate, *interval] if return_interval else estimate
 
 
-def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None, device=None):
+def estimate_response(
+    spectra, *, model=None, zero_channel=None, shared=False, batch_size=None, device=None
+):
     """Read the response of the instrument off the zero-loss peaks of spectra.
 
     Parameters
@@ -131,6 +147,9 @@ def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None
         The network; the newest bundled one by default.
     zero_channel : int, optional
         Where the energy zero of the responses is to lie; the middle of the axis by default.
+    shared : bool
+        Whether one response is wanted for all: that of the sum of the quietest spectra, see
+        `exspy_deepdeconv.quietest.quietest_sum`.
     batch_size : int, optional
         Spectra per forward pass.
     device : str, optional
@@ -140,12 +159,13 @@ def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None
     -------
     numpy.ndarray
         Responses of unit area, float32, of the shape of ``spectra``. Spectra that are empty or
-        have no zero-loss peak give zeros, spectra with NaN or infinity give NaN.
+        have no zero-loss peak give zeros, spectra with NaN or infinity give NaN. One of ``(channels,)``
+        if it is ``shared``.
 
     Raises
     ------
     ValueError
-        If an argument is out of its range.
+        If an argument is out of its range, or no spectrum can tell a shared response.
 
     Examples
     --------
@@ -159,6 +179,7 @@ def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None
     """
     spectra = np.asarray(unmasked(spectra))
     check_batch_size(batch_size)
+    check_bool("shared", shared)
     _check_arguments(spectra, None, device)
     channels = spectra.shape[-1]
     zero_channel = channels // 2 if zero_channel is None else zero_channel
@@ -166,6 +187,8 @@ def estimate_response(spectra, *, model=None, zero_channel=None, batch_size=None
         raise ValueError(
             f"zero_channel={zero_channel!r} must be a whole number inside the {channels} channels."
         )
+    if shared:
+        spectra, _ = quietest_sum(spectra.reshape(-1, channels))
     return response_block(
         spectra,
         model=load(model),

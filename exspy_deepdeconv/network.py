@@ -97,6 +97,8 @@ class Spectra:
         ``(batch, 2 * n)`` measured responses, unit area, energy zero at index n.
     has_psf : torch.Tensor or None
         1 where ``psf`` is to be used, 0 where the response is to be found.
+    estimated : bool
+        Whether ``psf`` was read off spectra, not measured: it is used, but not trusted as much.
     """
 
     counts: torch.Tensor
@@ -106,6 +108,12 @@ class Spectra:
     floor: torch.Tensor
     psf: torch.Tensor | None = None
     has_psf: torch.Tensor | None = None
+    estimated: bool = False
+
+    @property
+    def measured(self):
+        """Whether a measured response was given."""
+        return self.psf is not None and not self.estimated
 
 
 def told_resolutions(fwhm, least=MIN_RESOLUTION_CHANNELS):

@@ -51,7 +51,9 @@ def deep_deconvolve(
         length and area are free, but what it lacks of its tails counts as losses (one that is cut off
         high above zero is warned of); its maximum is its energy zero. Either one for all spectra or
         one for each (same navigation shape). One that is narrower than a zero-loss peak (drift,
-        charging) is broadened to its width. By default it is estimated from the data.
+        charging) is broadened to its width. By default it is estimated from each spectrum; for a map
+        that shows fewer losses in some places than in others, ``s.estimate_psf(shared=True)`` finds a
+        better one (what was estimated is used, but trusted no more than what is found by default).
     model : str, path or model object, optional
         Name of a bundled model (see ``exspy_deepdeconv.models.available()``), path of a weights
         file or what ``exspy_deepdeconv.models.load()`` returns. The default is the newest bundled
@@ -206,7 +208,9 @@ def deep_deconvolve(
     return deconvolve(self, resolution, psf, **settings)
 
 
-def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, lazy_output=None):
+def estimate_psf(
+    self, *, model=None, shared=False, show_progressbar=None, num_workers=None, lazy_output=None
+):
     """Read the response of the instrument off the zero-loss peaks of low-loss spectra.
 
     The same network that ``deep_deconvolve`` uses takes the losses away from under the elastic
@@ -218,6 +222,11 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
         Name of a bundled model (see ``exspy_deepdeconv.models.available()``), path of a weights
         file or what ``exspy_deepdeconv.models.load()`` returns. The default is the newest bundled
         model.
+    shared : bool, default False
+        If True, one response for the whole map: that of the sum of its quietest spectra, the tenth with
+        the least losses beside the zero-loss peak (of at most 1024, spread over the map). Single
+        spectra leave weak losses on the tail of the zero-loss peak in their response; the spectra
+        beside a particle or past an edge hold less of them.
     %s
     %s
     %s
@@ -226,7 +235,9 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
     -------
     EELSSpectrum or LazyEELSSpectrum
         One response for each spectrum (float32), of unit area, on an energy axis of the same
-        length and dispersion on which the zero-loss peak lies at 0 eV.
+        length and dispersion on which the zero-loss peak lies at 0 eV. With `shared` a single one, in
+        memory; ``metadata.Signal.psf_estimation.shared`` is True where the spectra were summed (in the
+        order of the data), so that it can be seen whether the specimen shows least there.
 
     Raises
     ------
@@ -234,7 +245,8 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
         For a non-uniform energy axis.
     ValueError
         If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has
-        a zero-loss peak; for a residual; for an unknown `model` or a weights file whose hash differs.
+        a zero-loss peak (with `shared`: one that is neither saturated nor spiked); for a residual; for an
+        unknown `model` or a weights file whose hash differs.
 
     Warns
     -----
@@ -254,6 +266,10 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
     start of the energy axis, the axis of the answer begins earlier, so that the flank of the response
     is not cut off.
 
+    A shared response is that of one instrument: where the width of the zero-loss peak differs over the
+    map, ``deep_deconvolve`` broadens it, but does not narrow it. Losses that all spectra show alike (a
+    film without holes) can be left in it, as in any that is estimated.
+
     Examples
     --------
     A zero-loss peak 0.1 eV wide and a weak one at a loss of 1 eV:
@@ -269,12 +285,21 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
     >>> energy = psf.axes_manager[-1].axis
     >>> round(float(abs(energy[psf.data.argmax()])), 6)
     0.0
+
+    A nanorod in the middle of a map: what its edges lack tells the response.
+
+    >>> from exspy_deepdeconv import data
+    >>> s = data.plasmonic_map(shape=(8, 8))
+    >>> psf = s.estimate_psf(shared=True)
+    >>> psf
+    <EELSSpectrum, title: simulated nanorod estimated response, dimensions: (|1024)>
+    >>> result = s.deep_deconvolve(psf=psf, show_progressbar=False)
     """
     from ._deep_methods import respond
 
     return respond(
-        self, model=model, show_progressbar=show_progressbar, num_workers=num_workers,
-        lazy_output=lazy_output,
+        self, model=model, shared=shared, show_progressbar=show_progressbar,
+        num_workers=num_workers, lazy_output=lazy_output,
     )  # fmt: skip
 
 

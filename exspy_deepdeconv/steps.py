@@ -23,7 +23,8 @@ class View:
     def __init__(self, spectra, frame):
         self.frame = frame
         self.fwhm = spectra.fwhm
-        self.has_psf = spectra.has_psf
+        # Of an estimated response the estimator is not told: it doubts it as it doubts its own.
+        self.has_psf = spectra.has_psf if spectra.measured else None
         self.gain = spectra.gain[:, None]
         # Float32 transforms resolve no more than this, whatever the noise; and a single electron
         # more or less never means much.

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import models, physics
+from exspy_deepdeconv import data, models, physics
+from exspy_deepdeconv import deconvolve as deconvolve_array
+from exspy_deepdeconv.evaluate import errors
+from exspy_deepdeconv.inference import estimate_response
 
 OLDEST = models.available()[0]
 
@@ -91,3 +94,107 @@ def test_estimated_response_can_be_given_back(make_signal):
     loss = slice(85, None)
     error = np.linalg.norm((told.data - blind.data)[..., loss])
     assert error < 0.1 * np.linalg.norm(blind.data[..., loss])
+
+
+@pytest.fixture(scope="module")
+def rod():
+    """A map that shows less of its losses in some places, its response and its truth."""
+    s = data.plasmonic_map(shape=(10, 10))
+    return s, s.estimate_psf(shared=True)
+
+
+def median_errors(result, signal):
+    """Loss and near errors against the truth, medians over the map."""
+    resolution = result.metadata.Signal.deep_deconvolution.resolution
+    channels = resolution / energy_axis(signal).scale
+    made = data.simulations(signal.metadata.Simulation.as_dictionary())
+    spectra = result.data.reshape(len(made), -1)
+    found = [errors(x, y, channels) for x, y in zip(spectra, made, strict=True)]
+    return np.median([[each.loss, each.near] for each in found], axis=0)
+
+
+def test_shared_response_finds_what_single_spectra_take_for_tail(rod):
+    s, psf = rod
+    blind, near_blind = median_errors(deconvolve(s), s)
+    shared, near_shared = median_errors(deconvolve(s, psf=psf), s)
+    assert shared < 0.7 * blind
+    assert near_shared < 0.5 * near_blind
+
+
+def test_shared_response_is_one_and_tells_where_it_is_from(rod):
+    s, psf = rod
+    assert psf.data.shape == (1024,)
+    assert psf.data.sum() == pytest.approx(1, rel=1e-5)
+    assert energy_axis(psf).axis[psf.data.argmax()] == pytest.approx(0, abs=1e-9)
+    where = psf.metadata.Signal.psf_estimation.shared
+    assert where.shape == s.data.shape[:-1]
+    assert where.sum() == 10  # a tenth
+    assert not where[5, 3:7].any()  # none on the rod
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_shared_response_of_falling_axes_and_lazy_maps(rod, lazy):
+    s, psf = rod
+    falling = s.deepcopy()
+    falling.data = np.ascontiguousarray(s.data[..., ::-1])
+    energy_axis(falling).scale *= -1
+    falling = falling.as_lazy() if lazy else falling
+    found = falling.estimate_psf(shared=True)
+    assert not found._lazy
+    np.testing.assert_allclose(found.data[::-1], psf.data, atol=1e-7)
+    assert energy_axis(found).axis[found.data.argmax()] == pytest.approx(0, abs=1e-9)
+
+
+def test_intervals_of_an_estimated_response_are_no_narrower_than_blind_ones(rod):
+    """It is known no better than from the spectra: a measured one makes them narrower."""
+    s, psf = rod
+    as_measured = psf.deepcopy()
+    del as_measured.metadata.Signal.psf_estimation
+    trusted, estimated = (
+        np.subtract(*(x.data for x in deconvolve(s, psf=p, return_interval=True)[:0:-1]))
+        for p in (as_measured, psf)
+    )
+    start = int(energy_axis(s).value2index(0.3))
+    assert np.median(trusted[..., start:]) < 0.8 * np.median(estimated[..., start:])
+
+
+def test_shared_response_of_a_map_with_unusable_spectra(rod):
+    s, psf = rod
+    spoilt = s.deepcopy()
+    spoilt.data[0, 0], spoilt.data[0, 1] = 0, np.nan
+    found = spoilt.estimate_psf(shared=True)
+    assert not found.metadata.Signal.psf_estimation.shared[0, :2].any()
+    np.testing.assert_allclose(found.data, psf.data, atol=0.01 * psf.data.max())
+
+
+def test_shared_response_of_a_single_spectrum_is_its_own(make_signal):
+    s = make_signal()
+    own, shared = (s.estimate_psf(shared=x, show_progressbar=False) for x in (False, True))
+    assert energy_axis(own).offset == energy_axis(shared).offset
+    np.testing.assert_allclose(shared.data, own.data, atol=2e-3 * own.data.max())
+
+
+def test_shared_response_of_arrays(rod):
+    s, psf = rod
+    response = estimate_response(s.data, shared=True, zero_channel=int(psf.data.argmax()))
+    np.testing.assert_allclose(response, psf.data, atol=1e-6)
+    dispersion = energy_axis(s).scale
+    result = deconvolve_array(s.data, dispersion, response, psf_estimated=True)
+    np.testing.assert_allclose(result, deconvolve(s, psf=psf).data, rtol=1e-4, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: setattr(s, "data", s.data[:0]), "holds no spectra"),
+        (lambda s: s.data.__setitem__(Ellipsis, np.minimum(s.data, 1e3)), "could be read off"),
+    ],
+)
+def test_shared_response_refuses(make_signal, change, message):
+    s = make_signal(3)
+    change(s)
+    s.axes_manager[0].size = len(s.data)
+    with pytest.raises(ValueError, match=message):
+        s.estimate_psf(shared=True)
+    with pytest.raises(ValueError, match="shared='yes' must be True or False"):
+        make_signal(3).estimate_psf(shared="yes")

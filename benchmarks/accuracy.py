@@ -1,7 +1,7 @@
 """Accuracy on held-out simulations, beside rivals that are told everything.
 
     python benchmarks/accuracy.py [--cases 32] [--model NAME_OR_PATH] [--workers 2]
-        [--part table doublets false-peaks lost-peaks coverage position response recipe dose width]
+        [--part table doublets false-peaks lost-peaks coverage position response shared recipe dose width]
         [--rivals "oracle RL" ...] [--channels N] [--shoulders SHARE] [--output FOLDER]
 
 The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
@@ -32,6 +32,7 @@ import numpy as np
 import position
 import recipe
 import response
+import shared
 from _held_out import LENGTHS, SCENES, SEED, held_out, workers
 from _methods import MEASURES, METHODS, OURS, RIVALS, all_errors, ratio
 from prettytable import PrettyTable
@@ -44,8 +45,8 @@ RATIOS = (
     ("ours, blind", "reflected tail"),
 )
 PARTS = (
-    "table", "doublets", "false-peaks", "lost-peaks", "coverage", "position", "response", "recipe",
-    "dose", "width",
+    "table", "doublets", "false-peaks", "lost-peaks", "coverage", "position", "response", "shared",
+    "recipe", "dose", "width",
 )  # fmt: skip
 
 
@@ -133,6 +134,7 @@ def main(arguments=None):
         "coverage": intervals.report,
         "position": position.report,
         "response": response.report,
+        "shared": shared.report,
         "recipe": recipe.report,
     }
     with workers(options.workers) as run:

@@ -268,7 +268,8 @@ def regime(answer, spectra, inelastic):
     return intervals.Regime(
         intervals.dominance(elastic, inelastic),
         electrons.double().cpu().numpy()[:, None],
-        spectra.measured,
+        given=spectra.measured,
+        estimated=spectra.estimated,
     )
 
 

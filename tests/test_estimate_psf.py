@@ -198,3 +198,12 @@ def test_shared_response_refuses(make_signal, change, message):
         s.estimate_psf(shared=True)
     with pytest.raises(ValueError, match="shared='yes' must be True or False"):
         make_signal(3).estimate_psf(shared="yes")
+
+
+def test_intervals_of_a_shared_response_hold_the_truth(rod):
+    s, psf = rod
+    result, low, high = deconvolve(s, psf=psf, return_interval=True)
+    true = data.truth(s, result.metadata.Signal.deep_deconvolution.resolution).data
+    start = int(energy_axis(s).value2index(0.12))
+    inside = (low.data <= true) & (true <= high.data)
+    assert inside[..., start:].mean() > 0.87

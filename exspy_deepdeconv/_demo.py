@@ -40,22 +40,33 @@ def run_demo(output, model=None, echo=print):
         vacuum = data.vacuum_spectrum(measured)
         echo(f"Deconvolving {measured.axes_manager.navigation_size} simulated spectra ...")
         blind = measured.deep_deconvolve(model=model)
+        psf = measured.estimate_psf(model=model, shared=True)
+        shared = measured.deep_deconvolve(model=model, psf=psf)
         told = measured.deep_deconvolve(model=model, psf=vacuum)
     note = blind.metadata.Signal.deep_deconvolution
     truth = data.truth(measured, note.resolution)
-    table = error_table(
-        {"deconvolved, blind": blind, "deconvolved, measured response": told}, measured, truth, note
-    )
+    results = {
+        "deconvolved, blind": blind,
+        "deconvolved, response shared by the map": shared,
+        "deconvolved, measured response": told,
+    }
+    table = error_table(results, measured, truth, note)
     title = (
         f"Simulated nanorod: zero-loss peak {1e3 * note.zero_loss_fwhm:.0f} meV wide, "
         f"deconvolved to {1e3 * note.resolution:.0f} meV"
     )
-    signals = {"simulated": measured, "vacuum": vacuum, "deconvolved": blind, "truth": truth}
+    signals = {
+        "simulated": measured,
+        "vacuum": vacuum,
+        "deconvolved": blind,
+        "deconvolved_shared": shared,
+        "truth": truth,
+    }
     signals = {output / f"{name}.hspy": signal for name, signal in signals.items()}
     for path, signal in signals.items():
         signal.save(path, overwrite=True)
     figure, rows, text = (output / n for n in ("before_after.png", "errors.csv", "errors.txt"))
-    shown = {"measured": measured, "blind": blind, "measured response": told, "truth": truth}
+    shown = {"measured": measured, "blind": blind, "shared response": shared, "truth": truth}
     save_figure(shown, title, figure)
     rows.write_text(table.get_csv_string(lineterminator="\n"))
     text.write_text(table.get_string() + "\n")

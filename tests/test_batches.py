@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _files, _reading, _writing, cli
+from exspy_deepdeconv import _files, _reading, _writing, cli, data
 
 
 @pytest.fixture
@@ -195,6 +195,51 @@ def test_large_maps_are_written_piece_by_piece(run, save, log, results, monkeypa
     want = hs.load(path).deep_deconvolve(show_progressbar=False).data
     np.testing.assert_array_equal(hs.load(tmp_path / "results" / "a_deconvolved.hspy").data, want)
     assert list(log()[0]["flags"].values())[0]["counted"] is False
+
+
+# A response for each map
+
+
+@pytest.fixture
+def rod(tmp_path):
+    path = tmp_path / "rod.hspy"
+    data.plasmonic_map(shape=(4, 5), channels=512).save(path)
+    return path
+
+
+def test_a_shared_response_is_estimated_from_each_map(run, rod, log, tmp_path):
+    run(rod, "--shared-psf")
+    result = hs.load(tmp_path / "results/rod_deconvolved.hspy")
+    s = hs.load(rod)
+    psf = s.estimate_psf(shared=True)
+    want = s.deep_deconvolve(psf=psf, show_progressbar=False)
+    np.testing.assert_array_equal(result.data, want.data)
+    note = result.metadata.Signal.deep_deconvolution
+    assert note.psf == "estimated beforehand: simulated nanorod"
+    assert log()[0]["settings"]["psf"] == "shared by the spectra"
+    assert "0 done, 1 skipped" in run(rod, "--shared-psf")  # resumed
+    assert "was made otherwise (psf: shared by the spectra)" in run(rod, code=1)
+
+
+def test_an_estimated_response_may_come_from_a_file(run, rod, tmp_path):
+    path = tmp_path / "psf.hspy"
+    hs.load(rod).estimate_psf(shared=True).save(path)
+    run(rod, "--psf", path)
+    from_file = hs.load(tmp_path / "results/rod_deconvolved.hspy")
+    assert from_file.metadata.Signal.deep_deconvolution.psf.startswith("estimated beforehand")
+    run(rod, "--shared-psf", "--overwrite")
+    result = hs.load(tmp_path / "results/rod_deconvolved.hspy")
+    np.testing.assert_allclose(from_file.data, result.data, rtol=1e-3, atol=1.0)
+
+
+@pytest.mark.parametrize("command", ["deconvolve", "compare"])
+def test_only_one_response(save, tmp_path, command):
+    arguments = [command, str(save("a.hspy")), "--output", str(tmp_path / "results")]
+    arguments += ["--psf", str(save("b.hspy", fwhm=9.0)), "--shared-psf"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code != 0
+    assert "there can be only one response" in " ".join(result.output.split())
+    assert not list((tmp_path / "results").iterdir())
 
 
 # Corrupt files among the inputs

@@ -332,8 +332,8 @@ def test_demo(run, tmp_path, monkeypatch):
     monkeypatch.setattr(_demo, "PLACE", (1, 2))
     printed = run("demo")
     names = [
-        "before_after.png", "deconvolved.hspy", "errors.csv", "errors.txt", "simulated.hspy",
-        "truth.hspy", "vacuum.hspy",
+        "before_after.png", "deconvolved.hspy", "deconvolved_shared.hspy", "errors.csv", "errors.txt",
+        "simulated.hspy", "truth.hspy", "vacuum.hspy",
     ]  # fmt: skip
     assert results(tmp_path) == names
     for name in names:
@@ -341,7 +341,7 @@ def test_demo(run, tmp_path, monkeypatch):
     assert "loss error" in printed
     assert (tmp_path / "results/before_after.png").stat().st_size > 10_000
     table = (tmp_path / "results/errors.csv").read_text().splitlines()
-    assert len(table) == 5
+    assert len(table) == 6
     result = hs.load(tmp_path / "results/deconvolved.hspy")
     assert result.data.shape == (4, 5, 512)
     run("demo")  # a second time, into the same folder

@@ -242,8 +242,9 @@ def test_only_what_was_named_is_written(finished, folders):
     }
     theirs = {".exspy", ".exspy/exspyrc", ".hyperspy", ".hyperspy/hyperspyrc"}  # preferences
     written["home"] = [path for path in written["home"] if path not in theirs]
-    demo = "before_after.png deconvolved.hspy errors.csv errors.txt simulated.hspy truth.hspy"
-    out = ["demo", *(f"demo/{name}" for name in (*demo.split(), "vacuum.hspy"))]
+    demo = "before_after.png deconvolved.hspy deconvolved_shared.hspy errors.csv errors.txt"
+    demo += " simulated.hspy truth.hspy vacuum.hspy"
+    out = ["demo", *(f"demo/{name}" for name in demo.split())]
     out += ["out", "out/deconvolve_log.jsonl", "out/scan_deconvolved.hspy", "result.hspy"]
     nothing = {"work": [], "home": [], "temporary": []}
     assert written == {"inputs": ["scan.hspy"], "named": out} | nothing

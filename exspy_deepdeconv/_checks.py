@@ -12,7 +12,7 @@ from hyperspy.api import _ureg
 from hyperspy.signal import BaseSignal
 
 from . import physics
-from ._arguments import check_bool, check_num_workers, is_real, unmasked
+from ._arguments import check_bool, is_real, unmasked
 
 DISPERSION_TOLERANCE = 1e-3  # relative
 RESIDUAL = "Signal.deconvolution_residual"  # node of the metadata that only a residual has
@@ -273,15 +273,8 @@ def check_navigation_mask(mask, signal):
     return array
 
 
-def wants_lazy(signal, lazy_output, num_workers):
-    """Whether the result is to be lazy: as the signal is, unless it is said.
-
-    Raises
-    ------
-    ValueError
-        For a `lazy_output` or `num_workers` that is none.
-    """
-    check_num_workers(num_workers)
+def wants_lazy(signal, lazy_output):
+    """Whether the result is to be lazy: as the signal is, unless `lazy_output` is true or false."""
     if lazy_output is None:
         return signal._lazy
     check_bool("lazy_output", lazy_output)

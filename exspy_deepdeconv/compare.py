@@ -180,8 +180,9 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
     -------
     Comparison
     """
+    _arguments.check_num_workers(num_workers)
     resolutions, places, axis = _checked(signal, check_methods(methods), psf, truth, resolution)
-    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     models.load()  # torch comes with it: not to be timed
     options = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     runner = _Runner(resolutions, options)

@@ -11,9 +11,10 @@ from ._classical_signal import (
     tgv_deconvolve,
 )
 from ._comparison_signal import compare_deconvolution, deconvolution_residual
-from ._docstrings import SHARED_ARGUMENTS
+from ._docstrings import with_shared_texts
 
 
+@with_shared_texts
 def deep_deconvolve(
     self,
     resolution=None,
@@ -79,9 +80,7 @@ def deep_deconvolve(
         With `interactive`: whether to show the widget or to return its parts.
     toolkit : str, optional
         With `interactive`: as for HyperSpy's other tools; ``"ipywidgets"`` is there.
-    %s
-    %s
-    %s
+    %(computing)s
 
     Returns
     -------
@@ -206,6 +205,7 @@ def deep_deconvolve(
     return deconvolve(self, resolution, psf, **settings)
 
 
+@with_shared_texts
 def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, lazy_output=None):
     """Read the response of the instrument off the zero-loss peaks of low-loss spectra.
 
@@ -218,9 +218,7 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
         Name of a bundled model (see ``exspy_deepdeconv.models.available()``), path of a weights
         file or what ``exspy_deepdeconv.models.load()`` returns. The default is the newest bundled
         model.
-    %s
-    %s
-    %s
+    %(computing)s
 
     Returns
     -------
@@ -277,10 +275,6 @@ def estimate_psf(self, *, model=None, show_progressbar=None, num_workers=None, l
         lazy_output=lazy_output,
     )  # fmt: skip
 
-
-for _method in (deep_deconvolve, estimate_psf):
-    if _method.__doc__:  # python -OO leaves no docstrings
-        _method.__doc__ %= SHARED_ARGUMENTS
 
 METHODS = {
     function.__name__: function

@@ -156,9 +156,9 @@ def _shown_pixel(data):
 
 def _is_usable(spectrum):
     """Whether it has a zero-loss peak: an empty pixel has no residuals to be shown."""
-    mask = np.zeros((), dtype=bool)
+    mask, axis = np.zeros((), dtype=bool), _checks.check_energy_axis(spectrum)
     try:
-        _sampling.zero_loss_width(spectrum.data, mask, _checks.check_energy_axis(spectrum).reversed)
+        _sampling.typical_zero_loss(spectrum.data, mask, axis.reversed)
     except ValueError:
         return False
     return True

@@ -162,9 +162,8 @@ def _prepared(spectra, dark=None):
     again = lost | (level != 0)
     if again.any():
         better = find_zero_loss(counts[again])
-        fields = [np.array(getattr(found, name)) for name in ("position", "fwhm", "height")]
-        for values, name in zip(fields, ("position", "fwhm", "height"), strict=True):
-            values[again] = getattr(better, name)
+        fields = np.array([found.position, found.fwhm, found.height])
+        fields[:, again] = better.position, better.fwhm, better.height
         found = ZeroLoss(*fields)
     return counts, found, level, error
 

@@ -36,6 +36,5 @@ SHARED = {
 
 def with_shared_texts(method):
     """Fill the texts in that the docstring of a method names."""
-    if method.__doc__:  # python -OO leaves no docstrings
-        method.__doc__ %= SHARED
+    method.__doc__ %= SHARED
     return method

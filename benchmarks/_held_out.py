@@ -1,5 +1,7 @@
-"""The held-out spectra of the accuracy benchmarks, and a pool of processes to work on them."""
+"""What the benchmarks share: held-out spectra, processes to work on them, the line above figures."""
 
+import shlex
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from exspy_deepdeconv import models
 from exspy_deepdeconv.physics import prepare
 from exspy_deepdeconv.simulate import FAMILIES, simulate
 from exspy_deepdeconv.simulate import SCENES as RANGES
@@ -31,6 +34,14 @@ def held_out(scene, cases, channels=None, seed=SEED, shoulders=0.0):
         if np.isfinite(width):
             cases -= 1
             yield simulation, width
+
+
+def announced(name, arguments=None):
+    """The model of this name, or path; printed above the figures, with the command that makes them."""
+    model = models.load(name)
+    print("python", shlex.join(sys.argv if arguments is None else arguments))
+    print(f"model {model.name} ({model.sha256[:12]})")
+    return model
 
 
 @contextmanager

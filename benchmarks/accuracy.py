@@ -16,8 +16,6 @@ file.
 """
 
 import argparse
-import shlex
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -33,11 +31,10 @@ import position
 import recipe
 import response
 import shared
-from _held_out import LENGTHS, SCENES, SEED, held_out, workers
+from _held_out import LENGTHS, SCENES, SEED, announced, held_out, workers
 from _methods import MEASURES, METHODS, OURS, RIVALS, all_errors, ratio
 from prettytable import PrettyTable
 
-from exspy_deepdeconv import models
 from exspy_deepdeconv.physics import default_resolution
 
 RATIOS = (
@@ -123,9 +120,7 @@ def main(arguments=None):
     """Print the parts asked for."""
     options = parsed(arguments)
     start = time.perf_counter()
-    model = models.load(options.model)
-    print("python", shlex.join(sys.argv) if arguments is None else shlex.join(arguments))
-    print(f"model {model.name} ({model.sha256[:12]})")
+    announced(options.model, arguments)
     reports = {
         "table": report,
         "doublets": doublets.report,

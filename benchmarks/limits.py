@@ -28,14 +28,12 @@ Coverage is that of the channels from one width past the peak on; results are bl
 """
 
 import argparse
-import shlex
-import sys
 from functools import partial
 
 import hyperspy.api as hs
 import lost_peaks
 import numpy as np
-from _held_out import SCENES, workers
+from _held_out import SCENES, announced, workers
 from _limits import (
     begun_later,
     energy_zero,
@@ -46,8 +44,6 @@ from _limits import (
     width_read,
 )
 from prettytable import PrettyTable
-
-from exspy_deepdeconv import models
 
 PEAKS = (
     ("Gaussian", 16, 1e5, 0.0), ("leaning", 20, 1e5, 0.0), ("leaning", 20, 1e8, 0.0),
@@ -203,9 +199,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.cases < 1 or options.workers < 1:
         parser.error("--cases and --workers must be at least 1.")
-    model = models.load(options.model)
-    print("python", shlex.join(sys.argv) if arguments is None else shlex.join(arguments))
-    print(f"model {model.name} ({model.sha256[:12]})")
+    announced(options.model, arguments)
     with workers(options.workers) as run:
         for name in options.part:
             print(f"{name}: {PARTS[name].__doc__.rstrip('.')}, {options.cases} cases")

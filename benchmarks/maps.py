@@ -12,15 +12,14 @@ over those of the summed truth.
 """
 
 import argparse
-import shlex
-import sys
 import warnings
 
 import hyperspy.api as hs
 import numpy as np
+from _held_out import announced
 from prettytable import PrettyTable
 
-from exspy_deepdeconv import data, models, register
+from exspy_deepdeconv import data, register
 
 BLOCKS = (1, 2, 4, 8)
 COMPONENTS, THINNED = 6, 100
@@ -106,17 +105,15 @@ def few(signal, model):
 PARTS = {part.__name__: part for part in (rebin, pca, few)}
 
 
-def main(arguments=None):
+def main():
     """Print the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=PARTS, nargs="+", default=list(PARTS))
     parser.add_argument("--model")
     parser.add_argument("--rows", type=int, default=24, help="and columns of the map")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     register()
-    model = models.load(options.model)
-    print("python", shlex.join(sys.argv) if arguments is None else shlex.join(arguments))
-    print(f"model {model.name} ({model.sha256[:12]})")
+    model = announced(options.model)
     signal = data.plasmonic_map(shape=(options.rows, options.rows))
     for name in options.part:
         print(f"{name}: {PARTS[name].__doc__.rstrip('.')}")

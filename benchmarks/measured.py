@@ -16,9 +16,10 @@ from pathlib import Path
 
 import hyperspy.api as hs
 import numpy as np
+from _held_out import announced
 from prettytable import PrettyTable
 
-from exspy_deepdeconv import models, register
+from exspy_deepdeconv import register
 from exspy_deepdeconv.physics import find_zero_loss
 
 NAMES = (
@@ -79,18 +80,17 @@ def sulfide(folder, model):
     return table
 
 
-def main(arguments=None):
+def main():
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if not options.data.is_dir():
         parser.error(f"--data {options.data} is no folder")
     warnings.simplefilter("ignore")
     register()
-    model = models.load(options.model)
-    print(f"model {model.name} ({model.sha256[:12]})")
+    model = announced(options.model)
     table = PrettyTable(["spectra", "counts", "chi-square", "left", "flagged"], align="r")
     for name in NAMES:
         table.add_row([Path(name).stem, *row_of(read(options.data / name), model)])

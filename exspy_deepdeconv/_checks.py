@@ -12,7 +12,7 @@ from hyperspy.api import _ureg
 from hyperspy.signal import BaseSignal
 
 from . import physics
-from ._arguments import check_bool, check_num_workers, is_real, unmasked
+from ._arguments import check_bool, is_real, unmasked
 
 DISPERSION_TOLERANCE = 1e-3  # relative
 RESIDUAL = "Signal.deconvolution_residual"  # node of the metadata that only a residual has
@@ -99,11 +99,15 @@ def check_low_loss(signal):
     Raises
     ------
     NotImplementedError, ValueError
-        As `check_energy_axis`, `check_data` and `check_channels`; and for a residual.
+        As `check_energy_axis` and `check_data`; for too few channels, and for a residual.
     """
     axis = check_energy_axis(signal)
     check_data(signal)
-    check_channels(signal)
+    channels = signal.data.shape[-1]
+    if channels < physics.MIN_CHANNELS:
+        raise ValueError(
+            f"The spectra have {channels} channels; at least {physics.MIN_CHANNELS} are needed."
+        )
     if signal.metadata.has_item(RESIDUAL):
         raise ValueError("The signal is a residual: it holds no zero-loss peak.")
     return axis
@@ -113,15 +117,6 @@ def check_data(signal, name="signal"):
     """Raise a ValueError where the data are not real numbers."""
     if signal.data.dtype.kind not in "biuf":
         raise ValueError(f"The {name} must hold real numbers, not {signal.data.dtype}.")
-
-
-def check_channels(signal):
-    """Raise a ValueError where the energy axis is too short."""
-    channels = signal.axes_manager.signal_axes[0].size
-    if channels < physics.MIN_CHANNELS:
-        raise ValueError(
-            f"The spectra have {channels} channels; at least {physics.MIN_CHANNELS} are needed."
-        )
 
 
 def check_like(other, signal, name, stacklevel=2):
@@ -273,15 +268,8 @@ def check_navigation_mask(mask, signal):
     return array
 
 
-def wants_lazy(signal, lazy_output, num_workers):
-    """Whether the result is to be lazy: as the signal is, unless it is said.
-
-    Raises
-    ------
-    ValueError
-        For a `lazy_output` or `num_workers` that is none.
-    """
-    check_num_workers(num_workers)
+def wants_lazy(signal, lazy_output):
+    """Whether the result is to be lazy: as the signal is, unless `lazy_output` is true or false."""
     if lazy_output is None:
         return signal._lazy
     check_bool("lazy_output", lazy_output)

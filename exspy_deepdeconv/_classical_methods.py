@@ -122,9 +122,10 @@ def deconvolve(
     """
     method = METHODS[key]
     _arguments.check_resolution_number(resolution)
+    _arguments.check_num_workers(num_workers)
     given = Input.of(signal, psf)
     _checks.warn_of_result(signal, method.name, stacklevel=4)
-    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     note = {"method": method.words, "psf": _results.psf_source(psf)}
     zero_loss = respond = None
     if psf is None:

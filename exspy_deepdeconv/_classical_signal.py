@@ -4,9 +4,10 @@ HyperSpy imports this module as soon as exspy's class exists, so it imports noth
 loaded by then; what the methods need they import themselves.
 """
 
-from ._docstrings import SHARED_ARGUMENTS
+from ._docstrings import with_shared_texts
 
 
+@with_shared_texts
 def rl_deconvolve(
     self,
     psf=None,
@@ -24,20 +25,12 @@ def rl_deconvolve(
 
     Parameters
     ----------
-    psf : EELSSpectrum, optional
-        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
-        length and area are free; its maximum is its energy zero. Either one for all spectra or
-        one for each (same navigation shape). By default ``estimate_psf()`` reads it off the data.
+    %(classical_psf)s
     iterations : int or "auto", default "auto"
         Number of iterations; more of them sharpen, and amplify the noise. By default they stop
         for each spectrum by itself, see Notes.
-    resolution : float, optional
-        Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
-        channels up to the zero-loss width of the data. By default it is left as it is. Its zero-loss
-        peak may stay wider: ``compare_deconvolution`` tells the width that was reached.
-    %s
-    %s
-    %s
+    %(smoothing)s
+    %(computing)s
 
     Returns
     -------
@@ -50,25 +43,13 @@ def rl_deconvolve(
 
     Raises
     ------
-    NotImplementedError
-        For a non-uniform energy axis.
-    TypeError
-        If `psf` is not an EELSSpectrum.
-    ValueError
-        If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
-        another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
-        for an `iterations` that is neither a whole number from 1 nor "auto"; for a `resolution`
-        out of range; for a residual.
+    %(classical_errors)s;
+        for an `iterations` that is neither a whole number from 1 nor "auto".
 
     Warns
     -----
-    UserWarning
-        One warning with the counts of flagged spectra: empty ones (zeros are returned) and ones
-        that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
-        a zero-loss peak (zeros), with a saturated one or a spike; and ones that the result, blurred
-        again, does not explain (see Notes). For a lazy result it comes when all of it has been
-        computed, and the counts are not in its metadata. One for a `psf` that is saturated, has a spike
-        or is cut off; one if the signal is itself a result.
+    %(classical_warnings)s
+        With a `psf`, saturated peaks and spikes are not looked for.
 
     See Also
     --------
@@ -128,6 +109,7 @@ def rl_deconvolve(
     )
 
 
+@with_shared_texts
 def ml_deconvolve(
     self,
     psf=None,
@@ -145,20 +127,12 @@ def ml_deconvolve(
 
     Parameters
     ----------
-    psf : EELSSpectrum, optional
-        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
-        length and area are free; its maximum is its energy zero. Either one for all spectra or
-        one for each (same navigation shape). By default ``estimate_psf()`` reads it off the data.
+    %(classical_psf)s
     iterations : int or "auto", default "auto"
         Number of iterations; more of them sharpen, and amplify the noise. By default they stop
         for each spectrum by itself, see Notes.
-    resolution : float, optional
-        Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
-        channels up to the zero-loss width of the data. By default it is left as it is. Its zero-loss
-        peak may stay wider: ``compare_deconvolution`` tells the width that was reached.
-    %s
-    %s
-    %s
+    %(smoothing)s
+    %(computing)s
 
     Returns
     -------
@@ -171,25 +145,13 @@ def ml_deconvolve(
 
     Raises
     ------
-    NotImplementedError
-        For a non-uniform energy axis.
-    TypeError
-        If `psf` is not an EELSSpectrum.
-    ValueError
-        If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
-        another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
-        for an `iterations` that is neither a whole number from 1 nor "auto"; for a `resolution`
-        out of range; for a residual.
+    %(classical_errors)s;
+        for an `iterations` that is neither a whole number from 1 nor "auto".
 
     Warns
     -----
-    UserWarning
-        One warning with the counts of flagged spectra: empty ones (zeros are returned) and ones
-        that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
-        a zero-loss peak (zeros), with a saturated one or a spike; and ones that the result, blurred
-        again, does not explain (see Notes). For a lazy result it comes when all of it has been
-        computed, and the counts are not in its metadata. One for a `psf` that is saturated, has a spike
-        or is cut off; one if the signal is itself a result.
+    %(classical_warnings)s
+        With a `psf`, saturated peaks and spikes are not looked for.
 
     See Also
     --------
@@ -241,6 +203,7 @@ def ml_deconvolve(
     )
 
 
+@with_shared_texts
 def fourier_deconvolve(
     self,
     psf=None,
@@ -257,17 +220,12 @@ def fourier_deconvolve(
 
     Parameters
     ----------
-    psf : EELSSpectrum, optional
-        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
-        length and area are free; its maximum is its energy zero. Either one for all spectra or
-        one for each (same navigation shape). By default ``estimate_psf()`` reads it off the data.
+    %(classical_psf)s
     resolution : float, optional
         Full width at half maximum in eV of the zero-loss peak of the result, from 2 channels
         up to the zero-loss width of the data. The default is a quarter of that width, at least 2
         channels.
-    %s
-    %s
-    %s
+    %(computing)s
 
     Returns
     -------
@@ -278,24 +236,11 @@ def fourier_deconvolve(
 
     Raises
     ------
-    NotImplementedError
-        For a non-uniform energy axis.
-    TypeError
-        If `psf` is not an EELSSpectrum.
-    ValueError
-        If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
-        another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
-        for a `resolution` out of range; for a residual.
+    %(classical_errors)s.
 
     Warns
     -----
-    UserWarning
-        One warning with the counts of flagged spectra: empty ones (zeros are returned) and ones
-        that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
-        a zero-loss peak (zeros); ones with a saturated peak or a spike; and ones that the result,
-        blurred again, does not explain (see Notes). For a lazy result it comes when all of it has been
-        computed, and the counts are not in its metadata. One for a `psf` that is saturated, has a spike
-        or is cut off; one if the signal is itself a result.
+    %(classical_warnings)s
 
     See Also
     --------
@@ -347,6 +292,7 @@ def fourier_deconvolve(
     )
 
 
+@with_shared_texts
 def tgv_deconvolve(
     self,
     psf=None,
@@ -365,20 +311,12 @@ def tgv_deconvolve(
 
     Parameters
     ----------
-    psf : EELSSpectrum, optional
-        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
-        length and area are free; its maximum is its energy zero. Either one for all spectra or
-        one for each (same navigation shape). By default ``estimate_psf()`` reads it off the data.
+    %(classical_psf)s
     weight : float or "auto", default "auto"
         Weight of the prior: larger ones smooth more. By default it is chosen for each spectrum,
         see Notes.
-    resolution : float, optional
-        Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
-        channels up to the zero-loss width of the data. By default it is left as it is. Its zero-loss
-        peak may stay wider: ``compare_deconvolution`` tells the width that was reached.
-    %s
-    %s
-    %s
+    %(smoothing)s
+    %(computing)s
 
     Returns
     -------
@@ -391,25 +329,12 @@ def tgv_deconvolve(
 
     Raises
     ------
-    NotImplementedError
-        For a non-uniform energy axis.
-    TypeError
-        If `psf` is not an EELSSpectrum.
-    ValueError
-        If the energy axis has under 64 channels or its units cannot become eV; for a `psf` of
-        another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
-        for a `weight` that is neither a positive number nor "auto"; for a `resolution` out of
-        range; for a residual.
+    %(classical_errors)s;
+        for a `weight` that is neither a positive number nor "auto".
 
     Warns
     -----
-    UserWarning
-        One warning with the counts of flagged spectra: empty ones (zeros are returned) and ones
-        that are not finite or whose own `psf` is unusable (NaN); without `psf`, also ones without
-        a zero-loss peak (zeros); ones with a saturated peak or a spike; and ones that the result,
-        blurred again, does not explain (see Notes). For a lazy result it comes when all of it has been
-        computed, and the counts are not in its metadata. One for a `psf` that is saturated, has a spike
-        or is cut off; one if the signal is itself a result.
+    %(classical_warnings)s
 
     See Also
     --------
@@ -455,8 +380,3 @@ def tgv_deconvolve(
         num_workers=num_workers,
         lazy_output=lazy_output,
     )
-
-
-for _method in (rl_deconvolve, ml_deconvolve, fourier_deconvolve, tgv_deconvolve):
-    if _method.__doc__:  # python -OO leaves no docstrings
-        _method.__doc__ %= SHARED_ARGUMENTS

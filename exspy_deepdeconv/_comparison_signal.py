@@ -4,9 +4,10 @@ HyperSpy imports this module as soon as exspy's class exists, so it imports noth
 loaded by then; what the methods need they import themselves.
 """
 
-from ._docstrings import SHARED_ARGUMENTS
+from ._docstrings import with_shared_texts
 
 
+@with_shared_texts
 def deconvolution_residual(
     self,
     result,
@@ -35,9 +36,7 @@ def deconvolution_residual(
         warning says so).
     return_maps : bool, default False
         Whether to return two measures of each spectrum as well.
-    %s
-    %s
-    %s
+    %(computing)s
 
     Returns
     -------
@@ -115,6 +114,7 @@ def deconvolution_residual(
     return signals if return_maps else signals[0]
 
 
+@with_shared_texts
 def compare_deconvolution(
     self,
     methods=("deep", "rl", "fourier"),
@@ -142,9 +142,7 @@ def compare_deconvolution(
     resolution : float, optional
         Full width at half maximum in eV for all methods. By default that of ``deep_deconvolve``
         for the methods that need one; the others are left as they are.
-    %s
-    %s
-    %s
+    %(computing)s
 
     Returns
     -------
@@ -190,8 +188,3 @@ def compare_deconvolution(
         num_workers=num_workers,
         lazy_output=lazy_output,
     )
-
-
-for _method in (deconvolution_residual, compare_deconvolution):
-    if _method.__doc__:  # python -OO leaves no docstrings
-        _method.__doc__ %= SHARED_ARGUMENTS

@@ -43,6 +43,7 @@ def deconvolve(
     EELSSpectrum or LazyEELSSpectrum, or a list of three
     """
     _arguments.check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
+    _arguments.check_num_workers(num_workers)
     given = Input.of(signal, psf, navigation_mask)
     _checks.warn_of_result(signal, "deep_deconvolve", stacklevel=4)
     model = models.load(model)
@@ -51,7 +52,7 @@ def deconvolve(
         model.warn_if_not_calibrated(stacklevel=3)
     found = given.zero_loss
     channels = _arguments.check_resolution(resolution, found.fwhm, given.axis.dispersion)
-    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     wanted = Wanted(
         resolution=channels,
         zero_loss=bool(zero_loss),
@@ -125,6 +126,7 @@ def respond(signal, *, model, shared, show_progressbar, num_workers, lazy_output
     -------
     EELSSpectrum or LazyEELSSpectrum
     """
+    _arguments.check_num_workers(num_workers)
     # No `Input`: a noise variance is of no matter here, so that a bad one must not be an error.
     axis = _checks.check_low_loss(signal)
     _arguments.check_bool("shared", shared)
@@ -133,7 +135,7 @@ def respond(signal, *, model, shared, show_progressbar, num_workers, lazy_output
     mask = np.zeros(data.shape[:-1], dtype=bool)
     found = _sampling.typical_zero_loss(data, mask, axis.reversed).on(axis)
     function = _results.responder(model, found, data.shape[-1])
-    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     if shared:
         result, about = _shared_response(signal, function, data, axis)
     else:

@@ -141,12 +141,10 @@ def _why_not_low_loss(signal):
     """An empty string for a low-loss signal."""
     try:
         axis = _checks.check_energy_axis(signal)
-        energy = signal.axes_manager.signal_axes[0]
-        start = min(energy.low_value, energy.high_value) * axis.dispersion / abs(energy.scale)
-        if start > HIGHEST_START_EV:
-            return f"starts at {start:.4g} eV"
+        if axis.lowest > HIGHEST_START_EV:
+            return f"starts at {axis.lowest:.4g} eV"
         mask = np.zeros(signal.data.shape[:-1], bool)
-        _sampling.zero_loss_width(signal.data, mask, axis.reversed)
+        _sampling.typical_zero_loss(signal.data, mask, axis.reversed)
     except (NotImplementedError, ValueError) as error:
         return one_line(error)
     return ""

@@ -63,11 +63,10 @@ class Record:
     def keep(self, target, name=""):
         """A result that exists is kept; that of another file or of other settings is a failure."""
         settings = self.settings
-        # What a result says of itself goes with it; older ones say less than their log.
+        # What a result says of itself goes with it; the log has the places of the files, too.
         logged, told = self.before.get(os.path.abspath(target), {}), self.told_by(target)
         before = logged | {key: told[key] for key in told if not _same_name(key, told, logged)}
-        before |= _ages_in_utc(before)
-        # Logs of older versions do not tell everything: what they lack counts as the same.
+        # One that no batch made tells less: what it lacks counts as the same.
         differ = [key for key in settings if before.get(key, settings[key]) != settings[key]]
         differ = [key for key in differ if not _moved(key, before, settings)]
         if not differ:
@@ -187,25 +186,16 @@ def _file(path, name, changed):
     about = {name: os.path.abspath(path)}
     with suppress(OSError):  # one that cannot be read is told of later
         # Not in local time: a batch may go on in another time zone.
-        about[changed] = _age(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+        age = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        about[changed] = age.isoformat(sep=" ", timespec="microseconds")
     return about
-
-
-def _age(time):
-    return time.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
-
-
-def _ages_in_utc(settings):
-    """The ages of files among these settings; those that tell no time zone are in local time."""
-    told = {key: settings[key] for key in FILES.values() if settings.get(key)}
-    return {key: _age(datetime.fromisoformat(age)) for key, age in told.items()}
 
 
 def settings_before(log):
     """The settings of results that a log knows of: a dictionary by output, an absolute path."""
     known = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        # A line may be half written, or another version's.
+        # A line may be half written, or --log name a file that is no log.
         with suppress(ValueError, AttributeError, KeyError, TypeError):
             about = json.loads(line)
             outputs = map(os.path.abspath, about.get("outputs", []))

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from hyperspy.signal import BaseSignal
 
-from . import _blocks, _checks, _classical_methods, _results, models, residual
+from . import _arguments, _blocks, _checks, _classical_methods, _results, models, residual
 from ._inputs import Input
 from ._sampling import of_axis
 from .blur import FWHM_PER_SIGMA
@@ -28,10 +28,11 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     list
         Residual (EELSSpectrum), chi2 and whiteness (BaseSignal).
     """
+    _arguments.check_num_workers(num_workers)
     given = Input.of(signal, psf)
     estimate = _checks.check_like(result, signal, "result", stacklevel=4)
     _warn_of_exchanged(signal, result, stacklevel=4)
-    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     resolution, has_zero_loss = seen_through(result)
     # A result at a resolution is blurred around its zero-loss peak: where a crop has cut that off,
     # an error says so.

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _checks, physics
 from ._sampling import read_spectra, spread_over
-from .zero_loss import stands_out
+from .peaks import stands_out
 
 LONG_RESPONSE = 16  # channels: of shorter ones noise cannot be told from a peak
 ROWS_AT_ONCE = 512

@@ -104,11 +104,6 @@ def response_zero(found, channels):
     return int(np.clip(round(found.position), room, channels - 2))
 
 
-def zero_loss_width(data, mask, reverse=False):
-    """The width of `typical_zero_loss`, in channels."""
-    return typical_zero_loss(data, mask, reverse).fwhm
-
-
 def out_of_range(found, given):
     """What of a signal's zero-loss peak is outside of what the networks are trained on.
 

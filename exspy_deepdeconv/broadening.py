@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft as fft
 
 from .blur import gaussian_transfer, moving
-from .zero_loss import half_height_crossings, half_height_width
+from .peaks import half_height_crossings, half_height_width
 
 BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
 STANDARD_ERRORS = 3.0  # of a zero-loss width, by which it must exceed that of the response

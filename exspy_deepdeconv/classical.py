@@ -6,11 +6,11 @@ computed in double precision. Every answer is finite and non-negative; of spectr
 or partly masked, it is NaN.
 """
 
-import numbers
 from copy import copy
 
 import numpy as np
 
+from ._arguments import check_iterations
 from .convolution import as_rows, in_batches, response_convolution
 from .fourier import fourier_ratio
 from .stopping import loss_region, stop_when_level
@@ -199,7 +199,8 @@ class _ImageSpace(_RichardsonLucy):
 
 def _iterated(method, spectra, psf, iterations, return_chosen):
     """Run an iterative method over all spectra, batch by batch."""
-    automatic = _is_automatic(iterations)
+    check_iterations(iterations)
+    automatic = isinstance(iterations, str)
     rows, psf = as_rows(spectra, psf)
     blur = response_convolution(psf, rows.shape[-1], rows.dtype)
     answer, chosen = np.empty_like(rows), np.zeros(len(rows), int)
@@ -215,16 +216,6 @@ def _iterated(method, spectra, psf, iterations, return_chosen):
     in_batches(run, len(rows), blur.size * rows.itemsize)
     answer, chosen = answer.reshape(np.shape(spectra)), chosen.reshape(np.shape(spectra)[:-1])
     return (answer, chosen) if return_chosen else answer
-
-
-def _is_automatic(iterations):
-    if isinstance(iterations, str):
-        if iterations != "auto":
-            raise ValueError(f'iterations must be a number or "auto", not {iterations!r}.')
-        return True
-    if not isinstance(iterations, numbers.Integral) or iterations < 1:
-        raise ValueError(f"iterations must be a whole number of at least 1, not {iterations}.")
-    return False
 
 
 def _stopped(problem, spectra):

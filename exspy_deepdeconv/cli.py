@@ -19,7 +19,7 @@ app = typer.Typer(
 
 def _command(function):
     """Register a command; its help is wrapped by the terminal, not where the source is."""
-    paragraphs = (function.__doc__ or "").split("\n\n")  # python -OO leaves no docstrings
+    paragraphs = function.__doc__.split("\n\n")
     return app.command(help="\n\n".join(" ".join(text.split()) for text in paragraphs))(function)
 
 

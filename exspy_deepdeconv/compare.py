@@ -156,9 +156,9 @@ def _shown_pixel(data):
 
 def _is_usable(spectrum):
     """Whether it has a zero-loss peak: an empty pixel has no residuals to be shown."""
-    mask = np.zeros((), dtype=bool)
+    mask, axis = np.zeros((), dtype=bool), _checks.check_energy_axis(spectrum)
     try:
-        _sampling.zero_loss_width(spectrum.data, mask, _checks.check_energy_axis(spectrum).reversed)
+        _sampling.typical_zero_loss(spectrum.data, mask, axis.reversed)
     except ValueError:
         return False
     return True
@@ -180,8 +180,9 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
     -------
     Comparison
     """
+    _arguments.check_num_workers(num_workers)
     resolutions, places, axis = _checked(signal, check_methods(methods), psf, truth, resolution)
-    lazy_output = _checks.wants_lazy(signal, lazy_output, num_workers)
+    lazy_output = _checks.wants_lazy(signal, lazy_output)
     models.load()  # torch comes with it: not to be timed
     options = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     runner = _Runner(resolutions, options)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .noise import estimate_noise
-from .zero_loss import at, nearest
+from .peaks import at, nearest
 
 EMPTY = 1  # nothing but zeros
 NO_ZERO_LOSS = 2  # no zero-loss peak could be found

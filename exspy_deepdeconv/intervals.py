@@ -19,7 +19,7 @@ import numpy as np
 POSITION_NOISE, POSITION_LEAN = 2.4, 0.006
 # By how much wider intervals are where the response was estimated beforehand: what the network tells of its
 # errors is of responses that it has found itself, or been given. Chosen on simulated maps.
-ESTIMATED = 1.4
+ESTIMATED = 1.25
 STANDARD_CONFIDENCE = 0.6827  # of one standard deviation to either side
 LEAST_ALPHA = 1e-4
 

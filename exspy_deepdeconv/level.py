@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .noise import SHORTEST_SEGMENT, Segments, straight_line
+from .segments import SHORTEST_SEGMENT, Segments, straight_line
 
 SHORTEST = 24  # channels from which an offset can be read
 SIGNIFICANT = 1.0  # an offset smaller than this many times its error is none

@@ -5,7 +5,7 @@ channels, as their names or docstrings say. Sub-channel positions are fractional
 indices: 0.0 is the centre of the first channel.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft as fft
@@ -24,10 +24,12 @@ from .flags import (
     UNUSABLE,
     spectrum_flags,
 )
+from .given_variance import told_noise
 from .level import flat_level
-from .noise import Noise, estimate_noise, noise_of_variance, rule_of_variance
+from .noise import Noise, estimate_noise
+from .peaks import half_height_width, parabola_vertex
 from .tails import quiet_tails
-from .zero_loss import ZeroLoss, find_zero_loss, half_height_width, parabola_vertex
+from .zero_loss import ZeroLoss, find_zero_loss
 
 __all__ = [
     "EMPTY",
@@ -52,7 +54,6 @@ __all__ = [
     "gaussian",
     "half_height_width",
     "inspect",
-    "noise_of_variance",
     "parabola_vertex",
     "prepare",
     "resolution_range",
@@ -161,9 +162,8 @@ def _prepared(spectra, dark=None):
     again = lost | (level != 0)
     if again.any():
         better = find_zero_loss(counts[again])
-        fields = [np.array(getattr(found, name)) for name in ("position", "fwhm", "height")]
-        for values, name in zip(fields, ("position", "fwhm", "height"), strict=True):
-            values[again] = getattr(better, name)
+        fields = np.array([found.position, found.fwhm, found.height])
+        fields[:, again] = better.position, better.fwhm, better.height
         found = ZeroLoss(*fields)
     return counts, found, level, error
 
@@ -228,35 +228,6 @@ def inspect(spectra, dark=None):
     flags = spectrum_flags(counts, found, noise)
     flags = np.where(finite, flags, NOT_FINITE).astype(np.uint8)
     return Inspected(counts, found, level, error, noise, flags)
-
-
-def told_noise(variance, seen):
-    """The noise of spectra whose variance the user tells.
-
-    Parameters
-    ----------
-    variance : float or numpy.ndarray
-        A number, or ``(batch, channels)``.
-    seen : Inspected
-        The spectra, ``(batch, channels)``.
-
-    Returns
-    -------
-    Noise
-        The straight line through the variance. Where that was read off the spectra themselves, a flat
-        offset counted as electrons and the noise of the readout did not: there the floor is the
-        rule's without the offset, and no lower than the data show.
-    """
-    noise = noise_of_variance(variance, seen.counts)
-    if not isinstance(variance, np.ndarray) or not variance.ndim:
-        return noise
-    gain, floor = rule_of_variance(variance, seen.recorded, seen.noise)
-    ruled, floor = np.isfinite(gain), np.maximum(floor, seen.noise.floor)
-    return replace(
-        noise,
-        gain=np.where(ruled, gain, noise.gain),
-        floor=np.where(ruled, floor, noise.floor),
-    )
 
 
 def centred_response(psf, channels):

@@ -12,8 +12,8 @@ import scipy.fft as fft
 
 from .blur import gaussian_transfer, moving, turning
 from .broadening import broadened, doubtful_width
+from .peaks import half_height_crossings
 from .physics import centred_response, gaussian
-from .zero_loss import half_height_crossings
 
 DAMPING = 1e-3  # of the Gaussian's transfer function, in the quotient q
 CORE_WIDTHS = 0.75  # zero-loss widths to both sides, where the elastic peak is fitted

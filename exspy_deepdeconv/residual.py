@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .noise import rule_of_variance
+from .given_variance import rule_of_variance
 from .physics import EMPTY, NOT_FINITE, UNUSABLE, inspect, smooth, told_noise
 from .reblur import UNKNOWN_WIDTH, blur_again, fitted_response, measured_response
 

@@ -11,9 +11,10 @@ from ._classical_signal import (
     tgv_deconvolve,
 )
 from ._comparison_signal import compare_deconvolution, deconvolution_residual
-from ._docstrings import SHARED_ARGUMENTS
+from ._docstrings import with_shared_texts
 
 
+@with_shared_texts
 def deep_deconvolve(
     self,
     resolution=None,
@@ -81,9 +82,7 @@ def deep_deconvolve(
         With `interactive`: whether to show the widget or to return its parts.
     toolkit : str, optional
         With `interactive`: as for HyperSpy's other tools; ``"ipywidgets"`` is there.
-    %s
-    %s
-    %s
+    %(computing)s
 
     Returns
     -------
@@ -208,6 +207,7 @@ def deep_deconvolve(
     return deconvolve(self, resolution, psf, **settings)
 
 
+@with_shared_texts
 def estimate_psf(
     self, *, model=None, shared=False, show_progressbar=None, num_workers=None, lazy_output=None
 ):
@@ -227,9 +227,7 @@ def estimate_psf(
         the least losses beside the zero-loss peak (of at most 1024, spread over the map). Single
         spectra leave weak losses on the tail of the zero-loss peak in their response; the spectra
         beside a particle or past an edge hold less of them.
-    %s
-    %s
-    %s
+    %(computing)s
 
     Returns
     -------
@@ -302,10 +300,6 @@ def estimate_psf(
         num_workers=num_workers, lazy_output=lazy_output,
     )  # fmt: skip
 
-
-for _method in (deep_deconvolve, estimate_psf):
-    if _method.__doc__:  # python -OO leaves no docstrings
-        _method.__doc__ %= SHARED_ARGUMENTS
 
 METHODS = {
     function.__name__: function

@@ -165,7 +165,6 @@ def _smooth_continuum(axis, rng, area):
     for _ in range(rng.integers(1, 4)):
         centre = axis.top * rng.uniform(0.1, 1.4)
         shape += bell(axis, centre, axis.top * rng.uniform(0.3, 1.5), rng.uniform(0.2, 1))
-    shape *= axis.energy > 0
     rise = 1 - np.exp(-np.maximum(axis.energy, 0) / (axis.fwhm * _loguniform(rng, 0.5, 6)))
     shape = shape * rise
     return area * shape / max(shape.sum(), 1e-300)

@@ -37,12 +37,12 @@ def loss_region(spectra):
     return mask, zero_loss.some_width
 
 
-def stop_when_level(advance, misfit, width, level=LEVEL):
+def stop_when_level(advance, misfit, width):
     """Iterate each spectrum until its misfit has levelled off.
 
     With the number of iterations k the misfit Q first falls steeply, as the features of the
     spectrum are fitted, and then creeps, as noise is. A spectrum is stopped at the first of
-    `COUNTS` after which Q falls by less than ``level / width`` of itself per iteration. The rule
+    `COUNTS` after which Q falls by less than ``LEVEL / width`` of itself per iteration. The rule
     asks for no noise level, so none can mislead it.
 
     Parameters
@@ -54,8 +54,6 @@ def stop_when_level(advance, misfit, width, level=LEVEL):
         ``misfit(estimate, rows)`` is the sum of squared residuals in the loss region.
     width : numpy.ndarray
         Zero-loss width of each spectrum, in channels.
-    level : float
-        Relative fall per iteration for a width of one channel.
 
     Returns
     -------
@@ -78,7 +76,7 @@ def stop_when_level(advance, misfit, width, level=LEVEL):
         following = advance(current, rows, count - done)
         after = misfit(following, rows)
         # An empty spectrum has no misfit: it is level at once. So is one that is not finite.
-        going = before - after > level / width[rows] * (count - done) * before
+        going = before - after > LEVEL / width[rows] * (count - done) * before
         rows, current, before = rows[going], following[going], after[going]
         if not rows.size:
             break

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import scipy.fft as fft
 
+from ._arguments import check_weight
 from .admm import Problem, minimise
 from .blur import gaussian_transfer
 from .convolution import as_rows, in_batches, response_convolution
@@ -93,7 +94,8 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
     >>> bool(sharp[130:150].max() > 1.2 * blurred[130:150].max())
     True
     """
-    automatic = _is_automatic(weight)
+    check_weight(weight)
+    automatic = isinstance(weight, str)
     rows, psf = as_rows(spectra, psf)
     blur = response_convolution(psf, rows.shape[-1], padding=rows.shape[-1])
     noise = noise and noise.in_rows(len(rows))
@@ -109,22 +111,12 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
     return (answer, chosen) if return_chosen else answer
 
 
-def solve_weights(spectrum, psf, weights, noise=None):
+def solve_weights(spectrum, psf, weights):
     """Estimates of one spectrum at several weights, shape ``(weights, channels)``."""
     blur = response_convolution(psf, spectrum.shape[-1], padding=spectrum.shape[-1])
-    one = Prepared.of(np.asarray(spectrum, float)[None], blur, noise)
+    one = Prepared.of(np.asarray(spectrum, float)[None], blur)
     every = one.of_rows(np.zeros(len(weights), int))
     return every.spectra(*every.solve(weights))
-
-
-def _is_automatic(weight):
-    if isinstance(weight, str):
-        if weight != "auto":
-            raise ValueError(f'weight must be a number or "auto", not {weight!r}.')
-        return True
-    if not (np.isfinite(weight) and weight > 0):
-        raise ValueError(f"weight must be a positive number, not {weight}.")
-    return False
 
 
 @dataclass(frozen=True)
@@ -178,16 +170,16 @@ class Prepared:
             elastic.position, width, seen.level, seen.flags & NOT_FINITE == 0,
         )  # fmt: skip
 
-    def solve(self, weight, iterations=ITERATIONS):
+    def solve(self, weight):
         """Loss spectrum and factors of the elastic columns, one weight per spectrum."""
         weight = np.asarray(weight, float)[:, None]
         first = weight / np.sqrt(_blurred(self.start, self.width, self.problem.blur) + 1)
         start = self.sharpened()
-        x, _ = minimise(self.problem, first, SECOND_ORDER * first, start, iterations[0])
+        x, _ = minimise(self.problem, first, SECOND_ORDER * first, start, ITERATIONS[0])
         slopes = np.abs(np.diff(x, axis=-1, prepend=x[:, :1]))
         slopes = _blurred(slopes, GRADIENT_WIDTH * self.width, self.problem.blur)
         first = weight / (np.maximum(slopes, 0) + GRADIENT_FLOOR)
-        return minimise(self.problem, first, SECOND_ORDER * first, x, iterations[1])
+        return minimise(self.problem, first, SECOND_ORDER * first, x, ITERATIONS[1])
 
     def sharpened(self):
         """The data after Richardson-Lucy iterations above a fixed elastic peak: a start near by.

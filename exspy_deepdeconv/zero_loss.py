@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .blur import smooth, smooth_each
+from .blur import smooth_each
+from .peak_search import rough_peak, without_spikes
+from .peaks import at, half_height_width, highest, parabola_vertex, stands_out
 
-SPIKE_RATIO = 2.5  # a channel higher than this many times both neighbours is cut to that height
-ROUGH_BLURS = (3.0, 5.0, 9.0, 16.0, 28.0)  # channels
 # By how much (in widths) noise must be expected to move the vertex of a parabola through three
 # channels for a cubic through more of them to be better in a narrow peak, and for the peak to be
 # smoothed.
@@ -51,59 +51,6 @@ class ZeroLoss:
     def select(self, rows):
         """The peaks of these spectra."""
         return ZeroLoss(self.position[rows], self.fwhm[rows], self.height[rows])
-
-
-def parabola_vertex(spectra, index):
-    """Sub-channel maximum: vertex of the parabola through ``index`` and its neighbours.
-
-    Parameters
-    ----------
-    spectra : numpy.ndarray
-        Shape ``(..., channels)``.
-    index : numpy.ndarray of int
-        The highest channel of each spectrum (navigation shape).
-
-    Returns
-    -------
-    numpy.ndarray
-        Fractional channel, at most half a channel away from ``index``.
-    """
-    inner = np.clip(index, 1, spectra.shape[-1] - 2)
-    left, centre, right = (
-        np.take_along_axis(spectra, (inner + step)[..., None], -1)[..., 0].astype(float)
-        for step in (-1, 0, 1)
-    )
-    curvature = left - 2 * centre + right
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shift = 0.5 * (left - right) / curvature
-    shift = np.where(curvature < 0, shift, 0.0)
-    return index + np.where(inner == index, np.clip(shift, -0.5, 0.5), 0.0)
-
-
-def half_height_width(spectra, index):
-    """Distance in channels between the half-height crossings around ``index`` (NaN if one lacks)."""
-    left, right = half_height_crossings(spectra, index)
-    return right - left
-
-
-def half_height_crossings(spectra, index):
-    """Where spectra cross half of their height at ``index``, before and behind it, in channels."""
-    flat, index = spectra.reshape(-1, spectra.shape[-1]), np.asarray(index)
-    top = index.reshape(-1)
-    half = 0.5 * at(flat, top)
-    below = flat < half[:, None]
-    below[np.arange(len(flat)), top] = False  # a negative one lies below its half
-    left, right = nearest(below, top)
-    found = (left >= 0) & (right < flat.shape[-1])
-    left, right = np.where(found, left, 0), np.where(found, right, 1)
-
-    def crossing(low, high):
-        a, b = at(flat, low), at(flat, high)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return low + (half - a) / (b - a) * (high - low)
-
-    ends = crossing(left, left + 1), crossing(right, right - 1)
-    return tuple(np.where(found, end, np.nan).reshape(index.shape) for end in ends)
 
 
 def find_zero_loss(spectra):
@@ -154,16 +101,13 @@ def find_zero_loss(spectra):
 
 def _find(spectra):
     """Position, width and height of spectra that have positive counts, ``(3, batch)``."""
-    # An isolated spike is no peak: a channel must share its height with a neighbour.
-    ring = np.concatenate([spectra[:, -1:], spectra, spectra[:, :1]], axis=1)
-    shared = np.minimum(spectra, SPIKE_RATIO * np.maximum(ring[:, :-2], ring[:, 2:]))
-    index, width = _first_strong_peak(spectra, shared, shared.argmax(axis=-1))
-    index, width = _rough_peak(shared, index, width)
+    shared = without_spikes(spectra)
+    index, width = rough_peak(spectra, shared)
     doubt = _vertex_error(spectra, index, width)
     taken_off = np.where(doubt > DOUBTFUL, width / 3.0, 0.0)
     used = smooth_each(spectra, taken_off)
     searched = np.where(taken_off[:, None] > 0, used, shared)
-    index = _highest(searched, index, (width / 2).astype(int) + 1)
+    index = highest(searched, index, (width / 2).astype(int) + 1)
     height, width = at(used, index), half_height_width(used, index)
     channels = spectra.shape[-1]
     found = (index > 0) & (index < channels - 1) & (width <= channels / 4)
@@ -190,7 +134,7 @@ def _width_before(smoothed, index, width, blur, doubt):
     if not len(index):
         return width
     twice = smooth_each(smoothed, np.sqrt(3.0) * blur)
-    top = _highest(twice, index, (width / 2).astype(int))
+    top = highest(twice, index, (width / 2).astype(int))
     unlike = (half_height_width(twice, top) ** 2 - width**2) / (3 * blur**2) - 1
     unlike = np.clip(np.nan_to_num(unlike), -MOST_UNLIKE, MOST_UNLIKE)
     error = WIDENING_NOISE**2 / np.maximum(_electrons(width, doubt), 1e-12)
@@ -238,91 +182,6 @@ def _cubic_maximum(spectra, position, reach):
     return position + np.where(good, maximum, 0.0) * reach
 
 
-def _first_strong_peak(spectra, shared, index):
-    """A narrow peak left of a broad maximum (thick specimens: the plasmon tops the zero-loss).
-
-    Noise and hot pixels on the gain side are none: the peak must stand out of a smoothed
-    spectrum and be three channels wide at half its height.
-
-    Returns
-    -------
-    index : numpy.ndarray of int
-        Where the peak is, in each spectrum.
-    width : numpy.ndarray
-        The number of channels around it above half its height.
-    """
-    width = _run_above_half(shared, index)
-    reach = (index - width).astype(int)
-    channel = np.arange(shared.shape[-1])
-    blur = ROUGH_BLURS[0]
-    # Few spectra have anything there; no smoothing makes a higher peak of it.
-    tallest = np.where(channel < reach[:, None] + int(2 * blur), shared, -np.inf).max(axis=-1)
-    least = 0.2 * _smoothed_near(shared, index, 0, blur)[:, 0]
-    rows = np.flatnonzero((reach >= 3) & (tallest > least))
-    if not rows.size:
-        return index, width
-    smoothed = smooth(shared[rows], blur)
-    reach, before = reach[rows], index[rows]
-    candidate = np.where(channel < reach[:, None], smoothed, -np.inf).argmax(axis=-1)
-    height = at(smoothed, candidate)
-    likely = (candidate > 0) & (candidate < reach - 1) & (height > least[rows])
-    between = (channel >= candidate[:, None]) & (channel < before[:, None])
-    likely &= np.where(between, smoothed, np.inf).min(axis=-1) < 0.7 * height
-    rows, candidate, height = rows[likely], candidate[likely], height[likely]
-    narrow = _run_above_half(shared[rows], candidate)
-    found = (height > 10 * _difference_scatter(spectra[rows])) & (narrow >= 3)
-    found &= narrow < 0.5 * width[rows]
-    index, width = index.copy(), width.copy()
-    index[rows[found]], width[rows[found]] = candidate[found], narrow[found]
-    return index, width
-
-
-def _rough_peak(spectra, index, width):
-    """Channel and width of the peak, smoothed more and more while noise still cuts it short."""
-    # Where the peak is cut by an end of the axis, smoothing, which repeats the last value, moves it.
-    whole = (index >= width) & (index + width < spectra.shape[-1])
-    index, width, rows = index.copy(), width.copy(), np.flatnonzero(whole)
-    for blur in ROUGH_BLURS:
-        rows = rows[blur <= np.maximum(2.0 * width[rows], ROUGH_BLURS[0])]
-        if not rows.size:
-            break
-        reach = (width[rows] + blur).astype(int)
-        index[rows], run = _smoothed_peak(spectra[rows], index[rows], reach, blur)
-        width[rows] = np.sqrt(np.maximum(run**2 - blur**2, 1.0))
-    return index, width
-
-
-def _smoothed_peak(spectra, index, reach, blur):
-    """Highest channel within ``reach`` of ``index`` and its run above half, both smoothed.
-
-    Only the surroundings of the peak are smoothed, unless it turns out to reach beyond them.
-    """
-    channels = spectra.shape[-1]
-    half = min(3 * int(reach.max()) + int(blur), channels)
-    near = _smoothed_near(spectra, index, half, blur)
-    place = index[:, None] + np.arange(-half, half + 1)
-    inside = (place >= 0) & (place < channels)
-    top = _highest(np.where(inside, near, -np.inf), np.full(len(near), half), reach)
-    below = inside & (near < 0.5 * at(near, top)[:, None])
-    left, right = nearest(below, top)
-    # Beyond the ends of the axis there is nothing to be found.
-    first, stop = (np.clip(x + index - half, -1, channels) for x in (left, right))
-    cut = ((left < 0) & (index > half)) | ((right > 2 * half) & (index + half < channels - 1))
-    top, run = top + index - half, (stop - first - 1.0)
-    if cut.any():
-        smoothed = smooth(spectra[cut], blur)
-        run[cut] = _run_above_half(smoothed, top[cut])
-    return top, run
-
-
-def _smoothed_near(spectra, index, half, blur):
-    """Smoothed spectra within ``half`` channels of ``index``, ``(batch, 2 * half + 1)``."""
-    margin = int(2 * blur)  # the Gaussian is cut off at four sigmas, 1.7 widths
-    place = index[:, None] + np.arange(-half - margin, half + margin + 1)
-    near = np.take_along_axis(spectra, np.clip(place, 0, spectra.shape[-1] - 1), -1)
-    return smooth(near, blur)[:, margin : near.shape[-1] - margin]
-
-
 def _vertex_error(spectra, index, width):
     """How far noise moves the vertex, in widths; 0 for narrow peaks, of which it cannot be told."""
     error = np.zeros(len(spectra))
@@ -344,61 +203,3 @@ def _medians(values, number):
     ordered = np.sort(np.where(np.arange(values.shape[-1]) < number[:, None], values, np.inf))
     middle = 0.5 * (at(ordered, np.maximum(number - 1, 0) // 2) + at(ordered, number // 2))
     return np.where(number > 0, middle, np.nan)
-
-
-def _second_differences(spectra):
-    return np.abs(np.diff(spectra, 2))
-
-
-def _difference_scatter(spectra):
-    """Robust scatter of one channel about its neighbours (second differences)."""
-    return np.median(_second_differences(spectra), axis=-1) / (0.6745 * np.sqrt(6.0))
-
-
-def stands_out(spectra, height):
-    """Where ``height`` exceeds five times the scatter.
-
-    A median is below a limit if more than half of the values are: counting is quicker.
-    """
-    values = _second_differences(spectra)
-    limit = height / 5 * (0.6745 * np.sqrt(6.0))
-    twice = 2 * np.count_nonzero(values < limit[:, None], axis=-1)
-    above = twice > values.shape[-1]
-    undecided = twice == values.shape[-1]
-    if undecided.any():
-        above[undecided] = np.median(values[undecided], axis=-1) < limit[undecided]
-    return above
-
-
-def _highest(spectra, index, reach):
-    """The highest channel of each spectrum within ``reach`` of ``index``."""
-    widest = int(reach.max(initial=0))
-    step = np.arange(-widest, widest + 1)
-    place = index[:, None] + step
-    allowed = (np.abs(step) <= reach[:, None]) & (place >= 0) & (place < spectra.shape[-1])
-    near = np.take_along_axis(spectra, np.clip(place, 0, spectra.shape[-1] - 1), -1)
-    return index - widest + np.where(allowed, near, -np.inf).argmax(axis=-1)
-
-
-def _run_above_half(spectra, index):
-    """Number of channels around ``index`` that stay above half its height."""
-    left, right = nearest(spectra < 0.5 * at(spectra, index)[:, None], index)
-    return (right - left - 1).astype(float)
-
-
-def nearest(mask, index):
-    """The last channel before ``index`` and the first from it on that are in ``mask``.
-
-    -1 and the number of channels where there are none.
-    """
-    channels = mask.shape[-1]
-    places = np.concatenate([[-1], np.flatnonzero(mask), [mask.size]])
-    start = np.arange(len(mask)) * channels
-    following = np.searchsorted(places, start + index)
-    left, right = (places[following - step] - start for step in (1, 0))
-    return np.maximum(left, -1), np.minimum(right, channels)
-
-
-def at(spectra, index):
-    """The value of each spectrum in one channel."""
-    return spectra[np.arange(len(spectra)), index]

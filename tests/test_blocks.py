@@ -6,16 +6,9 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from _helpers import deconvolve, energy_axis
 
 from exspy_deepdeconv import _blocks, _sampling
-
-
-def deconvolve(signal, *args, **kwargs):
-    return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)
-
-
-def energy_axis(signal):
-    return signal.axes_manager.signal_axes[0]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +128,7 @@ def test_flagged_spectra_are_counted_in_one_warning(make_signal, lazy):
     s = flagged(make_signal)
     s = s.as_lazy(chunks=(2, 2, 256)) if lazy else s
     with pytest.warns(UserWarning, match=FLAGGED) as caught:
-        result = deconvolve(s, lazy_output=False)
+        result = s.deep_deconvolve(lazy_output=False, show_progressbar=False)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     check_flagged(result.data)

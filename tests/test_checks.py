@@ -3,19 +3,12 @@
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from _helpers import complex_data, deconvolve, energy_axis, non_uniform
 
 import exspy_deepdeconv
 from exspy_deepdeconv import data, models
 
 OLDEST = models.available()[0]
-
-
-def deconvolve(signal, *args, **kwargs):
-    return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)
-
-
-def energy_axis(signal):
-    return signal.axes_manager.signal_axes[0]
 
 
 def with_axis(**values):
@@ -26,19 +19,11 @@ def with_axis(**values):
     return change
 
 
-def non_uniform(s):
-    energy_axis(s).convert_to_non_uniform_axis()
-
-
 def set_data(value, place=...):
     def change(s):
         s.data[place] = value
 
     return change
-
-
-def complex_data(s):
-    s.data = s.data.astype(complex)
 
 
 def masked_data(s):

@@ -5,6 +5,7 @@ import warnings
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from _helpers import complex_data, energy_axis, non_uniform
 
 import exspy_deepdeconv
 from exspy_deepdeconv import _blocks, _classical_methods, _results, models, physics
@@ -19,10 +20,6 @@ EAGER_AND_LAZY = pytest.mark.parametrize("lazy", [False, True])
 def run(signal, name, *args, **kwargs):
     kwargs = (FIXED[name] if not args[1:] else {}) | kwargs
     return getattr(signal, f"{name}_deconvolve")(*args, show_progressbar=False, **kwargs)
-
-
-def energy_axis(signal):
-    return signal.axes_manager.signal_axes[0]
 
 
 def note_of(result, name):
@@ -369,16 +366,8 @@ def test_input_is_never_changed(make_signal, name, lazy):
 # Bad input
 
 
-def non_uniform(s):
-    energy_axis(s).convert_to_non_uniform_axis()
-
-
 def in_nm(s):
     energy_axis(s).units = "nm"
-
-
-def complex_data(s):
-    s.data = s.data.astype(complex)
 
 
 def empty(s):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from _helpers import deconvolve, energy_axis
 
 from exspy_deepdeconv import data, models, physics
 from exspy_deepdeconv import deconvolve as deconvolve_array
@@ -9,14 +10,6 @@ from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.inference import estimate_response
 
 OLDEST = models.available()[0]
-
-
-def deconvolve(signal, *args, **kwargs):
-    return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)
-
-
-def energy_axis(signal):
-    return signal.axes_manager.signal_axes[0]
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (2, 3)])

@@ -4,12 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+from _helpers import deconvolve
 
 from exspy_deepdeconv import data, physics
-
-
-def deconvolve(signal, *args, **kwargs):
-    return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)
 
 
 def test_unexplained_spectra_are_flagged(make_signal):

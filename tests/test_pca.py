@@ -5,14 +5,13 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from _helpers import measured
 from sklearn.decomposition import NMF, PCA
 
-import exspy_deepdeconv
 from exspy_deepdeconv import data, physics
 from exspy_deepdeconv.training.exported import MeasuredPairs
 from exspy_deepdeconv.training.pca import measured_pairs, plot_scree
@@ -23,19 +22,8 @@ from exspy_deepdeconv.training.references import (
     without_elastic,
 )
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 KEYS = {"counts", "position", "fwhm", "elastic", "inelastic", "dark", "psf", "has_psf", "same", "gain",
         "floor"}  # fmt: skip
-
-
-def load(name):
-    if not DATA.is_dir():
-        pytest.skip("no measured spectra at ../shared/data")
-    exspy_deepdeconv.register()
-    signal = hs.load(DATA / name)
-    signal = signal[0] if isinstance(signal, list) else signal
-    signal.set_signal_type("EELS")
-    return signal
 
 
 def simulated():
@@ -44,15 +32,15 @@ def simulated():
 
 
 def tungsten_disulfide():
-    return load("ws2_mono_specimen.hspy"), load("ws2_mono_vacuum.hspy")
+    return measured("ws2_mono_specimen.hspy"), measured("ws2_mono_vacuum.hspy")
 
 
 def manganite_line():
-    return load("lsmo_line.hspy"), None
+    return measured("lsmo_line.hspy"), None
 
 
 def boron_nitride_frames():
-    return load("boron_nitride_100_frames.dm3"), None
+    return measured("boron_nitride_100_frames.dm3"), None
 
 
 MAPS = [simulated, tungsten_disulfide, manganite_line, boron_nitride_frames]

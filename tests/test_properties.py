@@ -6,6 +6,7 @@ from pathlib import Path
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from _helpers import deconvolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,10 +41,6 @@ def low_loss(seed, *shape, width=10.0, counts=1e6):
     axis.name, axis.scale, axis.units, axis.offset = "Energy loss", DISPERSION, "eV", -0.6
     s.metadata.General.title = "simulated"
     return s
-
-
-def deconvolve(signal, *args, **kwargs):
-    return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)
 
 
 def beyond_peak(width):

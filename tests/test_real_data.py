@@ -1,32 +1,13 @@
 """Measured spectra, where the development data lie beside the checkout (they are not packaged)."""
 
 import warnings
-from pathlib import Path
 
-import hyperspy.api as hs
 import numpy as np
 import pytest
+from _helpers import measured
 from scipy.optimize import curve_fit
 
-import exspy_deepdeconv
 from exspy_deepdeconv.physics import find_zero_loss, shift_channels, smooth
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no measured spectra at ../shared/data")
-
-
-def read(name):
-    signal = hs.load(DATA / name)
-    signal = signal[0] if isinstance(signal, list) else signal
-    if signal.metadata.Signal.signal_type != "EELS":
-        signal.set_signal_type("EELS")
-    return signal
-
-
-@pytest.fixture
-def load():
-    exspy_deepdeconv.register()
-    return read
 
 
 def quiet(signal, **arguments):
@@ -50,8 +31,8 @@ def told_vacuum(signal, vacuum, **arguments):
     ["diamond_mono.dm3", "srtio3.dm3", "boron_nitride_100_frames.dm3", "lsmo_line.hspy",
      "manganese_oxide.msa", "aluminium_mono.dm3"],
 )  # fmt: skip
-def test_runs_without_warnings_and_conserves_counts(load, name):
-    signal = load(name)
+def test_runs_without_warnings_and_conserves_counts(name):
+    signal = measured(name)
     result = quiet(signal)
     before, after = signal.data.sum(-1, dtype=float), result.data.sum(-1, dtype=float)
     np.testing.assert_allclose(after, before, rtol=0.01)
@@ -59,9 +40,9 @@ def test_runs_without_warnings_and_conserves_counts(load, name):
     assert result.axes_manager[-1].offset == signal.axes_manager[-1].offset
 
 
-def test_aluminium_plasmon(load):
+def test_aluminium_plasmon():
     """15.03 eV above the zero-loss maximum; 0.66 eV wide as measured with a 0.16 eV response."""
-    result = quiet(load("aluminium_mono.dm3"))
+    result = quiet(measured("aluminium_mono.dm3"))
     axis = result.axes_manager[-1]
     zero = axis.offset + axis.scale * float(find_zero_loss(result.data).position)
     energy = axis.axis - zero
@@ -83,8 +64,8 @@ def mean_counts(signal):
     return signal.isig[WINDOW].data.mean(-1).astype(float)
 
 
-def test_tungsten_disulfide_with_its_vacuum_response(load):
-    specimen, vacuum = load("ws2_mono_specimen.hspy"), load("ws2_mono_vacuum.hspy").mean()
+def test_tungsten_disulfide_with_its_vacuum_response():
+    specimen, vacuum = measured("ws2_mono_specimen.hspy"), measured("ws2_mono_vacuum.hspy").mean()
     with pytest.warns(UserWarning, match="with more energy gains than losses"):
         told = specimen.deep_deconvolve(psf=vacuum, show_progressbar=False)
     assert np.median(mean_counts(specimen) / mean_counts(told)) > 3
@@ -95,18 +76,18 @@ def test_tungsten_disulfide_with_its_vacuum_response(load):
         assert blind.metadata.Signal.deep_deconvolution.flags.gains == 0
 
 
-def test_tungsten_disulfide_blind(load):
+def test_tungsten_disulfide_blind():
     """Most of the tail goes, and nothing of what lies beyond it."""
-    specimen = load("ws2_mono_specimen.hspy")
+    specimen = measured("ws2_mono_specimen.hspy")
     blind = quiet(specimen)
     assert np.median(mean_counts(specimen) / mean_counts(blind)) > 3
     far = [s.isig[4.0:].data.mean(0).astype(float) for s in (specimen, blind)]
     assert np.linalg.norm(far[0] - far[1]) < 0.1 * np.linalg.norm(far[0])
 
 
-def test_tungsten_disulfide_is_explained_by_classical_results(load):
+def test_tungsten_disulfide_is_explained_by_classical_results():
     """With its vacuum response; not with one half as wide again."""
-    specimen, vacuum = load("ws2_mono_specimen.hspy"), load("ws2_mono_vacuum.hspy").mean()
+    specimen, vacuum = measured("ws2_mono_specimen.hspy"), measured("ws2_mono_vacuum.hspy").mean()
     for method in (specimen.rl_deconvolve, specimen.fourier_deconvolve):
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
@@ -117,9 +98,9 @@ def test_tungsten_disulfide_is_explained_by_classical_results(load):
             method(vacuum, show_progressbar=False)
 
 
-def test_tungsten_disulfide_gains_no_noise_from_a_vacuum_response_that_hardly_fits(load):
+def test_tungsten_disulfide_gains_no_noise_from_a_vacuum_response_that_hardly_fits():
     """The Fourier ratio had 6 to 14 times the noise of the data where there are no lines."""
-    specimen, vacuum = load("ws2_mono_specimen.hspy"), load("ws2_mono_vacuum.hspy").mean()
+    specimen, vacuum = measured("ws2_mono_specimen.hspy"), measured("ws2_mono_vacuum.hspy").mean()
     sharp = specimen.fourier_deconvolve(vacuum, show_progressbar=False)
     steps = [np.diff(s.isig[5.0:9.0].data.astype(float)).std(-1) for s in (specimen, sharp)]
     assert (steps[1] < 1.5 * steps[0]).all()
@@ -130,9 +111,9 @@ def intervals_of(results):
     return [bound.isig[WINDOW].data for bound in results[1:]]
 
 
-def test_tungsten_disulfide_blind_agrees_with_its_vacuum_response(load):
+def test_tungsten_disulfide_blind_agrees_with_its_vacuum_response():
     """Under its tail the intervals of both overlap; blind, next to nothing may be the likeliest."""
-    specimen, vacuum = load("ws2_mono_specimen.hspy"), load("ws2_mono_vacuum.hspy").mean()
+    specimen, vacuum = measured("ws2_mono_specimen.hspy"), measured("ws2_mono_vacuum.hspy").mean()
     low, high = intervals_of(quiet(specimen, return_interval=True))
     told = told_vacuum(specimen, vacuum, return_interval=True)
     low_told, high_told = intervals_of(told)
@@ -141,9 +122,9 @@ def test_tungsten_disulfide_blind_agrees_with_its_vacuum_response(load):
     assert (high - low).mean() < mean_counts(specimen).mean()
 
 
-def test_shoulders_of_tungsten_disulfide_are_response(load):
+def test_shoulders_of_tungsten_disulfide_are_response():
     """Of two spectra the gain side is the higher one; the data are explained, gains are none."""
-    specimen = load("ws2_mono_specimen.hspy").inav[6::3]
+    specimen = measured("ws2_mono_specimen.hspy").inav[6::3]
     blind = quiet(specimen)
     gains = [s.isig[-0.6:-0.2].data.mean(-1) for s in (specimen, blind)]
     assert (gains[1] < 0.02 * gains[0]).all()
@@ -162,8 +143,7 @@ def reblurred(signal, result, psf):
 @pytest.fixture(scope="module")
 def predictions():
     """Mean squares beside the mean of the other frames: raw, ours and theirs, blurred again."""
-    exspy_deepdeconv.register()
-    frames = read("boron_nitride_100_frames.dm3")
+    frames = measured("boron_nitride_100_frames.dm3")
     data = frames.data.astype(float)
     places = find_zero_loss(data).position  # the beam drifts by a quarter of a channel
     raw, ours, theirs = [], [], []
@@ -198,9 +178,9 @@ def test_one_frame_of_boron_nitride_predicts_the_others_three_times_better(predi
 
 
 @pytest.fixture
-def overlap(load):
+def overlap():
     """Where the blind interval of WS2 above 1.5 eV and the one with the vacuum response overlap."""
-    specimen, vacuum = load("ws2_mono_specimen.hspy"), load("ws2_mono_vacuum.hspy").mean()
+    specimen, vacuum = measured("ws2_mono_specimen.hspy"), measured("ws2_mono_vacuum.hspy").mean()
     blind = quiet(specimen, return_interval=True)[1:]
     given = told_vacuum(specimen, vacuum, return_interval=True)[1:]
     (low, high), (low_given, high_given) = ([s.isig[1.5:].data for s in x] for x in (blind, given))

@@ -5,6 +5,7 @@ import warnings
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from _helpers import deconvolve
 
 from exspy_deepdeconv import data, models, physics
 from exspy_deepdeconv.simulate import simulate
@@ -14,10 +15,6 @@ OLDEST = models.available()[0]
 
 def residual_of(signal, *args, **kwargs):
     return signal.deconvolution_residual(*args, show_progressbar=False, **kwargs)
-
-
-def deconvolve(signal, **kwargs):
-    return signal.deep_deconvolve(show_progressbar=False, **kwargs)
 
 
 @pytest.mark.parametrize("lazy", [False, True])

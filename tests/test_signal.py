@@ -5,19 +5,12 @@ import warnings
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from _helpers import deconvolve
 
 import exspy_deepdeconv
 from exspy_deepdeconv import _blocks, data, models, physics
 
 OLDEST = models.available()[0]
-
-
-def deconvolve(signal, *args, **kwargs):
-    return signal.deep_deconvolve(*args, show_progressbar=False, **kwargs)
-
-
-def energy_axis(signal):
-    return signal.axes_manager.signal_axes[0]
 
 
 # What comes back

@@ -161,12 +161,10 @@ def test_trained_model_loads_and_runs(tmp_path):
 def test_training_goes_on_from_a_saved_model(tmp_path):
     start = train(PLAN, tmp_path / "one", pairs=PAIRS, config=TINY)
     path = tmp_path / "one" / "model.safetensors"
-    again = train(PLAN, tmp_path / "two", pairs=PAIRS, init=start.network)
+    again = train(PLAN, tmp_path / "two", pairs=PAIRS, init=start)
     assert 0 < float((weights(again) - weights(start)).abs().max()) < 0.1
-    for init in (start, path):  # whatever it is named by
-        assert torch.equal(
-            weights(again), weights(train(PLAN, tmp_path / init.name, pairs=PAIRS, init=init))
-        )
+    by_path = train(PLAN, tmp_path / "three", pairs=PAIRS, init=path)
+    assert torch.equal(weights(again), weights(by_path))
 
 
 def test_part_of_the_start_is_kept(tmp_path):
@@ -284,7 +282,7 @@ def test_a_short_run_is_scored_at_its_end(tmp_path, monkeypatch):
     clock = itertools.count(0, 0.05)
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     plan = replace(PLAN, steps=100_000, held_out=1, cases=1)
-    start = DeconvolutionNet(TINY)
+    start = models.save_model(DeconvolutionNet(TINY), tmp_path / "start.safetensors", name="start")
     model = train(plan, tmp_path, pairs=PAIRS, init=start, minutes=0.02)
     assert model.provenance["steps"] < plan.evaluate_every
     assert set(model.provenance["scores"]) == {"before", "after"}

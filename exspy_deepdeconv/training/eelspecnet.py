@@ -10,19 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft as fft
 
-from ..physics import (
-    ZeroLoss,
-    find_zero_loss,
-    gaussian,
-    prepare,
-    shift_channels,
-)
+from ..physics import find_zero_loss, gaussian, prepare, shift_channels
 from .pairs import batch_of_rows, training_row
 
 CHANNELS, DISPERSION, START = 2048, 0.005, -2.0  # eV
 ZERO = 400  # channel of 0 eV
 RESOLUTION = 3.0  # channels: the target's zero-loss peak is a Gaussian of 15 meV
-TRAINING, EVALUATION = 6000, 2000  # spectra in its two sets
+EVALUATION = 2000  # spectra in its evaluation set
 OFFSET = 1e-3  # added to spectra of unit sum before both measures
 PUBLISHED = {"mse": 1.36e-9, "mape": 0.446}  # MAPE in percent
 
@@ -106,11 +100,6 @@ def recipe(number, rng):
     return Recipe(*(np.stack(part) for part in parts))
 
 
-def training_set(number=TRAINING, seed=0):
-    """The spectra to train on (6000): a `Recipe`, disjoint from `evaluation_set` of any seed."""
-    return recipe(number, np.random.default_rng([seed, 0]))
-
-
 def evaluation_set(number=EVALUATION, seed=0):
     """The spectra to evaluate on (2000): a `Recipe`."""
     return recipe(number, np.random.default_rng([seed, 1]))
@@ -143,7 +132,7 @@ class RecipePairs:
             training_row(
                 _Row(spectra, row),
                 counts[row],
-                ZeroLoss(found.position[row], found.fwhm[row], found.height[row]),
+                found.select(row),
                 float(level[row]),
                 spectra.psf[row],
                 rng.random() < PSF_SHARE,

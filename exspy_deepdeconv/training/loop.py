@@ -63,7 +63,7 @@ def train(
         Source of the training batches; simulated pairs of the plan's seed by default.
     config : Config, optional
         The network's.
-    init : str, pathlib.Path, Model or DeconvolutionNet, optional
+    init : str, pathlib.Path or Model, optional
         Weights to start from, as `exspy_deepdeconv.models.load` takes them.
     resume : bool
         Go on from a checkpoint found in ``folder``, which counts more than ``init``. Otherwise a
@@ -121,7 +121,7 @@ def train(
     check_device(device)
     device = str(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     pairs = SimulatedPairs(plan.seed) if pairs is None else pairs
-    init = None if init is None else _loaded(init)
+    init = None if init is None else models.load(init)
     about = {"start": init and f"{init.name} ({init.sha256[:12]})"} | (about or {})
     with torch.random.fork_rng(), denormals_flushed():
         torch.manual_seed(plan.seed)
@@ -264,13 +264,6 @@ def training_step(state, plan, batch, device, spent=0.0):
             mean.lerp_(value, 1 - decay)
     state.step += 1
     return parts | {"loss": float(loss.detach()), "gradient": float(norm)}
-
-
-def _loaded(init):
-    """A model, also of a bare network."""
-    if isinstance(init, DeconvolutionNet):
-        return models.Model("a network", "", init, {})
-    return models.load(init)
 
 
 def main(arguments=None):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..physics import ZeroLoss, estimate_noise, prepare, resolution_range
+from ..physics import estimate_noise, prepare, resolution_range
 from ..simulate import SCENES, Simulation, random_detector, redraw, simulate
 
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
@@ -216,7 +216,7 @@ def training_rows(spectra, psf_share, rng):
         if not again:
             has_psf = rng.random() < psf_share
             psf = noisy_response(spectrum.psf, rng)
-        peak = ZeroLoss(found.position[row], found.fwhm[row], found.height[row])
+        peak = found.select(row)
         kept_before = kept
         kept = abs(peak.position - spectrum.position) <= spectrum.fwhm  # NaN where none was found
         if kept:

@@ -313,9 +313,8 @@ def _loadings(spectra, zero, components, algorithm, frames):
     ratio = results.explained_variance_ratio
     ratio = np.zeros(0) if ratio is None else np.asarray(ratio, float)
     loadings = np.float64(results.loadings)
-    whole = (
-        ratio.size >= min(spectra.counts.shape) - 1
-    )  # an estimator's own choice of components has no elbow
+    # An estimator's own choice of components has no elbow.
+    whole = ratio.size >= min(spectra.counts.shape) - 1
     number = components or (results.number_significant_components if whole else loadings.shape[1])
     loadings = loadings[:, : min(number, len(total) // 2)]  # something must be left to be noise
     if results.mean is not None:  # centred by the estimator, after the Poisson normalisation

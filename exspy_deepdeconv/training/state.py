@@ -94,20 +94,17 @@ class TrainingState:
                 getattr(self, key).load_state_dict(saved.pop(key))
             for each, state in zip(self.optimisers, saved.pop("optimisers"), strict=True):
                 each.load_state_dict(state)
+            kept, states = saved.pop("plan"), saved.pop("random")
         except Exception as error:
             raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from error
-        kept = saved.pop("plan", {}) | ({"seed": saved.pop("seed")} if "seed" in saved else {})
         for key, value in kept.items():
             if value != getattr(self.plan, key):
                 raise ValueError(
                     f"{self.path} is of a run with {key}={value!r}, not {getattr(self.plan, key)!r}: "
                     "go on with that, or choose another folder."
                 )
-        if saved.pop("data", self.data) != self.data:
+        if saved["data"] != self.data:
             raise ValueError(f"{self.path} is of a run on other data: choose another folder.")
-        states = saved.pop("random", [])
-        if first := saved.pop("first", None):  # as older versions kept it
-            saved.setdefault("scores", {"before": first})
         for key, value in saved.items():
             setattr(self, key, value)
         if self.step > self.plan.steps:
@@ -115,7 +112,6 @@ class TrainingState:
                 f"{self.path} has gone {self.step} steps, more than steps={self.plan.steps!r}: "
                 "ask for as many, or choose another folder."
             )
-        if states:
-            torch.set_rng_state(states[0].cpu())
-            if len(states) > 1:
-                torch.cuda.set_rng_state_all([each.cpu() for each in states[1:]])
+        torch.set_rng_state(states[0].cpu())
+        if len(states) > 1:
+            torch.cuda.set_rng_state_all([each.cpu() for each in states[1:]])

@@ -1,0 +1,100 @@
+"""The noise of spectra whose variance the user has set (NumPy only)."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from .noise import Noise
+
+READ_OFF = 0.1  # mean square of what a variance misses a line by, in units of the counts' noise
+
+
+def told_noise(variance, seen):
+    """The noise of spectra whose variance the user tells.
+
+    Parameters
+    ----------
+    variance : float or numpy.ndarray
+        A number, or ``(batch, channels)``.
+    seen : Inspected
+        The spectra, ``(batch, channels)``.
+
+    Returns
+    -------
+    Noise
+        The straight line through the variance. Where that was read off the spectra themselves, a flat
+        offset counted as electrons and the noise of the readout did not: there the floor is the
+        rule's without the offset, and no lower than the data show.
+    """
+    noise = _noise_of_variance(variance, seen.counts)
+    if not isinstance(variance, np.ndarray) or not variance.ndim:
+        return noise
+    gain, floor = rule_of_variance(variance, seen.recorded, seen.noise)
+    ruled, floor = np.isfinite(gain), np.maximum(floor, seen.noise.floor)
+    return replace(
+        noise,
+        gain=np.where(ruled, gain, noise.gain),
+        floor=np.where(ruled, floor, noise.floor),
+    )
+
+
+def _noise_of_variance(variance, counts):
+    """The straight line through a variance that somebody has measured.
+
+    Parameters
+    ----------
+    variance : float or numpy.ndarray
+        A number, or one for each channel, ``(..., channels)``.
+    counts : numpy.ndarray
+        ``(..., channels)``, finite.
+
+    Returns
+    -------
+    Noise
+        White; gain and floor are positive.
+    """
+    counts = np.maximum(np.asarray(counts, np.float64), 0)
+    variance = np.broadcast_to(np.asarray(variance, np.float64), counts.shape)
+    centred = counts - counts.mean(axis=-1, keepdims=True)
+    spread = np.maximum((centred**2).sum(axis=-1), np.finfo(float).tiny)
+    gain = np.maximum((centred * variance).sum(axis=-1) / spread, 0)
+    floor = (variance - gain[..., None] * counts).mean(axis=-1)
+    least = np.maximum(1e-9 * variance.mean(axis=-1), np.finfo(float).tiny)
+    return Noise(np.maximum(gain, least), np.maximum(floor, least), np.zeros_like(gain))
+
+
+def rule_of_variance(variance, spectra, noise):
+    """The rule by which a variance was read off the spectra themselves.
+
+    HyperSpy's own (`estimate_poissonian_noise_variance`) takes what was recorded for what was to be
+    expected, and nothing less than its offset: then variance and counts lie on one line. Of a variance
+    that was measured or calculated they miss it by their noise.
+
+    Parameters
+    ----------
+    variance, spectra : numpy.ndarray
+        ``(batch, channels)``; the spectra as recorded, with their flat offset.
+    noise : Noise
+        Of the spectra, ``(batch,)``.
+
+    Returns
+    -------
+    gain, floor : numpy.ndarray
+        Of that line, ``(batch,)``; NaN where there is none.
+    """
+    least = variance.min(axis=-1, keepdims=True)
+    free = variance > least  # not raised to the least
+    number = np.maximum(free.sum(axis=-1, keepdims=True), 1)
+
+    def mean(values):
+        return np.where(free, values, 0).sum(axis=-1, keepdims=True) / number
+
+    centred = spectra - mean(spectra)
+    spread = np.maximum(mean(centred**2), np.finfo(float).tiny)
+    gain = mean(centred * variance) / spread
+    floor = mean(variance) - gain * mean(spectra)
+    missed = variance - np.maximum(gain * spectra + floor, least)
+    scatter = np.maximum(gain**2 * noise.variance(spectra), np.finfo(float).tiny)
+    with np.errstate(over="ignore"):
+        fits = (gain[:, 0] > 0) & ((missed**2 / scatter).mean(axis=-1) < READ_OFF)
+    return np.where(fits, [gain[:, 0], floor[:, 0]], np.nan)

@@ -12,9 +12,13 @@ ROUGH_BLURS = (3.0, 5.0, 9.0, 16.0, 28.0)  # channels
 # channels for a cubic through more of them to be better in a narrow peak, and for the peak to be
 # smoothed.
 UNCERTAIN, DOUBTFUL = 0.004, 0.02
+# Smoothing that widens a peak this many times has merged it with the losses behind, if the peak is so
+# many times as high as the noise around it: then noise has not cut it short.
+MERGED, CLEAR_OF_NOISE = 1.5, 50.0
 # Channels: narrower peaks have too few for a cubic, wider ones are better off with it in any case
 # (noise that neighbours share does not show).
 NARROW, WIDE = 6.0, 12.0
+WIDE_ENOUGH = 4  # channels: of narrower peaks the noise around them cannot be told
 # Reach of the cubic to either side, in widths. It leans where the peak is no cubic, the more the
 # farther it reaches: it does so only where electrons are fewer than these.
 REACHES = {np.inf: 0.35, 3e5: 0.5, 2e4: 0.75}
@@ -158,7 +162,7 @@ def _find(spectra):
     ring = np.concatenate([spectra[:, -1:], spectra, spectra[:, :1]], axis=1)
     shared = np.minimum(spectra, SPIKE_RATIO * np.maximum(ring[:, :-2], ring[:, 2:]))
     index, width = _first_strong_peak(spectra, shared, shared.argmax(axis=-1))
-    index, width = _rough_peak(shared, index, width)
+    index, width = _not_merged(spectra, (index, width), _rough_peak(shared, index, width))
     doubt = _vertex_error(spectra, index, width)
     taken_off = np.where(doubt > DOUBTFUL, width / 3.0, 0.0)
     used = smooth_each(spectra, taken_off)
@@ -292,6 +296,16 @@ def _rough_peak(spectra, index, width):
     return index, width
 
 
+def _not_merged(spectra, plain, smoothed):
+    """Channels and widths of the smoothed peaks; the plain ones where smoothing has merged them."""
+    (index, width), (rough_index, rough_width) = plain, smoothed
+    rows = np.flatnonzero((rough_width > MERGED * width) & (width >= WIDE_ENOUGH))
+    noise = _relative_noise(spectra, rows, index[rows], width[rows])
+    rows = rows[(noise > 0) & (CLEAR_OF_NOISE * noise < 1)]
+    rough_index[rows], rough_width[rows] = index[rows], width[rows]
+    return rough_index, rough_width
+
+
 def _smoothed_peak(spectra, index, reach, blur):
     """Highest channel within ``reach`` of ``index`` and its run above half, both smoothed.
 
@@ -326,17 +340,22 @@ def _smoothed_near(spectra, index, half, blur):
 def _vertex_error(spectra, index, width):
     """How far noise moves the vertex, in widths; 0 for narrow peaks, of which it cannot be told."""
     error = np.zeros(len(spectra))
-    rows = np.flatnonzero(width >= 4)
-    if rows.size and spectra.shape[-1] > 4:  # fewer channels have no fourth difference
-        index, width = index[rows], width[rows]
-        reach = np.maximum(width.astype(int), 8)
-        first = np.maximum(index - reach, 0)
-        number = np.minimum(index + reach + 1, spectra.shape[-1]) - first - 4
-        place = first[:, None] + np.arange(number.max() + 4)
-        near = spectra[rows[:, None], np.minimum(place, spectra.shape[-1] - 1)]
-        scatter = _medians(np.abs(np.diff(near, 4)), number) / (0.6745 * np.sqrt(70.0))
-        error[rows] = width * scatter / (7.8 * np.maximum(spectra[rows, index], 1e-300))
+    rows = np.flatnonzero(width >= WIDE_ENOUGH)
+    error[rows] = width[rows] * _relative_noise(spectra, rows, index[rows], width[rows]) / 7.8
     return error
+
+
+def _relative_noise(spectra, rows, index, width):
+    """Scatter of a channel around the peaks of these rows, over their heights."""
+    if not rows.size or spectra.shape[-1] <= 4:  # fewer channels have no fourth difference
+        return np.zeros(len(rows))
+    reach = np.maximum(width.astype(int), 8)
+    first = np.maximum(index - reach, 0)
+    number = np.minimum(index + reach + 1, spectra.shape[-1]) - first - 4
+    place = first[:, None] + np.arange(number.max() + 4)
+    near = spectra[rows[:, None], np.minimum(place, spectra.shape[-1] - 1)]
+    scatter = _medians(np.abs(np.diff(near, 4)), number) / (0.6745 * np.sqrt(70.0))
+    return scatter / np.maximum(spectra[rows, index], 1e-300)
 
 
 def _medians(values, number):

@@ -116,6 +116,17 @@ def test_counts_are_conserved_and_never_negative(seed, counts, resolution):
     assert (answer >= 0).all()
 
 
+def test_a_faint_spectrum_is_not_lost_because_its_readout_sums_to_less_than_nothing():
+    """The sum of the data says nothing of the counts there: the result was multiplied by it, and was zero."""
+    rng = np.random.default_rng(0)
+    mean = 2000 * gaussian(4096, 400.0, 6.0)
+    spectra = rng.poisson(np.broadcast_to(mean, (40, 4096))) + rng.normal(0, 20, (40, 4096))
+    spectra -= spectra.mean(axis=-1, keepdims=True)  # all sums are zero, or hardly negative
+    spectra[::2] -= 1e-3
+    answers = deconvolve(spectra, DISPERSION, resolution=0.03)
+    assert (answers.sum(axis=-1) > 1500).all()
+
+
 def test_sharpens_to_the_stated_resolution():
     answer = deconvolve(low_loss(), DISPERSION, resolution=0.03)
     assert float(find_zero_loss(answer).fwhm) == pytest.approx(3.0, rel=0.12)

@@ -127,6 +127,16 @@ def test_a_faint_spectrum_is_not_lost_because_its_readout_sums_to_less_than_noth
     assert (answers.sum(axis=-1) > 1500).all()
 
 
+@pytest.mark.parametrize("position", [100.0, 100.15, 100.3])
+def test_a_response_is_fitted_to_three_channels_at_least(position):
+    """To a single one any shift and any counts can be fitted: 1e30 times those of the data."""
+    counts = 1e6 * gaussian(256, position, 1.1) + 2e5 * gaussian(256, 160.0, 20.0)
+    arguments = {"model": models.load(), "resolution": 2.0}
+    given = deconvolve_block(counts, psf=gaussian(201, 100.0, 1.1), **arguments)[0]
+    blind = deconvolve_block(counts, **arguments)[0]
+    assert np.isfinite(given).all() and given.sum() < 1.2 * blind.sum()
+
+
 def test_sharpens_to_the_stated_resolution():
     answer = deconvolve(low_loss(), DISPERSION, resolution=0.03)
     assert float(find_zero_loss(answer).fwhm) == pytest.approx(3.0, rel=0.12)

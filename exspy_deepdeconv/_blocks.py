@@ -136,6 +136,7 @@ def run_blocks(
     arrays=1,
     extra=0,
     num_workers=None,
+    without_response=None,
 ):
     """Apply ``function`` to blocks of whole spectra.
 
@@ -165,6 +166,9 @@ def run_blocks(
     num_workers : int, optional
         Blocks that dask will work on at a time; all processors by default. Where there are fewer
         blocks, they share these between them.
+    without_response : callable, optional
+        Takes the place of ``function`` where a spectrum's own response is unusable; zeros and NaN
+        by default.
 
     Returns
     -------
@@ -194,6 +198,7 @@ def run_blocks(
             arrays=arrays,
             extra=extra,
             threads=max(at_a_time // max(math.prod(blocks.numblocks), 1), 1),
+            without_response=without_response or _without_response,
         ),
         (*nav, "out"),
         *pairs,
@@ -220,6 +225,7 @@ def _run_block(
     arrays,
     extra,
     threads,
+    without_response,
 ):
     channels = spectra.shape[-1]
     beside = dict(zip(names, given, strict=True))
@@ -235,7 +241,7 @@ def _run_block(
         beside["psf"] = None
 
     out = np.zeros((*spectra.shape[:-1], arrays * channels + extra), dtype)
-    for chosen, apply in ((wanted, function), (hopeless, _without_response)):
+    for chosen, apply in ((wanted, function), (hopeless, without_response)):
         if chosen.any():
             rows = ... if chosen.all() else chosen  # a copy only where it has to be
             chosen_ones = {k: None if v is None else v[rows] for k, v in beside.items()}
@@ -252,7 +258,7 @@ def _run_block(
 
 
 def _without_response(spectra, psf, **_):
-    """What spectra get whose own response is unusable.
+    """The result that spectra get whose own response is unusable.
 
     Zeros where they are empty, or where their response is (as ``estimate_psf`` leaves pixels
     without a zero-loss peak); else NaN.

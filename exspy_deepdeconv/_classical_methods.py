@@ -25,6 +25,9 @@ from . import (
 from ._inputs import Input
 
 FIRST_LOOK = 16  # spectra of a block whose results are judged before it is known to be worth it
+# What counts where a method fits the elastic peak (what is not finite for it, as values above 1e18 are,
+# gets no result); it needs no zero-loss peak where there is a measured response.
+FLAGS_OF_FIT = physics.SATURATED | physics.SPIKE | physics.NOT_FINITE
 ENOUGH = 15  # iterations, exspy's default: who asks for fewer asks for a misfit
 
 
@@ -240,7 +243,7 @@ def deconvolve_block(
     automatic : bool
         Whether the function chooses its setting and returns it.
     fits_peak : bool
-        Whether saturated zero-loss peaks and spikes are to be flagged with a measured response.
+        Whether `FLAGS_OF_FIT` are to be raised with a measured response, too.
     check : Check, optional
         How results are judged that may not explain their spectra; not at all by default.
     dark : Dark, optional
@@ -266,7 +269,7 @@ def deconvolve_block(
         flags = _flags_of_unusable(spectra)
         if fits_peak:
             seen = _inspected(spectra, dark)
-            flags |= seen.flags.reshape(flags.shape) & (physics.SATURATED | physics.SPIKE)
+            flags |= seen.flags.reshape(flags.shape) & FLAGS_OF_FIT
     good = flags & physics.UNUSABLE == 0
     estimate = np.zeros(spectra.shape, result_dtype(spectra.dtype))
     estimate[flags & physics.NOT_FINITE > 0] = np.nan

@@ -57,7 +57,13 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         broaden=psf is not None and _last_node(result) == _NODES[0],
     )
     tally = _blocks.FlagTally(given.mask, False, "deconvolution_residual", _blocks.UNUSABLE_FLAGS)
-    blocks = given.blocks(block, tally, beside={"result": estimate}, extra=len(_MAPS))
+    blocks = given.blocks(
+        block,
+        tally,
+        beside={"result": estimate},
+        extra=len(_MAPS),
+        without_response=residual.unknown_block,
+    )
     if not blocks.size:
         blocks = blocks.compute()
     elif not lazy_output:

@@ -127,6 +127,7 @@ def _finer(framed, number):
     """
     size = framed.shape[1]
     spectrum = torch.fft.rfft(framed)
+    spectrum[:, -1] *= 0.5  # the highest frequency of the bins: on more channels it counts twice
     index = torch.arange(spectrum.shape[1], device=framed.device)
     angle = 2 * math.pi * index / size * (0.5 / number - 0.5)
     spectrum = spectrum * torch.polar(torch.ones_like(angle), angle)

@@ -70,7 +70,7 @@ def fit_elastic(counts, variance, zero_loss, blur):
         core = np.maximum(CORE_WIDTHS * width, LEAST_CORE)[:, None]
         weight = (np.abs(channel - position[:, None]) < core) / variance
         amplitude, moment = Columns(weight, shape, slope).fit(counts)
-        step = np.where(amplitude > 0, moment / np.maximum(amplitude, 1e-300), 0.0)
+        step = np.where(amplitude > 0, moment / np.where(amplitude > 0, amplitude, 1.0), 0.0)
         position = np.clip(position + np.clip(step, -0.5, 0.5), start - 1, start + 1)
     return ElasticPeak(np.where(found, np.maximum(amplitude, 0), 0.0), position)
 

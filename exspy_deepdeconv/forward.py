@@ -322,6 +322,7 @@ def _conserved(estimated, seen, good, unit):
     measured = seen.counts[good].sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = measured / (estimated * unit)
-        noise = 3 * np.sqrt(seen.noise.gain[good] / np.maximum(measured, 1e-300))
-    near = np.abs(ratio - 1) < np.maximum(CONSERVE_WITHIN, noise)
+        # What the readout has left of a sum may be next to nothing, or negative: no measure of its noise.
+        noise = 3 * np.sqrt(seen.noise.gain[good] / np.maximum(measured, estimated * unit))
+    near = np.abs(ratio - 1) < np.clip(noise, CONSERVE_WITHIN, 1)  # never a negative ratio
     return _complete(seen, good) & near, ratio

@@ -59,8 +59,14 @@ def _noise_of_variance(variance, counts):
     spread = np.maximum((centred**2).sum(axis=-1), np.finfo(float).tiny)
     gain = np.maximum((centred * variance).sum(axis=-1) / spread, 0)
     floor = (variance - gain[..., None] * counts).mean(axis=-1)
-    least = np.maximum(1e-9 * variance.mean(axis=-1), np.finfo(float).tiny)
-    return Noise(np.maximum(gain, least), np.maximum(floor, least), np.zeros_like(gain))
+    least = 1e-9 * variance.mean(axis=-1)
+    top = counts.max(axis=-1, initial=0.0)
+    least_gain = least / np.where(top > 0, top, 1.0)  # a variance over counts: it scales as they do
+    gain, floor = (
+        np.maximum(np.maximum(value, low), np.finfo(float).tiny)
+        for value, low in ((gain, least_gain), (floor, least))
+    )
+    return Noise(gain, floor, np.zeros_like(gain))
 
 
 def rule_of_variance(variance, spectra, noise):

@@ -100,7 +100,7 @@ def deconvolve(
         raise ValueError(_responses.ITSELF)
     spectra = np.asarray(unmasked(spectra))
     psf = None if psf is None else np.asarray(unmasked(psf))
-    if not (is_real(dispersion) and dispersion > 0):
+    if not (is_real(dispersion) and 0 < dispersion < np.inf):
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
     check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
     check_bool("psf_estimated", psf_estimated)
@@ -206,8 +206,9 @@ def _check_arguments(spectra, psf, device):
         )
     if spectra.size == 0:
         raise ValueError(f"spectra hold nothing: their shape is {spectra.shape}.")
-    if spectra.dtype.kind not in "buif":
-        raise ValueError(f"spectra must be real numbers, not {spectra.dtype}.")
+    for name, array in (("spectra", spectra), ("psf", psf)):
+        if array is not None and array.dtype.kind not in "buif":
+            raise ValueError(f"{name} must be real numbers, not {array.dtype}.")
     if psf is not None:
         shape = np.shape(psf)
         if len(shape) == 0 or (len(shape) > 1 and shape[:-1] != spectra.shape[:-1]):

@@ -188,12 +188,14 @@ def dominance(elastic, inelastic):
 def normal_reach(confidence):
     """Standard errors to either side of a normal distribution that hold this share of it.
 
+    As `reaches`, no more than those of the highest share that is told apart from all of it.
+
     Examples
     --------
     >>> round(normal_reach(0.9), 3)
     1.645
     """
-    return NormalDist().inv_cdf((1 + confidence) / 2)
+    return NormalDist().inv_cdf(1 - max(1 - confidence, LEAST_ALPHA) / 2)
 
 
 def position_error(fwhm, electrons):

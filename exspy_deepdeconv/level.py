@@ -50,8 +50,8 @@ def flat_level(spectra, zero_loss, dark=None):
     zero_loss : ZeroLoss
         As found by `find_zero_loss`.
     dark : Dark, optional
-        What the spectra are known to share: it holds for all whose gain side does not clearly
-        show another.
+        What the spectra are known to share: it holds for all that have a zero-loss peak and whose gain
+        side does not clearly show another.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def flat_level(spectra, zero_loss, dark=None):
         level[row], error[row] = _level_of_one(flat[row], ends[row], position[row])
     if dark is not None:
         other = np.abs(level - dark.level) > OWN * np.hypot(error, dark.error)
-        other &= (level != 0) | np.isnan(position)
+        other = (other & (level != 0)) | np.isnan(position)  # what holds no peak has no offset
         level = np.where(other, level, dark.level)
         error = np.where(other, error, dark.error)
         return level.reshape(data.shape[:-1]), error.reshape(data.shape[:-1])

@@ -3,10 +3,21 @@
 import numpy as np
 
 from .blur import smooth
-from .peaks import at, difference_scatter, highest, nearest, run_above_half
+from .peaks import (
+    WIDE_ENOUGH,
+    at,
+    difference_scatter,
+    highest,
+    nearest,
+    relative_noise,
+    run_above_half,
+)
 
 SPIKE_RATIO = 2.5  # a channel higher than this many times both neighbours is cut to that height
 ROUGH_BLURS = (3.0, 5.0, 9.0, 16.0, 28.0)  # channels
+# Smoothing that widens a peak this many times has merged it with the losses behind, if the peak is so
+# many times as high as the noise around it: then noise has not cut it short.
+MERGED, CLEAR_OF_NOISE = 1.5, 50.0
 
 
 def without_spikes(spectra):
@@ -18,7 +29,7 @@ def without_spikes(spectra):
 def rough_peak(spectra, shared):
     """Channel and width of each zero-loss peak; ``shared`` are the spectra `without_spikes`."""
     index, width = _first_strong_peak(spectra, shared, shared.argmax(axis=-1))
-    return _widened(shared, index, width)
+    return _not_merged(spectra, (index, width), _widened(shared, index, width))
 
 
 def _first_strong_peak(spectra, shared, index):
@@ -73,6 +84,16 @@ def _widened(spectra, index, width):
         index[rows], run = _smoothed_peak(spectra[rows], index[rows], reach, blur)
         width[rows] = np.sqrt(np.maximum(run**2 - blur**2, 1.0))
     return index, width
+
+
+def _not_merged(spectra, plain, smoothed):
+    """Channels and widths of the smoothed peaks; the plain ones where smoothing has merged them."""
+    (index, width), (rough_index, rough_width) = plain, smoothed
+    rows = np.flatnonzero((rough_width > MERGED * width) & (width >= WIDE_ENOUGH))
+    noise = relative_noise(spectra, rows, index[rows], width[rows])
+    rows = rows[(noise > 0) & (CLEAR_OF_NOISE * noise < 1)]
+    rough_index[rows], rough_width[rows] = index[rows], width[rows]
+    return rough_index, rough_width
 
 
 def _smoothed_peak(spectra, index, reach, blur):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+WIDE_ENOUGH = 4  # channels: of narrower peaks the noise around them cannot be told
+
 
 def parabola_vertex(spectra, index):
     """Sub-channel maximum: vertex of the parabola through ``index`` and its neighbours.
@@ -74,6 +76,26 @@ def stands_out(spectra, height):
 def difference_scatter(spectra):
     """Robust scatter of one channel about its neighbours (second differences)."""
     return np.median(_second_differences(spectra), axis=-1) / (0.6745 * np.sqrt(6.0))
+
+
+def relative_noise(spectra, rows, index, width):
+    """Scatter of a channel around the peaks of these rows, over their heights."""
+    if not rows.size or spectra.shape[-1] <= 4:  # fewer channels have no fourth difference
+        return np.zeros(len(rows))
+    reach = np.maximum(width.astype(int), 8)
+    first = np.maximum(index - reach, 0)
+    number = np.minimum(index + reach + 1, spectra.shape[-1]) - first - 4
+    place = first[:, None] + np.arange(number.max() + 4)
+    near = spectra[rows[:, None], np.minimum(place, spectra.shape[-1] - 1)]
+    scatter = _medians(np.abs(np.diff(near, 4)), number) / (0.6745 * np.sqrt(70.0))
+    return scatter / np.maximum(spectra[rows, index], 1e-300)
+
+
+def _medians(values, number):
+    """Median of the first ``number`` values of each row; NaN where there are none."""
+    ordered = np.sort(np.where(np.arange(values.shape[-1]) < number[:, None], values, np.inf))
+    middle = 0.5 * (at(ordered, np.maximum(number - 1, 0) // 2) + at(ordered, number // 2))
+    return np.where(number > 0, middle, np.nan)
 
 
 def _second_differences(spectra):

@@ -207,6 +207,14 @@ def residual_block(
     return out.reshape(*nav, channels + 2), flags.astype(np.uint8).reshape(nav)
 
 
+def unknown_block(spectra, **_):
+    """The same as `residual_block` where the response of each spectrum is unusable."""
+    empty = (spectra == 0).all(axis=-1)
+    out = np.full((*empty.shape, spectra.shape[-1] + 2), np.nan)
+    out[empty, :-2] = 0
+    return out, np.where(empty, EMPTY, NOT_FINITE).astype(np.uint8)
+
+
 def explain(estimate, seen, response, resolution, zero_loss):
     """Judge results of inspected spectra, all of them usable; see `blur_again` for the arguments.
 

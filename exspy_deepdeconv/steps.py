@@ -14,6 +14,7 @@ N_RESPONSE_FEATURES = 14
 N_ESTIMATE_FEATURES = 17
 BASE = 1  # the Richardson-Lucy iterate that the estimator corrects
 CORE_WIDTHS = 0.75  # a measured response is fitted within so many widths of the peak's maximum
+LEAST_CORE = 1.5  # channels: of fewer than three, scale and shift cannot be told apart
 DYNAMIC_RANGE = 1e-7  # smallest level of interest, in units of the zero-loss height
 
 
@@ -162,7 +163,8 @@ def _fitted_elastic(measured, elastic, view):
     placed = measured * frame.phase(frame.position)
     shape = torch.fft.irfft(placed, frame.size)
     slope = torch.fft.irfft(placed * (2j * math.pi * frame.frequency), frame.size)
-    weight = (view.distance.abs() < CORE_WIDTHS * view.fwhm[:, None]) / view.variance
+    core = (CORE_WIDTHS * view.fwhm[:, None]).clamp(min=LEAST_CORE)
+    weight = (view.distance.abs() < core) / view.variance
 
     def dot(a, b):
         return (weight * a * b).sum(1)

@@ -6,7 +6,15 @@ import numpy as np
 
 from .blur import smooth_each
 from .peak_search import rough_peak, without_spikes
-from .peaks import at, half_height_width, highest, parabola_vertex, stands_out
+from .peaks import (
+    WIDE_ENOUGH,
+    at,
+    half_height_width,
+    highest,
+    parabola_vertex,
+    relative_noise,
+    stands_out,
+)
 
 # By how much (in widths) noise must be expected to move the vertex of a parabola through three
 # channels for a cubic through more of them to be better in a narrow peak, and for the peak to be
@@ -185,21 +193,6 @@ def _cubic_maximum(spectra, position, reach):
 def _vertex_error(spectra, index, width):
     """How far noise moves the vertex, in widths; 0 for narrow peaks, of which it cannot be told."""
     error = np.zeros(len(spectra))
-    rows = np.flatnonzero(width >= 4)
-    if rows.size and spectra.shape[-1] > 4:  # fewer channels have no fourth difference
-        index, width = index[rows], width[rows]
-        reach = np.maximum(width.astype(int), 8)
-        first = np.maximum(index - reach, 0)
-        number = np.minimum(index + reach + 1, spectra.shape[-1]) - first - 4
-        place = first[:, None] + np.arange(number.max() + 4)
-        near = spectra[rows[:, None], np.minimum(place, spectra.shape[-1] - 1)]
-        scatter = _medians(np.abs(np.diff(near, 4)), number) / (0.6745 * np.sqrt(70.0))
-        error[rows] = width * scatter / (7.8 * np.maximum(spectra[rows, index], 1e-300))
+    rows = np.flatnonzero(width >= WIDE_ENOUGH)
+    error[rows] = width[rows] * relative_noise(spectra, rows, index[rows], width[rows]) / 7.8
     return error
-
-
-def _medians(values, number):
-    """Median of the first ``number`` values of each row; NaN where there are none."""
-    ordered = np.sort(np.where(np.arange(values.shape[-1]) < number[:, None], values, np.inf))
-    middle = 0.5 * (at(ordered, np.maximum(number - 1, 0) // 2) + at(ordered, number // 2))
-    return np.where(number > 0, middle, np.nan)

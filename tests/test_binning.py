@@ -60,6 +60,13 @@ def test_an_answer_on_bins_comes_back_to_its_channels(number):
     assert float(answer.finest[0]) == max(40 / 16, 2 * number)
 
 
+@pytest.mark.parametrize("number", [3, 5])
+def test_interpolation_goes_through_the_bins_whatever_they_hold(number):
+    noise = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
+    fine = binning._finer(noise, number)
+    torch.testing.assert_close(fine[:, number // 2 :: number], noise, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("number", [2, 3, 4])
 def test_what_is_seen_on_bins_lies_where_it_is_said_to(number):
     """Peak and measured response, by their centres of mass; noise, by adding up electrons."""

@@ -492,6 +492,17 @@ def test_saturated_peak_is_flagged_with_a_measured_response(make_signal, name):
         getattr(s, f"{name}_deconvolve")(psf, show_progressbar=False)
 
 
+@pytest.mark.parametrize("name", ["fourier", "tgv"])
+def test_values_that_are_too_high_are_flagged_with_a_measured_response(make_signal, name):
+    s, psf = make_signal(2), make_signal(channels=101, position=50.0)
+    s.data = s.data.astype(float)
+    s.data[0] *= 1e16
+    with pytest.warns(UserWarning, match="1 not finite"):
+        result = getattr(s, f"{name}_deconvolve")(psf, show_progressbar=False)
+    assert np.isnan(result.data[0]).all() and np.isfinite(result.data[1]).all()
+    assert note_of(result, name).flags.not_finite == 1
+
+
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
 def test_variance_signal_with_hopeless_values(make_signal, bad):
     s = make_signal(2)

@@ -116,6 +116,27 @@ def test_counts_are_conserved_and_never_negative(seed, counts, resolution):
     assert (answer >= 0).all()
 
 
+def test_a_faint_spectrum_is_not_lost_because_its_readout_sums_to_less_than_nothing():
+    """The sum of the data says nothing of the counts there: the result was multiplied by it, and was zero."""
+    rng = np.random.default_rng(0)
+    mean = 2000 * gaussian(4096, 400.0, 6.0)
+    spectra = rng.poisson(np.broadcast_to(mean, (40, 4096))) + rng.normal(0, 20, (40, 4096))
+    spectra -= spectra.mean(axis=-1, keepdims=True)  # all sums are zero, or hardly negative
+    spectra[::2] -= 1e-3
+    answers = deconvolve(spectra, DISPERSION, resolution=0.03)
+    assert (answers.sum(axis=-1) > 1500).all()
+
+
+@pytest.mark.parametrize("position", [100.0, 100.15, 100.3])
+def test_a_response_is_fitted_to_three_channels_at_least(position):
+    """To a single one any shift and any counts can be fitted: 1e30 times those of the data."""
+    counts = 1e6 * gaussian(256, position, 1.1) + 2e5 * gaussian(256, 160.0, 20.0)
+    arguments = {"model": models.load(), "resolution": 2.0}
+    given = deconvolve_block(counts, psf=gaussian(201, 100.0, 1.1), **arguments)[0]
+    blind = deconvolve_block(counts, **arguments)[0]
+    assert np.isfinite(given).all() and given.sum() < 1.2 * blind.sum()
+
+
 def test_sharpens_to_the_stated_resolution():
     answer = deconvolve(low_loss(), DISPERSION, resolution=0.03)
     assert float(find_zero_loss(answer).fwhm) == pytest.approx(3.0, rel=0.12)
@@ -214,7 +235,10 @@ def test_user_state_is_left_alone():
         ({"spectra": np.ones(256, complex)}, "real numbers"),
         ({"spectra": np.ones((0, 256))}, "hold nothing"),
         ({"spectra": np.zeros(256)}, "The spectrum holds nothing but zeros"),
+        ({"psf": np.ones(64, complex)}, "psf must be real numbers, not complex128"),
+        ({"psf": np.array(["a"] * 64)}, "psf must be real numbers"),
         ({"dispersion": 0.0}, "dispersion"),
+        ({"dispersion": np.inf}, "dispersion must be a positive number of eV, not inf"),
         ({"resolution": 0.5}, "resolution=0.5 eV is out of range"),
         ({"resolution": 1e-3}, "resolution=0.001 eV is out of range"),
         ({"model": "none"}, "model='none'"),

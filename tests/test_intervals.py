@@ -180,6 +180,18 @@ def test_lazy_intervals_come_from_one_pass(make_signal, network, monkeypatch):
         np.testing.assert_allclose(a, b.data, rtol=1e-4, atol=1e-5 * b.data.max())
 
 
+def test_the_highest_confidence_has_an_interval(spectrum):
+    highest = float(np.nextafter(1, 0))
+    found, one, other = (
+        np.stack(
+            deconvolve(spectrum.counts, spectrum.dispersion, return_interval=True, confidence=x)
+        )
+        for x in (highest, 0.9999, 0.99)
+    )
+    np.testing.assert_allclose(found, one, rtol=1e-6)
+    assert (found[1] <= other[1]).all() and (found[2] >= other[2]).all()
+
+
 @pytest.mark.parametrize("confidence", [0, 1, 1.5, "high", None])
 def test_confidence_out_of_range(make_signal, network, spectrum, confidence):
     with pytest.raises(ValueError, match="confidence"):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from exspy_deepdeconv._sampling import shared_dark
-from exspy_deepdeconv.level import flat_level
-from exspy_deepdeconv.physics import find_zero_loss, gaussian, inspect, smooth
+from exspy_deepdeconv.level import Dark, flat_level
+from exspy_deepdeconv.physics import EMPTY, NOT_FINITE, find_zero_loss, gaussian, inspect, smooth
 
 
 def spectra_with_tail(number, tail, offset, seed=0):
@@ -166,3 +166,14 @@ def test_a_tail_that_still_falls_makes_a_negative_offset_uncertain():
 def test_what_a_tail_leaves_uncertain_is_common_to_all_spectra_of_a_map(offset):
     dark = shared_dark(inspect(with_lorentzian_tail(16, offset, 300)))
     assert abs(dark.level - offset) < 3 * dark.error < 600
+
+
+@pytest.mark.parametrize("error", [1.0, 400.0])
+def test_an_empty_spectrum_has_no_share_in_the_offset_of_a_map(error):
+    """However uncertain that is: else it were not empty any more."""
+    spectra = spectra_with_tail(3, 0.0, 1000.0)
+    spectra[1], spectra[2, 7] = 0, np.nan
+    seen = inspect(spectra, Dark(1000.0, error))
+    assert seen.flags.tolist() == [0, EMPTY, NOT_FINITE]
+    assert not seen.counts[1:].any() and not seen.level[1:].any()
+    assert seen.level[0] == pytest.approx(1000, abs=10)

@@ -43,6 +43,17 @@ def test_plasmon_above_the_zero_loss_peak_is_not_mistaken_for_it():
     assert find_zero_loss(spectrum).position == pytest.approx(100, abs=0.1)
 
 
+@pytest.mark.parametrize("height", [0.4, 0.5, 0.6])
+def test_strong_losses_are_not_merged_with_the_zero_loss_peak(height):
+    channel = np.arange(1024)
+    losses = height * 5600 * np.exp(-0.5 * ((channel - 170) / 25) ** 2)
+    mean = 6e4 * gaussian(1024, 115, 10) + losses
+    counts = np.random.default_rng(0).poisson(np.broadcast_to(mean, (8, 1024)))
+    found = find_zero_loss(np.concatenate([counts, mean[None]]))
+    assert found.position == pytest.approx(115, abs=0.5)
+    assert found.fwhm == pytest.approx(10, rel=0.1)
+
+
 @pytest.mark.parametrize(
     "spectrum",
     [

@@ -195,6 +195,21 @@ def test_unusable_spectra(make_signal):
     assert np.isfinite(left.data[3]).all()
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_without_a_response_of_its_own_a_spectrum_has_no_residual(make_signal, lazy):
+    s, psf = make_signal(4), make_signal(4)
+    result = s.rl_deconvolve(make_signal(), iterations=3, show_progressbar=False)
+    psf.data[0], psf.data[1], psf.data[2] = 0, np.nan, 0
+    s.data[2] = result.data[2] = 0
+    if lazy:
+        s, result, psf = s.as_lazy(), result.as_lazy(), psf.as_lazy()
+    maps = residual_of(s, result, psf, return_maps=True, lazy_output=False)
+    left, *measures = (made.data for made in maps)
+    assert np.isnan(left[:2]).all() and not left[2].any() and np.isfinite(left[3]).all()
+    for values in measures:
+        assert np.isnan(values).tolist() == [True, True, True, False]
+
+
 def test_doubtful_spectra_are_judged(make_signal):
     """A spike is flagged, but what its result leaves unexplained can be told."""
     s = make_signal(3)

@@ -292,6 +292,18 @@ def test_noise_variance_out_of_range(bad):
         s.deep_deconvolve(show_progressbar=False)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e6, 1e10])
+def test_noise_variance_that_is_the_same_everywhere_scales_with_the_data(make_signal, scale):
+    """What little is taken for the noise of electrons then must not grow faster than the counts."""
+    results = []
+    for factor in (1.0, scale):
+        s = make_signal()
+        s.data = factor * s.data.astype(float)
+        s.set_noise_variance(900.0 * factor**2)
+        results.append(s.deep_deconvolve(show_progressbar=False).data / factor)
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-6 * results[0].max())
+
+
 def test_noise_variance_of_nothing_but_zeros(make_signal, network):
     s = make_signal(2)
     s.set_noise_variance(s * 0)

@@ -282,6 +282,12 @@ def test_compare_writes_table_figure_and_results(run, save, tmp_path):
     assert note.resolution == pytest.approx(0.05)
 
 
+def test_compare_of_a_file_with_dollars_in_its_name(run, save, tmp_path):
+    """matplotlib takes what lies between two of them for mathematics."""
+    run("compare", save("a $x_$ b.hspy"), "--methods", "rl")
+    assert "a $x_$ b_comparison.png" in results(tmp_path)
+
+
 def test_compare_of_flagged_spectra_and_a_failing_method(run, make_signal, tmp_path, monkeypatch):
     from exspy_deepdeconv import classical
 

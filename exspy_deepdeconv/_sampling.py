@@ -38,7 +38,8 @@ class TypicalZeroLoss:
     ``spread`` is how many times wider a wide peak is than a narrow one (95th over 5th percentile).
     ``electrons`` is about how many its peak holds, ``dark`` the flat offset that the spectra of a map
     share (None for a few spectra: each has its own), ``elsewhere`` the energy of the peak in eV where
-    the axis begins above 0 eV. Position and width are NaN for a signal without spectra.
+    the axis begins above 0 eV, ``taken_off`` the negative flat offset that results lack (of a few
+    spectra their median). Position and width are NaN for a signal without spectra.
     """
 
     position: float
@@ -47,6 +48,7 @@ class TypicalZeroLoss:
     electrons: float = np.inf
     dark: Dark | None = None
     elsewhere: float | None = None
+    taken_off: float = 0.0
 
     def on(self, axis):
         """The same on an axis of energies (`EnergyScale`)."""
@@ -156,9 +158,10 @@ def remarks(found, given):
         wide = f"the zero-loss peak is only {found.fwhm:.2g} channels wide"
         said.append(f"{wide}: under 3 there is nothing to sharpen, it keeps its width.")
     said += of_axis(found)
-    if found.dark is not None and found.dark.level < 0:
+    if found.taken_off < 0:
+        where = "all spectra" if found.dark is not None else "the spectra"
         said.append(
-            f"a flat offset of {found.dark.level:.3g} counts lies under all spectra; negative as it is, "
+            f"a flat offset of {found.taken_off:.3g} counts lies under {where}; negative as it is, "
             "it is taken off: results hold so much more in each channel."
         )
     return said
@@ -189,7 +192,14 @@ def _medians(spectra, reverse):
     electrons = seen.zero_loss.height * seen.zero_loss.fwhm / seen.noise.gain
     # Of a short axis it cannot be told well what an electron is worth.
     few = np.inf if spectra.shape[-1] < ENOUGH_CHANNELS else np.median(electrons[seen.usable])
-    return TypicalZeroLoss(*medians, float(high / low), float(few), shared_dark(seen)), seen.flags
+    dark, own = shared_dark(seen), seen.level[seen.usable]
+    # Of a few spectra each has its own; all of them are looked at.
+    levels = own[own < 0] if dark is None else np.array([dark.level])
+    taken_off = min(float(np.median(levels)), 0.0) if levels.size else 0.0
+    typical = TypicalZeroLoss(
+        *medians, float(high / low), float(few), dark=dark, taken_off=taken_off
+    )
+    return typical, seen.flags
 
 
 def shared_dark(seen):

@@ -200,6 +200,16 @@ def test_a_negative_dark_level_is_said():
         deconvolve(s, 0.03)
 
 
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_a_negative_dark_level_of_a_few_spectra_is_said(shape):
+    s = data.plasmonic_map((3, 3), 512).inav[:, 0]
+    s = s if shape else s.inav[1]
+    s.data = s.data - 600.0
+    with pytest.warns(UserWarning, match="a flat offset of -5.* counts lies under the spectra"):
+        result = deconvolve(s, 0.03)
+    assert result.data.sum() > s.data.sum() + 500 * s.data.size
+
+
 def test_a_spectrum_with_another_dark_level_keeps_its_own():
     """One frame read out in another way does not take the others' level."""
     s = data.plasmonic_map((4, 4), 1024)

@@ -392,6 +392,7 @@ def test_files_that_cannot_be_read_are_named(run, tmp_path, command, name):
 
 def test_a_folder_is_called_one(run, tmp_path):
     assert f"{tmp_path}: a folder: name the files in it" in run("compare", tmp_path, code=1)
+    assert "| .     |" in run("deconvolve", ".", code=1)
 
 
 def test_training_that_diverges_ends_in_one_line(tmp_path):

@@ -186,3 +186,10 @@ def test_too_few_electrons_are_told(make_signal):
     with pytest.warns(UserWarning, match="electrons, fewer than anything trained on.*sum or bin"):
         result = s.deep_deconvolve(show_progressbar=False)
     assert result.metadata.Signal.deep_deconvolution.flags.few_electrons
+
+
+def test_a_response_without_units_is_named(pair):
+    s, vacuum = pair
+    vacuum.axes_manager[-1].units = ""
+    with pytest.raises(ValueError, match=r"the psf is in units of ''.* set psf\.axes_manager"):
+        s.rl_deconvolve(psf=vacuum, show_progressbar=False)

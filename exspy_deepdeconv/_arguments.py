@@ -64,13 +64,13 @@ def check_settings(resolution, confidence, batch_size, zero_loss, return_interva
 
 def check_batch_size(batch_size):
     """Raise a ValueError unless it is a whole number from 1, or None."""
-    if batch_size is not None and not (_is_whole(batch_size) and batch_size >= 1):
+    if batch_size is not None and not (is_whole(batch_size) and batch_size >= 1):
         raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
 
 
 def check_num_workers(num_workers):
     """Raise a ValueError unless it is a whole number, or None; 0 is dask's default, as None is."""
-    if num_workers is not None and not (_is_whole(num_workers) and num_workers >= 0):
+    if num_workers is not None and not (is_whole(num_workers) and num_workers >= 0):
         raise ValueError(f"num_workers={num_workers!r} must be a whole number from 1, or None.")
 
 
@@ -91,7 +91,7 @@ def check_resolution_number(resolution):
 
 def check_iterations(iterations):
     """Raise a ValueError unless it is a whole number from 1, or "auto"."""
-    if not _is_auto(iterations) and not (_is_whole(iterations) and iterations >= 1):
+    if not _is_auto(iterations) and not (is_whole(iterations) and iterations >= 1):
         raise ValueError(f'iterations={iterations!r} must be a whole number from 1, or "auto".')
 
 
@@ -117,5 +117,6 @@ def is_real(value):
     return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
 
 
-def _is_whole(value):
+def is_whole(value):
+    """Whether it is a whole number: true and false are none."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)

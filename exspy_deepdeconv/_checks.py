@@ -82,10 +82,11 @@ def _eV_per_unit(axis, name):
     try:
         return _ureg(units).to("eV").magnitude
     except Exception as error:  # pint raises many kinds, some of them from its parser
+        variable = "s" if name == "signal" else name
         raise ValueError(
             f"The axis {str(axis.name)!r} of the {name} is in units of {str(axis.units)!r}, which "
             "cannot become eV. If its scale is in eV, set "
-            's.axes_manager.signal_axes[0].units = "eV".'
+            f'{variable}.axes_manager.signal_axes[0].units = "eV".'
         ) from error
 
 

@@ -98,7 +98,8 @@ def _write_figure(comparison, path):
         top, _ = comparison.plot(index=index)
         pixel = index[0] if len(index) == 1 else index
         name = path.stem.removesuffix("_comparison")
-        top.set_title(f"{name}, pixel {pixel}" if index else name)
+        # The name of a file is no mathematics, which "$" would make of it.
+        top.set_title(f"{name}, pixel {pixel}" if index else name, parse_math=False)
         top.figure.set_size_inches(8, 6)
         top.figure.savefig(path, dpi=120)
         plt.close(top.figure)

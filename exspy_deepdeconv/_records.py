@@ -209,7 +209,8 @@ def print_summary(records, log, echo):
     table = PrettyTable(columns, align="l")
     for record in records:
         for row in record.rows:
-            table.add_row([record.path.name, *row, f"{record.seconds:.1f}"])
+            name = record.path.name or str(record.path)  # "." has none
+            table.add_row([name, *row, f"{record.seconds:.1f}"])
     echo(table.get_string())
     count = Counter(record.status for record in records)
     words = ", ".join(f"{count[status]} {status}" for status in ("done", "skipped", "failed"))

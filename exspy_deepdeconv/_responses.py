@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _checks, physics
 from ._sampling import read_spectra, spread_over
+from .flags import spectrum_flags
 from .peaks import stands_out
 
 LONG_RESPONSE = 16  # channels: of shorter ones noise cannot be told from a peak
@@ -165,9 +166,7 @@ def remarks(psf, source=None):
     if not len(stack):
         return []
     long_enough = stack.shape[-1] >= physics.MIN_CHANNELS
-    # What smooth or clipped responses do far below the peak is no fault.
-    bright = np.maximum(stack, DARK * stack.max(axis=-1, keepdims=True))
-    flags = physics.inspect(bright).flags if long_enough else np.zeros(len(stack), int)
+    flags = _faults(stack) if long_enough else np.zeros(len(stack), int)
     said = [
         f"psf is a spectrum {physics.FLAG_TEXT[bit]}: no response, and the result is doubtful."
         for bit in (physics.SATURATED, physics.SPIKE)
@@ -175,6 +174,15 @@ def remarks(psf, source=None):
     ]
     short = [_of_short_one(row) for row in stack]
     return said + ([short[0]] if all(short) else [])
+
+
+def _faults(stack):
+    """The flag bits of responses, ``(number, length)``, as `physics.inspect` has them of spectra."""
+    seen = physics.inspect(stack)
+    # What smooth or clipped responses do far below the peak is no fault. (The noise is read before:
+    # of what is raised it would be found too low, and noise taken for spikes.)
+    bright = np.maximum(seen.counts, DARK * seen.counts.max(axis=-1, keepdims=True))
+    return spectrum_flags(bright, seen.zero_loss, seen.noise)
 
 
 def _of_short_one(psf):

@@ -3,7 +3,7 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import dask
 import dask.array as da
@@ -20,6 +20,9 @@ SHARING = 8  # spectra from which they are taken to share their flat offset
 TELLING = 1 / 8  # of them that must tell one
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
 MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
+# A peak at 0 eV where another was taken for the zero-loss peak: its share of the highest channel, and
+# how many times higher it is than what lies beside it.
+LEAST_PEAK, PEAK_CONTRAST = 0.02, 2.0
 NO_COUNTS = f"NaN, infinite or masked values, or values above {physics.HIGHEST_VALUE:.0e} (results are float32)"
 REMARKS = {
     "narrow": "the zero-loss peak is only {0.fwhm:.2g} channels wide",
@@ -38,7 +41,9 @@ class TypicalZeroLoss:
     ``spread`` is how many times wider a wide peak is than a narrow one (95th over 5th percentile).
     ``electrons`` is about how many its peak holds, ``dark`` the flat offset that the spectra of a map
     share (None for a few spectra: each has its own), ``elsewhere`` the energy of the peak in eV where
-    the axis begins above 0 eV. Position and width are NaN for a signal without spectra.
+    the axis begins above 0 eV or (``rivalled``) another peak stands at 0 eV, ``taken_off`` the negative
+    flat offset that results lack (of a few spectra their median), ``mean`` the mean of the spectra whose
+    peak lies there, their energy rising. Position and width are NaN for a signal without spectra.
     """
 
     position: float
@@ -47,12 +52,31 @@ class TypicalZeroLoss:
     electrons: float = np.inf
     dark: Dark | None = None
     elsewhere: float | None = None
+    rivalled: bool = False
+    taken_off: float = 0.0
+    mean: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def on(self, axis):
         """The same on an axis of energies (`EnergyScale`)."""
-        if np.isnan(self.position) or axis.lowest < self.fwhm * axis.dispersion:
+        if np.isnan(self.position):
             return self
-        return replace(self, elsewhere=axis.lowest + self.position * axis.dispersion)
+        zero = -axis.lowest / axis.dispersion  # channel of 0 eV
+        rivalled = self._peak_before(zero)
+        if zero > -self.fwhm and not rivalled:
+            return self
+        energy = axis.lowest + self.position * axis.dispersion
+        return replace(self, elsewhere=energy, rivalled=rivalled)
+
+    def _peak_before(self, channel):
+        """Whether a peak stands about this channel, apart from and below the one that was found."""
+        first, last = (max(round(channel + x * self.fwhm / 2), 1) for x in (-1, 1))
+        stop = int(self.position - self.fwhm)
+        if self.mean is None or not first < last < stop:
+            return False
+        top = first + int(self.mean[first : last + 1].argmax())
+        height, around = self.mean[top], max(self.mean[:top].min(), self.mean[top:stop].min())
+        least = LEAST_PEAK * self.mean.max()
+        return bool(first < top < last and height > max(PEAK_CONTRAST * around, least))
 
 
 def typical_zero_loss(data, mask, reverse=False):
@@ -119,7 +143,7 @@ def out_of_range(found, given):
     dict of str to bool
         ``undersampled`` (F under 3 channels: there is nothing to sharpen), ``narrow``, ``wide``,
         ``no_gain_side``, ``few_electrons`` and ``uneven`` (as in `REMARKS`), ``elsewhere`` (the energy
-        axis begins above 0 eV).
+        axis begins above 0 eV, or another peak stands there).
     """
     return {
         "undersampled": found.fwhm < physics.UNDERSAMPLED_FWHM_CHANNELS,
@@ -136,8 +160,9 @@ def of_axis(found):
     """A sentence on a peak that, by the energy axis, is no zero-loss peak, if it is none."""
     if found.elsewhere is None:
         return []
+    why = "has another peak at 0 eV" if found.rivalled else "begins above 0 eV"
     return [
-        "the energy axis begins above 0 eV; what was taken for the zero-loss peak lies at "
+        f"the energy axis {why}; what was taken for the zero-loss peak lies at "
         f"{found.elsewhere:.4g} eV. If the axis is right, it is none, and the result is wrong."
     ]
 
@@ -151,9 +176,10 @@ def remarks(found, given):
         wide = f"the zero-loss peak is only {found.fwhm:.2g} channels wide"
         said.append(f"{wide}: under 3 there is nothing to sharpen, it keeps its width.")
     said += of_axis(found)
-    if found.dark is not None and found.dark.level < 0:
+    if found.taken_off < 0:
+        where = "all spectra" if found.dark is not None else "the spectra"
         said.append(
-            f"a flat offset of {found.dark.level:.3g} counts lies under all spectra; negative as it is, "
+            f"a flat offset of {found.taken_off:.3g} counts lies under {where}; negative as it is, "
             "it is taken off: results hold so much more in each channel."
         )
     return said
@@ -180,11 +206,21 @@ def _medians(spectra, reverse):
         return None, seen.flags
     peaks = (seen.zero_loss.position[seen.usable], seen.zero_loss.fwhm[seen.usable])
     low, high = np.quantile(peaks[1], [0.05, 0.95])
-    medians = (float(np.median(values)) for values in peaks)
+    position, fwhm = (float(np.median(values)) for values in peaks)
+    there = seen.usable & (np.abs(seen.zero_loss.position - position) <= fwhm)
     electrons = seen.zero_loss.height * seen.zero_loss.fwhm / seen.noise.gain
     # Of a short axis it cannot be told well what an electron is worth.
     few = np.inf if spectra.shape[-1] < ENOUGH_CHANNELS else np.median(electrons[seen.usable])
-    return TypicalZeroLoss(*medians, float(high / low), float(few), shared_dark(seen)), seen.flags
+    dark, own = shared_dark(seen), seen.level[seen.usable]
+    # Of a few spectra each has its own; all of them are looked at.
+    levels = own[own < 0] if dark is None else np.array([dark.level])
+    taken_off = min(float(np.median(levels)), 0.0) if levels.size else 0.0
+    # The median of two positions may lie where neither is.
+    mean = seen.counts[there].mean(axis=0) if there.any() else None
+    found = TypicalZeroLoss(
+        position, fwhm, float(high / low), float(few), dark, taken_off=taken_off, mean=mean
+    )
+    return found, seen.flags
 
 
 def shared_dark(seen):

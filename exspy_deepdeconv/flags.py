@@ -64,12 +64,13 @@ def spectrum_flags(spectra, zero_loss, noise=None):
         if noise is None:
             noise = estimate_noise(np.nan_to_num(spectra), zero_loss.position)
         looked_at = spectra[found], zero_loss.fwhm[found], noise.gain[found], noise.floor[found]
-        flags[found] |= np.where(_saturated(*looked_at), SATURATED, 0).astype(np.uint8)
+        saturated = _saturated(*looked_at, zero_loss.position[found])
+        flags[found] |= np.where(saturated, SATURATED, 0).astype(np.uint8)
         flags[found] |= np.where(_with_spike(*looked_at), SPIKE, 0).astype(np.uint8)
     return flags
 
 
-def _saturated(spectra, fwhm, gain, floor):
+def _saturated(spectra, fwhm, gain, floor, position):
     """More channels share the top than the curvature of a peak of this width and noise allow."""
     channels = spectra.shape[-1]
     index = spectra.argmax(axis=-1)
@@ -80,6 +81,8 @@ def _saturated(spectra, fwhm, gain, floor):
     left, right = nearest(spectra < ((1 - depth) * top)[:, None], index)
     run = np.where(right < channels, right - index, 0) + np.where(left >= 0, index - left, 0)
     flat = run > 2 * (1.2 * np.sqrt(depth) * fwhm + 1) + 2
+    # In a thick specimen a plasmon may be the highest peak: it is broader than the zero-loss peak.
+    flat &= np.abs(index - position) <= fwhm
     return plateau | ((depth < 0.05) & flat)
 
 

@@ -184,6 +184,11 @@ def test_command_names_what_is_wrong(run, arguments, words):
     [
         ({"minutes": None, "steps": None}, ValueError, "minutes=None"),
         ({"minutes": -1}, ValueError, "minutes=-1"),
+        ({"minutes": "1"}, ValueError, "minutes='1'"),
+        ({"steps": 1.5}, ValueError, "steps=1.5 must be a whole number"),
+        ({"seed": 1.5}, ValueError, "seed=1.5 must be a whole number"),
+        ({"workers": None, "seed": -1}, ValueError, "seed=-1"),
+        ({"learning_rate": "1e-4"}, ValueError, "learning_rate='1e-4' must be a number"),
         ({"resume": True}, ValueError, "resume=True"),
         ({"keep_start": 1.5}, ValueError, "keep_start=1.5"),
         ({"name": "a/b"}, ValueError, "name='a/b'"),

@@ -282,6 +282,12 @@ def test_compare_writes_table_figure_and_results(run, save, tmp_path):
     assert note.resolution == pytest.approx(0.05)
 
 
+def test_compare_of_a_file_with_dollars_in_its_name(run, save, tmp_path):
+    """matplotlib takes what lies between two of them for mathematics."""
+    run("compare", save("a $x_$ b.hspy"), "--methods", "rl")
+    assert "a $x_$ b_comparison.png" in results(tmp_path)
+
+
 def test_compare_of_flagged_spectra_and_a_failing_method(run, make_signal, tmp_path, monkeypatch):
     from exspy_deepdeconv import classical
 
@@ -386,6 +392,7 @@ def test_files_that_cannot_be_read_are_named(run, tmp_path, command, name):
 
 def test_a_folder_is_called_one(run, tmp_path):
     assert f"{tmp_path}: a folder: name the files in it" in run("compare", tmp_path, code=1)
+    assert "| .     |" in run("deconvolve", ".", code=1)
 
 
 def test_training_that_diverges_ends_in_one_line(tmp_path):

@@ -91,6 +91,43 @@ def test_a_peak_that_cannot_be_the_zero_loss_peak_is_told(make_signal, method, r
         assert result.metadata.Signal.deep_deconvolution.flags.elsewhere
 
 
+def thick(make_signal, width, offset=-20.0, shape=()):
+    """A plasmon above a zero-loss peak of so many channels; 0.5 eV a channel."""
+    s = make_signal(*shape, channels=512)
+    peak = physics.gaussian(512, 40.0, width)
+    counts = peak / peak.max() + 1.5 / (1 + ((np.arange(512) - 70.0) / 6) ** 2)
+    s.data = np.random.default_rng(0).poisson(np.broadcast_to(1e5 * counts, s.data.shape))
+    s.axes_manager[-1].scale, s.axes_manager[-1].offset = 0.5, offset
+    return s
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_a_plasmon_that_was_taken_for_the_zero_loss_peak_at_0_eV_is_told(make_signal, shape):
+    with pytest.warns(UserWarning, match="has another peak at 0 eV; what was taken .* lies at 15"):
+        result = deconvolve(thick(make_signal, 1.6, shape=shape))
+    assert result.metadata.Signal.deep_deconvolution.flags.elsewhere
+
+
+@pytest.mark.parametrize(("width", "offset"), [(4.0, -20.0), (4.0, -35.0), (4.0, 5.0), (1.6, 0.0)])
+def test_what_is_taken_for_the_zero_loss_peak_has_no_rival(make_signal, width, offset):
+    """It is the right one, or nothing peaks at 0 eV: an axis may well be off."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        deconvolve(thick(make_signal, width, offset))
+    assert not [w for w in heard if "another peak at 0 eV" in str(w.message)]
+
+
+def test_pixels_whose_zero_loss_peak_has_jumped_are_no_rivals(make_signal):
+    s = make_signal(9, channels=512)
+    for pixel, place in enumerate([100.0] * 4 + [160.0] * 5):
+        s.data[pixel] = np.random.default_rng(pixel).poisson(
+            1e6 * physics.gaussian(512, place, 8.0) + 5
+        )
+    s.axes_manager[-1].offset = -100 * s.axes_manager[-1].scale
+    result = deconvolve(s)
+    assert not result.metadata.Signal.deep_deconvolution.flags.elsewhere
+
+
 @pytest.mark.parametrize("offset", [-0.5, 0.0, -9.0, 0.05])
 def test_an_axis_that_begins_below_zero_need_not_have_its_peak_there(make_signal, offset):
     s = make_signal()
@@ -195,6 +232,16 @@ def test_a_negative_dark_level_is_said():
     s.data = s.data - 60.0
     with pytest.warns(UserWarning, match="a flat offset of -5.* counts lies under all spectra"):
         deconvolve(s, 0.03)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_a_negative_dark_level_of_a_few_spectra_is_said(shape):
+    s = data.plasmonic_map((3, 3), 512).inav[:, 0]
+    s = s if shape else s.inav[1]
+    s.data = s.data - 600.0
+    with pytest.warns(UserWarning, match="a flat offset of -5.* counts lies under the spectra"):
+        result = deconvolve(s, 0.03)
+    assert result.data.sum() > s.data.sum() + 500 * s.data.size
 
 
 def test_a_spectrum_with_another_dark_level_keeps_its_own():

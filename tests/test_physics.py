@@ -229,6 +229,16 @@ def test_spikes_and_plateaus_are_flagged_in_noise():
     assert (physics.inspect(clipped).flags & physics.SATURATED > 0).all()
 
 
+@pytest.mark.parametrize("height", [1.5, 3.0])
+def test_a_plasmon_above_the_zero_loss_peak_is_not_saturated(height):
+    """That of a thick specimen: it is flatter than a peak of the zero-loss width would be."""
+    mean = 1e6 * gaussian(2048, 100.0, 8.0) / gaussian(2048, 100.0, 8.0).max()
+    mean += height * 1e6 / (1 + ((np.arange(2048) - 850.0) / 75) ** 2)
+    seen = physics.inspect(np.random.default_rng(0).poisson(mean, (4, 2048)))
+    assert seen.zero_loss.position == pytest.approx(100.0, abs=0.1)
+    assert not seen.flags.any()
+
+
 @pytest.mark.parametrize("fwhm", [4.0, 8.0, 16.0])
 def test_correlated_noise_is_read_in_full(fwhm):
     """Neighbours that share electrons hide most of their noise from second differences."""

@@ -406,3 +406,19 @@ def test_spectra_come_with_labels(signals, wrong):
     wrong = signals["measured"].inav[0, 0] if wrong == "a signal" else wrong
     with pytest.raises(ValueError, match="spectra must be a dictionary of labels and spectra"):
         plotting.plot_spectra(wrong)
+
+
+@pytest.mark.parametrize(
+    ("labels", "place", "message"),
+    [
+        ((), (1, 0), "signals must be a dictionary"),
+        (("a", "cropped"), (3, 1), r"place=\(3, 1\) lies outside of the map \(2, 2\) of 'cropped'"),
+        (("a",), (0, 2), r"place=\(0, 2\) lies outside of the map \(4, 2\) of 'a'"),
+        (("a",), 3, "place=3 must hold the column and the row"),
+    ],
+)
+def test_maps_that_lack_the_pixel_are_refused(labels, place, message):
+    s = data.plasmonic_map((2, 4), 512)
+    signals = {"a": s, "cropped": s.inav[:2]}
+    with pytest.raises(ValueError, match=message):
+        plotting.plot_map_comparison({k: signals[k] for k in labels}, (0.4, 0.5), place=place)

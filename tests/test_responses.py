@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+from exspy_deepdeconv import _responses
 from exspy_deepdeconv.physics import gaussian
 
 METHODS = ("deep", "rl", "ml", "fourier", "tgv")
@@ -31,6 +32,18 @@ def warnings_of(s, method, psf):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_good_response_is_not_warned_of(pair, method):
     assert not warnings_of(pair[0], method, pair[1])
+
+
+def test_noise_of_a_good_response_is_no_spike():
+    """A tail that sinks into the readout noise where it is some 3e-4 as high as the peak."""
+    distance = (np.arange(2000) - 400) / 16
+    shape = 0.98 * np.exp(-4 * np.log(2) * distance**2) + 0.02 / (1 + 4 * distance**2)
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        counts = rng.poisson(1e6 * shape) + rng.normal(0, 30, 2000)
+        assert not _responses.remarks(counts)
+        counts[700] += 2e4
+        assert "spike or a dead channel" in " ".join(_responses.remarks(counts))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -173,3 +186,10 @@ def test_too_few_electrons_are_told(make_signal):
     with pytest.warns(UserWarning, match="electrons, fewer than anything trained on.*sum or bin"):
         result = s.deep_deconvolve(show_progressbar=False)
     assert result.metadata.Signal.deep_deconvolution.flags.few_electrons
+
+
+def test_a_response_without_units_is_named(pair):
+    s, vacuum = pair
+    vacuum.axes_manager[-1].units = ""
+    with pytest.raises(ValueError, match=r"the psf is in units of ''.* set psf\.axes_manager"):
+        s.rl_deconvolve(psf=vacuum, show_progressbar=False)

@@ -104,6 +104,20 @@ def _between(signal, low, high):
     return signal.isig[int(inside[0]) : int(inside[-1]) + 1]
 
 
+def _check_maps(signals, place):
+    """Raise a ValueError unless these are maps that hold the pixel ``place``."""
+    if not (isinstance(signals, dict) and signals):
+        raise ValueError("signals must be a dictionary of labels and maps, with one or more.")
+    for label, signal in signals.items():
+        shape = signal.axes_manager.navigation_shape
+        if len(shape) != 2:
+            raise ValueError(f"{label!r} is no map: {signal!r}; plot_spectra shows single spectra.")
+        if np.shape(place) != (2,):
+            raise ValueError(f"place={place!r} must hold the column and the row of a pixel.")
+        if not all(-size <= i < size for i, size in zip(place, shape, strict=True)):
+            raise ValueError(f"place={place!r} lies outside of the map {shape} of {label!r}.")
+
+
 def plot_map_comparison(signals, window, *, place, title=""):
     """Spectra of one pixel and maps of an energy window, before and after, on one figure.
 
@@ -125,7 +139,7 @@ def plot_map_comparison(signals, window, *, place, title=""):
     Raises
     ------
     ValueError
-        If a signal is no map, or ``window`` is none of its energies.
+        If a signal is no map or does not hold ``place``, or ``window`` is none of its energies.
 
     Examples
     --------
@@ -135,9 +149,7 @@ def plot_map_comparison(signals, window, *, place, title=""):
     >>> figure = plotting.plot_map_comparison(shown, (0.42, 0.54), place=(1, 2))
     """
     low, high = window
-    for label, signal in signals.items():
-        if signal.axes_manager.navigation_dimension != 2:
-            raise ValueError(f"{label!r} is no map: {signal!r}; plot_spectra shows single spectra.")
+    _check_maps(signals, place)
     maps = {label: energy_window(signal, low, high) for label, signal in signals.items()}
     fig = plt.figure(figsize=(3.3 * max(len(signals), 3), 6.4), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=(1.1, 1))

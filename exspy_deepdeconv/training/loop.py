@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from .. import models
+from .._arguments import is_real
 from ..forward import denormals_flushed
 from ..inference import check_device
 from ..intervals import Calibration
@@ -142,7 +143,7 @@ def train(
 
 def check_run(name, minutes):
     """Raise a ValueError for a name or a time that no run can have, before any of it is done."""
-    if minutes is not None and not minutes > 0:
+    if minutes is not None and not (is_real(minutes) and minutes > 0):
         raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
     if Path(name).name != name or not name:
         raise ValueError(f"name={name!r} must be a plain name: it becomes the stem of a file.")

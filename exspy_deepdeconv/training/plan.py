@@ -5,7 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from .._arguments import is_real, is_whole
+
 CHECKPOINT = "checkpoint.pt"  # in the folder of a run
+FEWEST = dict.fromkeys(("steps", "log_every", "evaluate_every"), 1) | dict.fromkeys(
+    ("seed", "warmup", "workers", "held_out", "cases", "patience"), 0
+)
 
 
 @dataclass(frozen=True)
@@ -75,12 +80,13 @@ class Plan:
 
     def __post_init__(self):
         """Refuse what cannot be trained with."""
-        for name in ("steps", "log_every", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a whole number from 1.")
-        for name in ("seed", "warmup", "workers", "held_out", "cases", "patience"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must not be negative.")
+        for name, least in FEWEST.items():
+            value = getattr(self, name)
+            if not (is_whole(value) and value >= least):
+                raise ValueError(f"{name}={value!r} must be a whole number from {least}.")
+        for name in ("learning_rate", "clip", "ema", "keep_start"):
+            if not is_real(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be a number.")
         if not self.learning_rate > 0 or not self.clip > 0 or not 0 <= self.ema < 1:
             raise ValueError(
                 f"learning_rate={self.learning_rate!r} and clip={self.clip!r} must be positive, "

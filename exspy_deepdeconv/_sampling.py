@@ -10,14 +10,12 @@ import dask.array as da
 import numpy as np
 
 from . import physics
-from .level import Dark
+from .level import Dark, shared_dark
 
 MAX_SAMPLED = 256
 NARROWEST, WIDEST = 1.8, 64.0  # channels; 2 to 60 are trained on, and sampling widens
 FEWEST_ELECTRONS = 800.0  # in the zero-loss peak; 1000 are trained on, and the number is a guess
 ENOUGH_CHANNELS = 256
-SHARING = 8  # spectra from which they are taken to share their flat offset
-TELLING = 1 / 8  # of them that must tell one
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
 MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
 # A peak at 0 eV where another was taken for the zero-loss peak: its share of the highest channel, and
@@ -221,25 +219,6 @@ def _medians(spectra, reverse):
         position, fwhm, float(high / low), float(few), dark, taken_off=taken_off, mean=mean
     )
     return found, seen.flags
-
-
-def shared_dark(seen):
-    """The flat offset that inspected spectra share: the median of what they tell.
-
-    None where they are too few. It is 0 where hardly any of them tells one. (The mean of the spectra
-    tells it worse: where it has no noise, all of it may be the response's tail.)
-    """
-    good = seen.flags == 0
-    level, error = seen.level[good], seen.level_error[good]
-    if len(level) < SHARING:
-        return None
-    told = max(level > 0, level < 0, key=np.count_nonzero)
-    if np.count_nonzero(told) < TELLING * len(level):
-        return Dark(0.0, 0.0)
-    middle = float(np.median(level[told]))
-    scatter = 1.48 * float(np.median(np.abs(level[told] - middle)))
-    # What a tail makes uncertain it does in all of them alike: they do not scatter by it.
-    return Dark(middle, float(np.hypot(scatter, np.median(error[told]))))
 
 
 def _why_unusable(flags, total):

@@ -17,6 +17,8 @@ LEAST_SHARE = 0.1  # of the channels that must be negative for a negative offset
 TAILS = 4.0  # by how much their squared differences are to be multiplied for what is common to all
 LOWER_HALF = 0.8  # standard deviations that the lower half of normal numbers lies below their mean
 CONTRADICTED = 3.0  # standard errors by which the gain side's own level may lie above it
+SHARING = 8  # spectra from which they are taken to share their flat offset
+TELLING = 1 / 8  # of them that must tell one
 OWN = 5.0  # standard errors by which an offset must differ from the shared one to be another
 
 
@@ -89,6 +91,25 @@ def flat_level(spectra, zero_loss, dark=None):
     rest = rest[level[rest] == 0]
     level[rest], error[rest] = _level_of_noise(flat[rest], position[rest])
     return level.reshape(data.shape[:-1]), error.reshape(data.shape[:-1])
+
+
+def shared_dark(seen):
+    """The flat offset that inspected spectra share: the median of what they tell.
+
+    None where they are too few. It is 0 where hardly any of them tells one. (The mean of the spectra
+    tells it worse: where it has no noise, all of it may be the response's tail.)
+    """
+    good = seen.flags == 0
+    level, error = seen.level[good], seen.level_error[good]
+    if len(level) < SHARING:
+        return None
+    told = max(level > 0, level < 0, key=np.count_nonzero)
+    if np.count_nonzero(told) < TELLING * len(level):
+        return Dark(0.0, 0.0)
+    middle = float(np.median(level[told]))
+    scatter = 1.48 * float(np.median(np.abs(level[told] - middle)))
+    # What a tail makes uncertain it does in all of them alike: they do not scatter by it.
+    return Dark(middle, float(np.hypot(scatter, np.median(error[told]))))
 
 
 def _negative_level(spectra, ends, position):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import physics
-from ._sampling import shared_dark
+from .level import shared_dark
 
 SHARE, FEWEST = 0.1, 4  # of the spectra that are summed; or all of fewer
 # Zero-loss widths from the peak between which losses are counted: nearer, the peak's own flank and its

@@ -5,8 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from exspy_deepdeconv._sampling import shared_dark
-from exspy_deepdeconv.level import Dark, flat_level
+from exspy_deepdeconv.level import Dark, flat_level, shared_dark
 from exspy_deepdeconv.physics import EMPTY, NOT_FINITE, find_zero_loss, gaussian, inspect, smooth
 
 

@@ -194,6 +194,8 @@ def _file(path, name, changed):
 def settings_before(log):
     """The settings of results that a log knows of: a dictionary by output, an absolute path."""
     known = {}
+    if not log.is_file():  # a device, as /dev/stdout
+        return known
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         # A line may be half written, or --log name a file that is no log.
         with suppress(ValueError, AttributeError, KeyError, TypeError):

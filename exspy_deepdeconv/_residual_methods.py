@@ -31,6 +31,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     _arguments.check_num_workers(num_workers)
     given = Input.of(signal, psf)
     estimate = _checks.check_like(result, signal, "result", stacklevel=4)
+    _refuse_bound(result)
     _warn_of_exchanged(signal, result, stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     resolution, has_zero_loss = seen_through(result)
@@ -133,6 +134,14 @@ def _last_note(result):
 
 def _last_node(result):
     return result.metadata.Signal.get_item("deconvolved_by")
+
+
+def _refuse_bound(result):
+    """Raise a ValueError for an end of an interval: it explains no data, and is not meant to."""
+    note = _last_note(result)
+    bound = None if note is None else note.get_item("bound")
+    if bound is not None:
+        raise ValueError(f"result is the {bound} bound of an interval, not the result itself.")
 
 
 def _warn_of_lost_note(result, stacklevel):

@@ -71,8 +71,11 @@ def smooth(spectra, fwhm):
     >>> smooth(np.eye(1, 7, 3), 2.0).round(2)
     array([[0.  , 0.03, 0.23, 0.47, 0.23, 0.03, 0.  ]])
     """
+    spectra = np.asarray(spectra)
+    if spectra.dtype.kind not in "fc":  # the filter would round down to whole numbers
+        spectra = spectra.astype(float)
     if fwhm < 0.05:
-        return np.array(spectra)
+        return spectra.copy()
     return gaussian_filter1d(spectra, fwhm / FWHM_PER_SIGMA, axis=-1, mode="nearest")
 
 

@@ -107,7 +107,7 @@ def _ratio_of_rows(rows, blur, resolution, damping, noise):
     peak = gaussian(rows.shape[-1], elastic.position, np.full(len(rows), float(resolution)))
     estimate = elastic.counts[:, None] * peak + near
     estimate = estimate + _beyond(FAR_USED_FROM, distance) * (far - near)
-    estimate = _cut_off(estimate, width)
+    estimate = _cut_off(estimate, width, elastic.counts)
     estimate = estimate + np.maximum(seen.level, 0)[:, None]
     return np.where((seen.flags & NOT_FINITE > 0)[:, None], np.nan, estimate)
 
@@ -166,14 +166,15 @@ def _signal_power(power, passed, noise_power, most):
     return np.where(index < cutoff, measured, last * (cutoff / np.maximum(index, 1)) ** 4)
 
 
-def _cut_off(spectra, width):
+def _cut_off(spectra, width, least):
     """Non-negative spectra with the same sums, and nearly the same once they are blurred.
 
     What lies below zero is spread over ``width`` channels and taken off there, again and again. What
     is left at the end is made up for by a factor on all channels: a constant taken off all of them
-    would wipe out weak losses.
+    would wipe out weak losses. Where the noise of many empty channels sums to less than nothing, there is
+    at least ``least``, the counts of the elastic peak.
     """
-    total = np.maximum(spectra.sum(axis=-1, keepdims=True), 0)
+    total = np.maximum(spectra.sum(axis=-1), least)[:, None]
     for _ in range(SPREADINGS):
         below = np.minimum(spectra, 0)
         if not below.any():

@@ -195,6 +195,9 @@ def deep_deconvolve(
         "device": device, "show_progressbar": show_progressbar, "num_workers": num_workers,
         "lazy_output": lazy_output,
     }  # fmt: skip
+    from ._arguments import check_bool
+
+    check_bool("interactive", interactive)
     if interactive:
         from ._interactive import DeepDeconvolution
 

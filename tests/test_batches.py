@@ -311,6 +311,12 @@ def test_log_that_cannot_be_written(run, save, results, tmp_path):
     assert results() == []
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device")
+def test_log_that_is_a_device_is_not_read(run, save, results):
+    run(save("a.hspy"), "--log", "/dev/zero")  # written to without end, as it could be read
+    assert results() == ["a_deconvolved.hspy"]
+
+
 # What ends a run before it begins, or at once
 
 

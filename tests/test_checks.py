@@ -91,6 +91,7 @@ def test_signal_axis_must_be_the_energy(make_signal):
         ({"resolution": True}, "resolution=True"),
         ({"resolution": "0.05 eV"}, "resolution='0.05 eV'"),
         ({"confidence": 1.0}, "confidence=1.0"),
+        ({"interactive": "yes"}, "interactive='yes' must be True or False"),
         ({"confidence": 0}, "confidence=0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": 2.5}, "batch_size=2.5"),

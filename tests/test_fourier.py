@@ -150,3 +150,12 @@ def test_losses_near_the_peak_are_kept_apart():
     truth = 1e8 * gaussian(1024, 300.0, width / 3) + losses(width / 3)
     assert np.abs(sharp - truth)[channel].sum() < 0.3 * truth[channel].sum()
     assert sharp[330] < 0.2 * sharp[324]  # the valley
+
+
+def test_the_peak_of_a_faint_spectrum_is_kept():
+    """The readout of thousands of empty channels may sum to less than nothing."""
+    rng = np.random.default_rng(5)
+    peak = gaussian(4096, 900.0, 12.0)
+    counts = rng.poisson(2000 * peak, (40, 4096)) + rng.normal(0, 20, (40, 4096))
+    sharp = fourier_ratio(counts, peak, resolution=6.0)
+    assert (sharp[:, 880:921].sum(axis=-1) > 1000).all()

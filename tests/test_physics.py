@@ -90,6 +90,12 @@ def test_width_of_a_triangle():
     assert half_height_width(triangle, np.asarray(50)) == pytest.approx(20)
 
 
+def test_whole_numbers_are_smoothed_without_rounding():
+    counts = np.zeros(64, int)
+    counts[32] = 10
+    np.testing.assert_allclose(smooth(counts, 6.0), smooth(counts.astype(float), 6.0))
+
+
 def test_smoothing_adds_widths_in_quadrature():
     blurred = smooth(gaussian(256, 128, 6.0), 8.0)
     np.testing.assert_allclose(blurred, gaussian(256, 128, 10.0), atol=2e-5)

@@ -372,6 +372,13 @@ def test_a_result_that_forgot_its_resolution_is_told(tmp_path):
         spectrum.deconvolution_residual(hs.load(tmp_path / "result.msa"), show_progressbar=False)
 
 
+def test_a_bound_is_no_result(make_signal):
+    s = make_signal()
+    _, lower, _ = s.deep_deconvolve(return_interval=True, show_progressbar=False)
+    with pytest.raises(ValueError, match="result is the lower bound of an interval"):
+        s.deconvolution_residual(lower, show_progressbar=False)
+
+
 @pytest.mark.parametrize("given", ["the data", "itself"])
 def test_data_and_result_that_were_exchanged(given):
     s = data.exciton_spectrum()

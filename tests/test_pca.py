@@ -162,6 +162,18 @@ def test_references_hold_no_noise(pair, seed):
     assert 10 * np.log10(raw / rebuilt) > 10
 
 
+def test_response_is_captured_where_the_map_loses_the_least():
+    """Read off its mean, a tenth of the tail beside the peak would be losses."""
+    signal = data.plasmonic_map(shape=(10, 10))
+    alone, told = (measured_pairs(signal, psf) for psf in (None, data.vacuum_spectrum(signal)))
+    tails = []
+    for pairs in (alone, told):
+        distance, height = pairs.response
+        tail = (distance > pairs.fwhm) & (distance < 3 * pairs.fwhm)
+        tails.append(np.interp(np.linspace(12, 36, 25), distance[tail], np.exp(height[tail])))
+    assert np.abs(tails[0] - tails[1]).sum() < 0.04 * tails[1].sum()
+
+
 def test_references_are_the_specimen():
     """Against the simulated map's truth at the resolution that the references claim."""
     signal = data.plasmonic_map(shape=(8, 8), channels=1024)

@@ -44,8 +44,9 @@ def measured_pairs(
     vacuum : numpy.ndarray or BaseSignal of bool, optional
         Instead of ``psf``: True where the map shows vacuum, in the shape of
         ``signal.axes_manager.navigation_shape``. These pixels are left out of the references.
-        Where neither is given, the response is read off the map by the bundled network, see
-        `exspy_deepdeconv.inference.estimate_response`.
+        Where neither is given, the response is read off the map by the bundled network: of the sum of
+        its quietest spectra (`exspy_deepdeconv.inference.estimate_response`, ``shared=True``), of frames
+        the mean of all.
     components : int, optional
         Number of components that are signal; HyperSpy's elbow of the scree plot by default, and
         all those of an estimator that was told their number. No more than half as many as there
@@ -141,12 +142,14 @@ def measured_pairs(
             f"signal has its highest peak, {spectra.fwhm:.3g} channels wide, at channel {zero} of "
             f"{spectra.counts.shape[-1]}: that is no zero-loss peak with losses beyond it."
         )
+    loadings, ratio = _loadings(spectra, zero, components, algorithm, frames)
     if captured is None:
         from ..inference import estimate_response  # torch only where it is needed
 
-        captured = estimate_response(spectra.counts.mean(axis=0), zero_channel=zero)[None]
+        differ = loadings.shape[1] > 1  # of frames that do not, noise alone makes quiet ones
+        seen = spectra.counts if differ else spectra.counts.mean(axis=0)
+        captured = estimate_response(seen, zero_channel=zero, shared=differ)[None]
     response = references.captured_response(captured, spectra.fwhm)
-    loadings, ratio = _loadings(spectra, zero, components, algorithm, frames)
     return _pairs(spectra, zero, response, loadings, ratio, axis, seed)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from . import physics
 from .level import shared_dark
 
+MOST_READ = 1024  # spectra of a map, of which the quietest are wanted
 SHARE, FEWEST = 0.1, 4  # of the spectra that are summed; or all of fewer
 # Zero-loss widths from the peak between which losses are counted: nearer, the peak's own flank and its
 # drift weigh more than they do.

@@ -176,6 +176,14 @@ def test_shared_response_of_arrays(rod):
     np.testing.assert_allclose(result, deconvolve(s, psf=psf).data, rtol=1e-4, atol=0.1)
 
 
+def test_shared_response_of_large_arrays_is_read_off_as_many_spectra_as_of_large_maps(make_signal):
+    s = make_signal(1500, channels=128, fwhm=6.0, position=30.0)
+    psf = s.estimate_psf(shared=True)
+    response = estimate_response(s.data, shared=True, zero_channel=int(psf.data.argmax()))
+    np.testing.assert_allclose(response, psf.data, atol=1e-6)
+    assert psf.metadata.Signal.psf_estimation.shared.sum() == 102  # a tenth of those that are read
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -55,7 +55,10 @@ def quietest_sum(spectra):
         seen = physics.inspect(spectra, dark)
     rows = np.flatnonzero(seen.flags == 0)
     if not rows.size:
-        raise ValueError("No spectrum has a zero-loss peak that a response could be read off.")
+        raise ValueError(
+            "No spectrum has a zero-loss peak that is neither saturated nor spiked: there is none to read "
+            "a shared response off."
+        )
     found = seen.zero_loss.select(rows)
     place, width = np.median(found.position), np.median(found.fwhm)
     aligned = physics.shift_channels(seen.counts[rows], place - found.position)

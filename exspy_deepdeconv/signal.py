@@ -254,7 +254,8 @@ def estimate_psf(
     UserWarning
         One warning with the counts of flagged spectra of a map: empty ones and ones without a
         zero-loss peak (zeros are returned), ones that are not finite (NaN), ones with a saturated
-        zero-loss peak or a spike.
+        zero-loss peak or a spike. With `shared` these are left out, and not counted. One if the energy
+        axis begins above 0 eV, or has another peak there.
 
     See Also
     --------

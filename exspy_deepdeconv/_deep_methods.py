@@ -184,4 +184,5 @@ def _shared_response(signal, function, data, axis):
     response = response[::-1] if axis.reversed else response
     where = np.zeros(data.shape[:-1], bool)
     where[tuple(places[rows].T)] = True
-    return _results.signal_like(first, response, lazy=False), {"shared": where}
+    about = {"shared": where if where.ndim else True}  # no file takes an array without axes
+    return _results.signal_like(first, response, lazy=False), about

@@ -1,5 +1,6 @@
 """estimate_psf as a method of EELSSpectrum: the response that the network finds."""
 
+import hyperspy.api as hs
 import numpy as np
 import pytest
 from _helpers import deconvolve, energy_axis
@@ -165,6 +166,21 @@ def test_shared_response_of_a_single_spectrum_is_its_own(make_signal):
     own, shared = (s.estimate_psf(shared=x, show_progressbar=False) for x in (False, True))
     assert energy_axis(own).offset == energy_axis(shared).offset
     np.testing.assert_allclose(shared.data, own.data, atol=2e-3 * own.data.max())
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_shared_response_that_was_saved_is_known_as_estimated(make_signal, shape, tmp_path):
+    s = make_signal(*shape)
+    psf = s.estimate_psf(shared=True)
+    for path in (tmp_path / "psf.hspy", tmp_path / "psf.zspy"):
+        psf.save(path)
+        loaded = hs.load(path)
+        np.testing.assert_array_equal(
+            loaded.metadata.Signal.psf_estimation.shared, psf.metadata.Signal.psf_estimation.shared
+        )
+        result = deconvolve(s, psf=loaded)
+        assert result.metadata.Signal.deep_deconvolution.psf == "estimated beforehand: simulated"
+        np.testing.assert_array_equal(result.data, deconvolve(s, psf=psf).data)
 
 
 def test_shared_response_of_arrays(rod):

@@ -122,12 +122,12 @@ def deep_deconvolve(
         does not fit, or there is a background. For a lazy result it
         comes when all of it has been computed, and the counts are not in its metadata. Another
         one if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut
-        off and no `psf` given, if it holds fewer than about 800 electrons, or if its width differs
-        much between the spectra; one if the energy axis begins above 0 eV, or has another peak there, so
-        that what was taken for the zero-loss peak should be none; one for a negative flat offset that is taken off, one for
-        a `psf` that is saturated, has a spike or is cut off; one if the peak is under 3 channels
-        wide and keeps its width; one if the signal is itself a result; and one if
-        an interval is wanted of a model that was not calibrated.
+        off and no measured `psf` given, if it holds fewer than about 800 electrons, or if its width
+        differs much between the spectra; one if the energy axis begins above 0 eV, or has another peak
+        there, so that what was taken for the zero-loss peak should be none; one for a negative flat
+        offset that is taken off; one for a `psf` that is saturated, has a spike or is cut off; one if the
+        peak is under 3 channels wide and keeps its width; one if the signal is itself a result; and one
+        if an interval is wanted of a model that was not calibrated.
 
     See Also
     --------

@@ -12,9 +12,8 @@ from . import _arguments, _blocks, _checks, _responses, _results, _sampling, bat
 from ._inputs import Input
 from .forward import Wanted
 from .inference import check_device, usual_device
-from .quietest import quietest_sum
+from .quietest import MOST_READ, quietest_sum
 
-MOST_READ = 1024  # spectra of a map, of which the quietest tell its response
 UNKNOWN_VARIANCE = 1e30  # of spectra that have no result: a fit gives them no weight
 BOUNDS = {}, {"bound": "lower"}, {"bound": "upper"}
 NAMES = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
@@ -185,4 +184,5 @@ def _shared_response(signal, function, data, axis):
     response = response[::-1] if axis.reversed else response
     where = np.zeros(data.shape[:-1], bool)
     where[tuple(places[rows].T)] = True
-    return _results.signal_like(first, response, lazy=False), {"shared": where}
+    about = {"shared": where if where.ndim else True}  # no file takes an array without axes
+    return _results.signal_like(first, response, lazy=False), about

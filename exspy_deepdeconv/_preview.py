@@ -1,6 +1,7 @@
 """One spectrum deconvolved again and again with other settings: for the live preview.
 
-The network is asked once; another resolution takes only a smoothing of its answer.
+The network is asked once for each number of channels that are taken together; another resolution takes
+only a smoothing of its answer.
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ import numpy as np
 from . import physics
 from ._responses import usable_responses
 from .batched import result_flags
+from .binning import answer_of, channels_in_bins
 from .forward import answers, batch_of, quick_and_quiet, response_of, responses
 from .residual import residual_block
 
@@ -69,17 +71,25 @@ class Answer:
         self.counts, self.model, self.psf, self.device = counts, model, psf, device
         self.variance = variance[None] if isinstance(variance, np.ndarray) else variance
         self.dark, self.seen = dark, physics.inspect(counts[None], dark)
+        self._answers = {}  # by the number of channels that are taken together
         if variance is not None:
             noise = physics.told_noise(self.variance, self.seen)
             self.seen = replace(self.seen, noise=noise)
         self.usable = self.seen.usable[0] and (psf is None or bool(usable_responses(psf)))
         if self.usable:
             psf = None if psf is None else psf[None]
-            with quick_and_quiet(device, model) as (device, network):
+            with quick_and_quiet(device, model) as (device, _):
                 self.batch, self.measured = batch_of(
                     self.seen, self.seen.usable, psf, device, estimated
                 )
-                self.answer = network(self.batch)
+
+    def at(self, resolution=np.inf):
+        """The network's answer for a resolution in channels; for the response by default."""
+        number = int(channels_in_bins(self.seen.zero_loss.fwhm, self.counts.size, resolution)[0])
+        if number not in self._answers:
+            with quick_and_quiet(self.device, self.model) as (_, network):
+                self._answers[number] = answer_of(network, self.batch, number)
+        return self._answers[number]
 
     def preview(self, wanted, zero_channel=None):
         """The spectrum as ``deep_deconvolve`` gives it.
@@ -100,10 +110,10 @@ class Answer:
         if not self.usable:
             odd = _words(flags) or "with a psf that holds no zero-loss peak"
             return Preview(self.counts, remark=f"Spectrum {odd}: there is nothing to deconvolve.")
-        everything = self.seen.usable
+        everything, answer = self.seen.usable, self.at(wanted.resolution)
         with quick_and_quiet(self.device, self.model):
-            arrays = answers(self.answer, self.seen, everything, self.batch, wanted, self.model)
-            response = self.measured or response_of(self.answer, self.counts.size)
+            arrays = answers(answer, self.seen, everything, self.batch, wanted, self.model)
+            response = self.measured or response_of(answer, self.counts.size)
         flags |= int(result_flags(arrays[0], self.seen, everything, response, wanted)[0])
         names = ("result", "lower", "upper")
         found = dict(zip(names, arrays[:, 0].astype(np.float32), strict=False))
@@ -117,8 +127,9 @@ class Answer:
         """That of ``deconvolution_residual``."""
         psf = self.psf
         if psf is None:
+            answer = self.at()
             with quick_and_quiet(self.device, self.model):
-                psf = responses(self.answer, zero_channel, self.counts.size)
+                psf = responses(answer, zero_channel, self.counts.size)
         stack, _ = residual_block(
             self.counts[None],
             psf,

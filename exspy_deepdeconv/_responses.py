@@ -152,7 +152,7 @@ def remarks(psf, source=None):
     psf : numpy.ndarray, dask.array.Array or None
         ``(..., length)``; of a map some are looked at, a lazy one is not read for this.
     source : EELSSpectrum, optional
-        The signal that they come from; what was estimated is not looked at.
+        The signal that they come from; what was estimated can only be cropped.
 
     Returns
     -------
@@ -160,13 +160,14 @@ def remarks(psf, source=None):
     """
     if psf is None or not psf.size or isinstance(psf, da.Array):
         return []
-    if was_estimated(source):
+    estimated = was_estimated(source)
+    if estimated and psf.shape[-1] >= source.metadata.Signal.psf_estimation.channels:
         return []
     stack = _usable_rows(psf, SAMPLED)
     if not len(stack):
         return []
-    long_enough = stack.shape[-1] >= physics.MIN_CHANNELS
-    flags = _faults(stack) if long_enough else np.zeros(len(stack), int)
+    looked_at = not estimated and stack.shape[-1] >= physics.MIN_CHANNELS
+    flags = _faults(stack) if looked_at else np.zeros(len(stack), int)
     said = [
         f"psf is a spectrum {physics.FLAG_TEXT[bit]}: no response, and the result is doubtful."
         for bit in (physics.SATURATED, physics.SPIKE)

@@ -17,7 +17,7 @@ from ._arguments import (
 )
 from .batched import deconvolve_block, response_block
 from .models import load
-from .quietest import quietest_sum
+from .quietest import MOST_READ, quietest_sum
 
 MANY_SPECTRA = 4096  # from which a map is worth the way to a graphics card
 
@@ -148,8 +148,8 @@ def estimate_response(
     zero_channel : int, optional
         Where the energy zero of the responses is to lie; the middle of the axis by default.
     shared : bool
-        Whether one response is wanted for all: that of the sum of the quietest spectra, see
-        `exspy_deepdeconv.quietest.quietest_sum`.
+        Whether one response is wanted for all: that of the sum of the quietest spectra (of at most 1024,
+        evenly spread), see `exspy_deepdeconv.quietest.quietest_sum`.
     batch_size : int, optional
         Spectra per forward pass.
     device : str, optional
@@ -188,7 +188,9 @@ def estimate_response(
             f"zero_channel={zero_channel!r} must be a whole number inside the {channels} channels."
         )
     if shared:
-        spectra, _ = quietest_sum(spectra.reshape(-1, channels))
+        from ._sampling import spread_over
+
+        spectra, _ = quietest_sum(spread_over(spectra.reshape(-1, channels), MOST_READ))
     return response_block(
         spectra,
         model=load(model),

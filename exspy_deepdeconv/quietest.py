@@ -5,6 +5,7 @@ import numpy as np
 from . import physics
 from .level import shared_dark
 
+MOST_READ = 1024  # spectra of a map, of which the quietest are wanted
 SHARE, FEWEST = 0.1, 4  # of the spectra that are summed; or all of fewer
 # Zero-loss widths from the peak between which losses are counted: nearer, the peak's own flank and its
 # drift weigh more than they do.
@@ -36,7 +37,7 @@ def quietest_sum(spectra):
     Raises
     ------
     ValueError
-        If there is no spectrum with a zero-loss peak that is neither saturated nor spiked.
+        If there is no spectrum with a zero-loss peak that is not saturated.
 
     Examples
     --------
@@ -52,9 +53,14 @@ def quietest_sum(spectra):
     dark = shared_dark(seen)
     if dark is not None and dark.level:
         seen = physics.inspect(spectra, dark)
-    rows = np.flatnonzero(seen.flags == 0)
+    usable = seen.usable & (seen.flags & physics.SATURATED == 0)
+    plain = usable & (seen.flags & physics.SPIKE == 0)
+    rows = np.flatnonzero(plain if plain.any() else usable)  # a hot channel is in all of them
     if not rows.size:
-        raise ValueError("No spectrum has a zero-loss peak that a response could be read off.")
+        raise ValueError(
+            "No spectrum has a zero-loss peak that is not saturated: there is none to read a shared "
+            "response off."
+        )
     found = seen.zero_loss.select(rows)
     place, width = np.median(found.position), np.median(found.fwhm)
     aligned = physics.shift_channels(seen.counts[rows], place - found.position)

@@ -122,12 +122,12 @@ def deep_deconvolve(
         does not fit, or there is a background. For a lazy result it
         comes when all of it has been computed, and the counts are not in its metadata. Another
         one if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut
-        off and no `psf` given, if it holds fewer than about 800 electrons, or if its width differs
-        much between the spectra; one if the energy axis begins above 0 eV, or has another peak there, so
-        that what was taken for the zero-loss peak should be none; one for a negative flat offset that is taken off, one for
-        a `psf` that is saturated, has a spike or is cut off; one if the peak is under 3 channels
-        wide and keeps its width; one if the signal is itself a result; and one if
-        an interval is wanted of a model that was not calibrated.
+        off and no measured `psf` given, if it holds fewer than about 800 electrons, or if its width
+        differs much between the spectra; one if the energy axis begins above 0 eV, or has another peak
+        there, so that what was taken for the zero-loss peak should be none; one for a negative flat
+        offset that is taken off; one for a `psf` that is saturated, has a spike or is cut off; one if the
+        peak is under 3 channels wide and keeps its width; one if the signal is itself a result; and one
+        if an interval is wanted of a model that was not calibrated.
 
     See Also
     --------
@@ -246,7 +246,7 @@ def estimate_psf(
         For a non-uniform energy axis.
     ValueError
         If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has
-        a zero-loss peak (with `shared`: one that is neither saturated nor spiked); for a residual; for an
+        a zero-loss peak (with `shared`: one that is not saturated); for a residual; for an
         unknown `model` or a weights file whose hash differs.
 
     Warns
@@ -254,7 +254,8 @@ def estimate_psf(
     UserWarning
         One warning with the counts of flagged spectra of a map: empty ones and ones without a
         zero-loss peak (zeros are returned), ones that are not finite (NaN), ones with a saturated
-        zero-loss peak or a spike.
+        zero-loss peak or a spike. With `shared` these are left out, and not counted. One if the energy
+        axis begins above 0 eV, or has another peak there.
 
     See Also
     --------

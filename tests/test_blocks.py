@@ -7,6 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from _helpers import deconvolve, energy_axis
+from dask.callbacks import Callback
 
 from exspy_deepdeconv import _blocks, _sampling
 
@@ -45,6 +46,16 @@ def test_more_spectra_than_are_sampled(make_signal, monkeypatch):
     )
     assert note.zero_loss_fwhm == lazy_note.zero_loss_fwhm
     assert note.zero_loss_fwhm == pytest.approx(0.1, rel=0.05)
+
+
+def test_spectra_in_many_pieces_are_read_with_few_tasks():
+    """DigitalMicrograph's maps are: their energy is the slowest axis of the file."""
+    data = np.random.default_rng(0).normal(size=(8, 8, 256))
+    places, tasks = np.argwhere(np.ones((8, 8), bool))[::-3], []
+    with Callback(pretask=lambda key, *_: tasks.append(key)):
+        read = _sampling.read_spectra(da.from_array(data, chunks=(8, 8, 4)), places)
+    np.testing.assert_array_equal(read, data.reshape(64, 256)[::-3])
+    assert 0 < len(tasks) < 5 * 64
 
 
 def test_lazy_reads_only_the_sampled_spectra(make_signal, monkeypatch):

@@ -282,6 +282,21 @@ def test_compare_writes_table_figure_and_results(run, save, tmp_path):
     assert note.resolution == pytest.approx(0.05)
 
 
+def test_compare_with_a_response_that_the_map_shares(run, save, tmp_path):
+    path = save("scan.hspy", 5)
+    run("compare", path, "--methods", "deep,rl", "--shared-psf")
+    s = hs.load(path)
+    psf = s.estimate_psf(shared=True)
+    want = s.deep_deconvolve(psf=psf, show_progressbar=False)
+    result, other = (hs.load(tmp_path / f"results/scan_{name}.hspy") for name in ("deep", "rl"))
+    np.testing.assert_allclose(result.data, want.data, rtol=1e-5, atol=1e-3)
+    for note in (
+        result.metadata.Signal.deep_deconvolution,
+        other.metadata.Signal.rl_deconvolution,
+    ):
+        assert note.psf == "estimated beforehand: simulated"
+
+
 def test_compare_of_a_file_with_dollars_in_its_name(run, save, tmp_path):
     """matplotlib takes what lies between two of them for mathematics."""
     run("compare", save("a $x_$ b.hspy"), "--methods", "rl")

@@ -1,5 +1,6 @@
 """estimate_psf as a method of EELSSpectrum: the response that the network finds."""
 
+import hyperspy.api as hs
 import numpy as np
 import pytest
 from _helpers import deconvolve, energy_axis
@@ -143,12 +144,15 @@ def test_intervals_of_an_estimated_response_are_no_narrower_than_blind_ones(rod)
     s, psf = rod
     as_measured = psf.deepcopy()
     del as_measured.metadata.Signal.psf_estimation
-    trusted, estimated = (
-        np.subtract(*(x.data for x in deconvolve(s, psf=p, return_interval=True)[:0:-1]))
-        for p in (as_measured, psf)
-    )
     start = int(energy_axis(s).value2index(0.3))
-    assert np.median(trusted[..., start:]) < 0.8 * np.median(estimated[..., start:])
+    trusted, estimated, blind = (
+        np.median(np.subtract(*(x.data for x in results[:0:-1]))[..., start:])
+        for results in (
+            deconvolve(s, psf=p, return_interval=True) for p in (as_measured, psf, None)
+        )
+    )
+    assert trusted < 0.8 * estimated
+    assert blind < estimated
 
 
 def test_shared_response_of_a_map_with_unusable_spectra(rod):
@@ -167,6 +171,21 @@ def test_shared_response_of_a_single_spectrum_is_its_own(make_signal):
     np.testing.assert_allclose(shared.data, own.data, atol=2e-3 * own.data.max())
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_shared_response_that_was_saved_is_known_as_estimated(make_signal, shape, tmp_path):
+    s = make_signal(*shape)
+    psf = s.estimate_psf(shared=True)
+    for path in (tmp_path / "psf.hspy", tmp_path / "psf.zspy"):
+        psf.save(path)
+        loaded = hs.load(path)
+        np.testing.assert_array_equal(
+            loaded.metadata.Signal.psf_estimation.shared, psf.metadata.Signal.psf_estimation.shared
+        )
+        result = deconvolve(s, psf=loaded)
+        assert result.metadata.Signal.deep_deconvolution.psf == "estimated beforehand: simulated"
+        np.testing.assert_array_equal(result.data, deconvolve(s, psf=psf).data)
+
+
 def test_shared_response_of_arrays(rod):
     s, psf = rod
     response = estimate_response(s.data, shared=True, zero_channel=int(psf.data.argmax()))
@@ -176,11 +195,22 @@ def test_shared_response_of_arrays(rod):
     np.testing.assert_allclose(result, deconvolve(s, psf=psf).data, rtol=1e-4, atol=0.1)
 
 
+def test_shared_response_of_large_arrays_is_read_off_as_many_spectra_as_of_large_maps(make_signal):
+    s = make_signal(1500, channels=128, fwhm=6.0, position=30.0)
+    psf = s.estimate_psf(shared=True)
+    response = estimate_response(s.data, shared=True, zero_channel=int(psf.data.argmax()))
+    np.testing.assert_allclose(response, psf.data, atol=1e-6)
+    assert psf.metadata.Signal.psf_estimation.shared.sum() == 102  # a tenth of those that are read
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda s: setattr(s, "data", s.data[:0]), "holds no spectra"),
-        (lambda s: s.data.__setitem__(Ellipsis, np.minimum(s.data, 1e3)), "could be read off"),
+        (
+            lambda s: s.data.__setitem__(Ellipsis, np.minimum(s.data, 1e3)),
+            "zero-loss peak that is not saturated",
+        ),
     ],
 )
 def test_shared_response_refuses(make_signal, change, message):
@@ -200,3 +230,11 @@ def test_intervals_of_a_shared_response_hold_the_truth(rod):
     start = int(energy_axis(s).value2index(0.12))
     inside = (low.data <= true) & (true <= high.data)
     assert inside[..., start:].mean() > 0.87
+
+
+def test_a_hot_channel_of_all_spectra_is_no_reason_to_refuse(rod):
+    s, psf = rod
+    hot = s.deepcopy()
+    hot.data[..., 800] = 0.1 * s.data.max()
+    found = hot.estimate_psf(shared=True)
+    np.testing.assert_allclose(found.data, psf.data, atol=0.02 * psf.data.max())

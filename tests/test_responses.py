@@ -188,6 +188,16 @@ def test_too_few_electrons_are_told(make_signal):
     assert result.metadata.Signal.deep_deconvolution.flags.few_electrons
 
 
+def test_an_estimated_response_that_was_cropped_is_cut_off(pair):
+    s, _ = pair
+    psf = s.estimate_psf()
+    width = psf.metadata.Signal.psf_estimation.zero_loss_fwhm
+    assert not warnings_of(s, "rl", psf)
+    assert not warnings_of(s, "rl", psf.isig[-4 * width : 4 * width])
+    (told,) = warnings_of(s, "rl", psf.isig[-width : 1.2 * width])
+    assert "psf is cut off" in told
+
+
 def test_a_response_without_units_is_named(pair):
     s, vacuum = pair
     vacuum.axes_manager[-1].units = ""

@@ -81,6 +81,23 @@ def test_preview_with_everything_given(make_signal):
     np.testing.assert_allclose(tool.preview.residual, residual.data[0, 1], atol=2e-3)
 
 
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("resolution", ["finest", "coarsest"])
+def test_preview_of_a_wide_peak(make_signal, resolution, given):
+    """Channels are taken together as for the whole signal; how many depends on the resolution, too."""
+    s = make_signal(2, channels=1024, fwhm=48.0, position=300.0)
+    psf = s.estimate_psf(shared=True) if given else None
+    tool = DeepDeconvolution(s, psf=psf, return_interval=True, show_progressbar=False)
+    tool.show_residual = True
+    tool.resolution = getattr(tool, resolution)
+    results = quiet(s, tool.resolution, psf, return_interval=True)
+    shown = tool.preview.result, tool.preview.lower, tool.preview.upper
+    for got, want in zip(shown, results, strict=True):
+        assert_same_spectrum(got, want.data[0])
+    residual = s.deconvolution_residual(results[0], psf, show_progressbar=False)
+    np.testing.assert_allclose(tool.preview.residual, residual.data[0], atol=5e-3)
+
+
 def test_controls_show_the_settings(make_signal, open_widget):
     tool, parts = open_widget(make_signal(2))
     assert parts["resolution"].value == tool.resolution == pytest.approx(0.025, rel=0.1)

@@ -167,6 +167,18 @@ def test_training_goes_on_from_a_saved_model(tmp_path):
     assert torch.equal(weights(again), weights(by_path))
 
 
+def test_a_run_goes_on_with_what_it_began_with(tmp_path):
+    """Else its card would name the wrong start, and intervals would take their factors from there."""
+    one, two = (
+        train(replace(PLAN, seed=seed), tmp_path / name, pairs=PAIRS, config=TINY, name=name)
+        for seed, name in ((1, "one"), (2, "two"))
+    )
+    train(PLAN, tmp_path / "on", pairs=PAIRS, init=one)
+    for other in (two, None):
+        with pytest.raises(ValueError, match=r"of a run with init='one \(\w+\)', not "):
+            train(PLAN, tmp_path / "on", pairs=PAIRS, config=TINY, init=other)
+
+
 def test_part_of_the_start_is_kept(tmp_path):
     """The same training, and weights on the straight line between its two ends."""
     start = train(PLAN, tmp_path / "start", pairs=PAIRS, config=TINY)

@@ -67,7 +67,7 @@ def train(
     init : str, pathlib.Path or Model, optional
         Weights to start from, as `exspy_deepdeconv.models.load` takes them.
     resume : bool
-        Go on from a checkpoint found in ``folder``, which counts more than ``init``. Otherwise a
+        Go on from a checkpoint found in ``folder``, of a run with the same ``init``. Otherwise a
         checkpoint there is an error: nothing is trained over.
     name : str
         Name of the model and stem of its files.
@@ -123,12 +123,17 @@ def train(
     device = str(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     pairs = SimulatedPairs(plan.seed) if pairs is None else pairs
     init = None if init is None else models.load(init)
-    about = {"start": init and f"{init.name} ({init.sha256[:12]})"} | (about or {})
+    started = None if init is None else f"{init.name} ({init.sha256[:12]})"
     with torch.random.fork_rng(), denormals_flushed():
         torch.manual_seed(plan.seed)
         network = DeconvolutionNet(config) if init is None else copy.deepcopy(init.network)
         state = TrainingState(
-            network.to(device), plan, init is not None, folder / CHECKPOINT, data_hash(pairs)
+            network.to(device),
+            plan,
+            init is not None,
+            folder / CHECKPOINT,
+            data=data_hash(pairs),
+            init=started,
         )
         if resume:
             state.load(device)
@@ -137,7 +142,7 @@ def train(
     outcome = state.outcome()
     if state.best:
         outcome.load_state_dict(state.best["weights"])
-    provenance = _provenance(state, device, scores, about)
+    provenance = _provenance(state, device, scores, about or {})
     return _saved(outcome, folder / f"{name}.safetensors", provenance, init)
 
 
@@ -155,6 +160,7 @@ def _provenance(state, device, scores, about):
     """What a run tells of itself in its weights file and on its card."""
     return {
         "plan": asdict(state.plan),
+        "start": state.init,
         **about,
         "data_sha256": state.data,
         "steps": state.step,

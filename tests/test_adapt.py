@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
@@ -214,6 +215,20 @@ def test_finished_pairs_take_no_response_any_more(tiny, nanorod):
     pairs = measured_pairs(*nanorod)
     with pytest.raises(ValueError, match="psf= comes too late"):
         quick(tiny, pairs, nanorod[1])
+
+
+def test_what_is_odd_about_a_map_is_told_at_the_line_of_the_caller(tiny, nanorod):
+    signal, vacuum = nanorod
+    with pytest.warns(UserWarning, match="Training pairs from 40 spectra") as heard:
+        quick(tiny, signal.inav[:5], vacuum)
+    with pytest.warns(UserWarning, match="times as wide") as wider:
+        quick(tiny, signal, vacuum.map(_widened, inplace=False, show_progressbar=False))
+    for warning in [*heard, *wider]:
+        assert warning.filename == __file__, warning.message
+
+
+def _widened(counts):
+    return gaussian_filter1d(counts, 10)
 
 
 def test_counts_are_drawn_far_below_and_above_the_measured_ones(nanorod):

@@ -280,7 +280,15 @@ def _measured(signal, psf, seed, **options):
         return signal, {}
     from .pca import measured_pairs
 
-    pairs = measured_pairs(signal, psf, seed=seed, **options)
+    with warnings.catch_warnings(record=True) as heard:
+        pairs = measured_pairs(signal, psf, seed=seed, **options)
+    for each in heard:
+        if (
+            each.filename == __file__
+        ):  # told to who calls `measured_pairs`: that is the user's matter
+            warnings.warn(each.message, stacklevel=3)
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     hashes = {"signal_sha256": array_hash(signal.data)}
     return pairs, hashes | ({} if psf is None else {"psf_sha256": array_hash(psf.data)})
 

@@ -256,6 +256,8 @@ def _vacuum_mask(vacuum, signal):
         )
     if not mask.any():
         raise ValueError("vacuum is True nowhere: there is nothing to capture the response from.")
+    if mask.all():
+        raise ValueError("vacuum is True everywhere: there is no specimen to learn from.")
     return mask
 
 

@@ -86,7 +86,7 @@ def check_measured(psf, signal, dispersion):
         raise TypeError(
             f"psf must be an EELSSpectrum (a measured zero-loss peak), not {type(psf).__name__}."
         )
-    if psf is signal or psf.data is signal.data:
+    if same_counts(psf.data, signal.data):
         raise ValueError(ITSELF)
     if made := _checks.result_or_residual(psf):
         raise ValueError(f"psf is {made}: it holds no zero-loss peak as it was measured.")
@@ -99,6 +99,13 @@ def check_measured(psf, signal, dispersion):
             "with rebin() (for a ratio that is no whole number, psf.interpolate_on_axis(degree=3))."
         )
     return axis
+
+
+def same_counts(psf, data):
+    """Whether a response is the counts themselves, or a copy; nothing lazy is read to know."""
+    if psf is data or isinstance(psf, da.Array) or isinstance(data, da.Array):
+        return psf is data
+    return psf.size > 0 and np.array_equal(psf, data)
 
 
 def was_estimated(psf):

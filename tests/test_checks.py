@@ -220,8 +220,8 @@ def test_lazy_output_is_no_word(make_signal, method):
 
 def test_the_signal_is_no_response_of_itself():
     s = data.exciton_spectrum()
-    for psf in (s, s.deepcopy()):
-        if psf is not s:
-            psf.data = s.data
+    shared = s.deepcopy()
+    shared.data = s.data
+    for psf in (s, s.deepcopy(), shared):
         with pytest.raises(ValueError, match="psf is the signal itself"):
             s.deep_deconvolve(psf=psf)

@@ -60,9 +60,14 @@ def test_colours_belong_to_labels(signals):
     assert len(set(colours)) == 3
 
 
-@pytest.mark.filterwarnings("ignore:Data has no positive values")
-def test_empty_spectra_can_be_drawn(signals):
-    plotting.plot_spectra({"empty": signals["measured"].inav[0, 0] * 0})
+@pytest.mark.parametrize("value", [0, np.nan])
+def test_empty_spectra_can_be_drawn(signals, recwarn, value):
+    """On a linear axis: a logarithmic one has no place for them, as matplotlib warns."""
+    empty = signals["measured"].inav[0, 0] * value
+    ax = plotting.plot_spectra({"empty": empty})
+    assert ax.get_yscale() == "linear"
+    plotting.plot_interval(empty, empty, empty, ax).figure.canvas.draw()
+    assert not [w for w in recwarn if "log" in str(w.message)]
 
 
 def test_a_map_is_no_spectrum(signals):

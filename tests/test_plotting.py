@@ -91,14 +91,23 @@ def test_map_has_axes_and_a_colour_bar(signals):
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("x (nm)", "y (nm)", "mode")
     assert ax.images[0].get_extent() == [-2, 10, 6, -2]
     np.testing.assert_array_equal(ax.images[0].get_array(), image.data)
-    assert len(ax.figure.axes) == 2
+
+
+@pytest.mark.parametrize("shape", [(2, 12), (12, 2)])
+def test_the_colour_bar_is_as_high_as_the_map_and_as_narrow_whatever_its_shape(shape):
+    ax = plotting.plot_map(hs.signals.Signal2D(np.ones(shape)))
+    ax.figure.canvas.draw()
+    (bar,) = ax.child_axes
+    bar, area = bar.get_window_extent(), ax.get_window_extent()
+    np.testing.assert_allclose([bar.y0, bar.y1], [area.y0, area.y1], atol=1)
+    assert 0.02 < bar.width / max(area.width, area.height) < 0.1
 
 
 def test_comparison_shows_spectra_and_one_map_each(signals):
     figure = plotting.plot_map_comparison(signals, (0.2, 0.3), place=(1, 0), title="rod")
     titles = [ax.get_title() for ax in figure.axes]
     assert titles.count("measured") == titles.count("truth") == 1
-    assert len(figure.axes) == 2 + 2 * len(signals)
+    assert len(figure.axes) == 2 + len(signals)
     figure.canvas.draw()
 
 

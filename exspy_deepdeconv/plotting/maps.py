@@ -49,7 +49,10 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
         y.low_value - y.scale / 2,
     )
     shown = ax.imshow(image.data, cmap="viridis", extent=extent, interpolation="nearest")
-    ax.figure.colorbar(shown, ax=ax, label=label, fraction=0.046)
+    # Of the map's height, also where the map is long; its width is a share of the longer side.
+    width = 0.05 * max(np.ptp(extent[2:]) / np.ptp(extent[:2]), 1)
+    beside = ax.inset_axes([1 + width / 2, 0, width, 1])
+    ax.figure.colorbar(shown, cax=beside, label=label)
     ax.set(title=title, xlabel=axis_label(x, "x"), ylabel=axis_label(y, "y"))
     return ax
 

@@ -404,10 +404,17 @@ def test_a_curve_below_the_logarithmic_axis_is_not_lost():
 def test_what_is_no_map_is_refused(shape):
     s = data.plasmonic_map((2, 4), 512)
     s = s.inav[:, 0] if shape else s.inav[0, 0]
-    with pytest.raises(ValueError, match="no map"):
+    shown = r"energy_window\(s, low, high\)\.plot\(\)" if shape else "plot_spectra shows"
+    with pytest.raises(ValueError, match=f"no map.*{shown}"):
         plotting.plot_map_comparison({"a": s}, (0.4, 0.5), place=(1,))
-    with pytest.raises(ValueError, match="two uniform axes"):
+    with pytest.raises(ValueError, match=r"two uniform axes.*image\.plot\(\)"):
         plotting.plot_map(plotting.energy_window(s, 0.4, 0.5))
+
+
+@pytest.mark.parametrize("wrong", [0.4, (0.4,), (0.4, 0.5, 0.6), ("a", "b"), None])
+def test_a_window_has_two_ends(signals, wrong):
+    with pytest.raises(ValueError, match="window="):
+        plotting.plot_map_comparison(signals, wrong, place=(1, 1))
 
 
 def test_a_window_in_other_units_is_named(signals):
@@ -429,6 +436,7 @@ def test_spectra_come_with_labels(signals, wrong):
         (("a", "cropped"), (3, 1), r"place=\(3, 1\) lies outside of the map \(2, 2\) of 'cropped'"),
         (("a",), (0, 2), r"place=\(0, 2\) lies outside of the map \(4, 2\) of 'a'"),
         (("a",), 3, "place=3 must hold the column and the row"),
+        (("a",), (1.0, 0), r"place=\(1\.0, 0\) must hold the column and the row"),
     ],
 )
 def test_maps_that_lack_the_pixel_are_refused(labels, place, message):

@@ -117,6 +117,19 @@ def test_every_switch_changes_the_picture_and_back(make_signal, open_widget, nam
     assert parts["picture"].value == picture
 
 
+def test_labels_are_no_longer_than_their_panels(make_signal):
+    tool = DeepDeconvolution(make_signal())
+    tool.show_residual = True
+    picture = widget._Picture("Energy loss (eV)")
+    energy = tool.signal.axes_manager.signal_axes[0].axis
+    limits = energy[0], energy[-1]
+    picture.png(energy, tool.preview, limits=limits, log=True, with_residual=True)
+    for panel in (picture.top, picture.bottom):
+        label = panel.yaxis.label.get_window_extent()
+        assert label.height <= panel.get_window_extent().height
+    tool.close()
+
+
 def test_energy_range_zooms(make_signal, open_widget):
     _, parts = open_widget(make_signal())
     picture = parts["picture"].value

@@ -156,6 +156,8 @@ class _Widget:
     def _close(self, _):
         for function, name in self.linked:
             self.tool.observe(function, name, remove=True)
+        self.parts["apply_button"].on_click(self._apply, remove=True)
+        self.parts["apply_button"].disabled = True
         self.tool.close()
         _close_all(self.box)
 

@@ -227,6 +227,9 @@ def test_close_disconnects_and_leaves_nothing_behind(make_signal):
     tool.resolution = tool.coarsest
     assert tool.preview is shown and parts["picture"].value is picture
     assert all(part.comm is None for part in parts.values())
+    assert parts["apply_button"].disabled
+    parts["apply_button"].click()
+    assert tool.result is None
     tool.close()  # a second time does no harm
     alive = weakref.ref(tool)
     del tool, parts

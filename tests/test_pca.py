@@ -325,6 +325,12 @@ np.savez(sys.argv[2], **MeasuredPairs.load(sys.argv[1]).batch(3))
             np.testing.assert_array_equal(value, other[key])
 
 
+def test_exported_file_in_the_home_folder(pairs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert pairs.export("~/pairs.npz") == tmp_path / "pairs.npz"
+    same_batches(pairs, MeasuredPairs.load("~/pairs.npz"), numbers=(0,))
+
+
 def test_exported_file_is_checked(pairs, tmp_path):
     with pytest.raises(ValueError, match="must end in .npz"):
         pairs.export(tmp_path / "map.npy")

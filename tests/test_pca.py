@@ -377,6 +377,7 @@ def test_few_spectra():
         ({"psf": None, "vacuum": np.zeros((8, 8), bool)}, ValueError, "True nowhere"),
         ({"psf": None, "vacuum": np.ones((8, 8), bool)}, ValueError, "vacuum is True everywhere"),
         ({"algorithm": "NMF"}, ValueError, "components=None.*'NMF'"),
+        ({"algorithm": PCA}, TypeError, "algorithm=.*PCA.* is a class"),
     ],
 )
 def test_bad_arguments(arguments, error, words):

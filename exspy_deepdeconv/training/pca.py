@@ -75,7 +75,7 @@ def measured_pairs(
     Raises
     ------
     TypeError
-        If ``signal`` or ``psf`` is no EELSSpectrum.
+        If ``signal`` or ``psf`` is no EELSSpectrum, or ``algorithm`` a class.
     ValueError
         For fewer than 8 usable spectra; if ``signal`` or ``psf`` is a result of a deconvolution or a
         residual, or ``psf`` the signal itself; or if an argument is out of its range.
@@ -127,6 +127,8 @@ def measured_pairs(
     """
     axis = _check_signal(signal)
     _check_numbers(components, frames, seed)
+    if isinstance(algorithm, type):
+        raise TypeError(f"algorithm={algorithm!r} is a class: make an estimator of it, as PCA(3).")
     if psf is not None and vacuum is not None:
         raise ValueError("psf and vacuum are both given: the response is captured in one of them.")
     if frames and components is not None:

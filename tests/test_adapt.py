@@ -211,6 +211,11 @@ def test_a_run_is_not_resumed_on_another_map(tiny, nanorod, tmp_path, seed):
         quick(tiny, dimmer, vacuum, folder=tmp_path, seed=seed, resume=True, steps=3)
 
 
+def test_an_instrument_is_that_of_pairs(nanorod):
+    with pytest.raises(TypeError, match="measured must be MeasuredPairs, not EELSSpectrum"):
+        InstrumentPairs.of(nanorod[0])
+
+
 def test_finished_pairs_take_no_response_any_more(tiny, nanorod):
     pairs = measured_pairs(*nanorod)
     with pytest.raises(ValueError, match="psf= comes too late"):

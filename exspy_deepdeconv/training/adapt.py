@@ -48,6 +48,8 @@ class InstrumentPairs(MeasuredPairs):
     @classmethod
     def of(cls, measured, seed=0):
         """The instrument that `MeasuredPairs` were measured with."""
+        if not isinstance(measured, MeasuredPairs):
+            raise TypeError(f"measured must be MeasuredPairs, not {type(measured).__name__}.")
         arrays = {f.name: getattr(measured, f.name) for f in fields(measured)}
         return cls(**arrays | {"seed": seed})
 

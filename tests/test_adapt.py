@@ -193,6 +193,9 @@ def test_command_names_what_is_wrong(run, arguments, words):
         ({"resume": True}, ValueError, "resume=True"),
         ({"keep_start": 1.5}, ValueError, "keep_start=1.5"),
         ({"name": "a/b"}, ValueError, "name='a/b'"),
+        ({"name": ".."}, ValueError, "name='..'"),
+        ({"name": 3}, ValueError, "name=3"),
+        ({"resume": "no", "folder": "nowhere"}, ValueError, "resume='no'"),
     ],
 )
 def test_bad_arguments_are_named(tiny, nanorod, arguments, error, words):

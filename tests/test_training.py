@@ -317,7 +317,12 @@ def test_model_card_and_provenance(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"minutes": -1}, "minutes=-1"), ({"name": "a/b"}, "name='a/b'"), ({"init": "nope"}, "nope")],
+    [
+        ({"minutes": -1}, "minutes=-1"),
+        ({"name": "a/b"}, "name='a/b'"),
+        ({"init": "nope"}, "nope"),
+        ({"resume": "no"}, "resume='no'"),
+    ],
 )
 def test_bad_arguments_are_named(change, word, tmp_path):
     with pytest.raises(ValueError, match=word):

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from .. import models
+from .._arguments import check_bool
 from ..inference import check_device
 from ..simulate import SCENES
 from ..specimens import random_specimen
@@ -248,6 +249,7 @@ def _check(name, minutes, steps, folder, resume):
     if minutes is None and steps is None:
         raise ValueError("minutes=None needs a number of steps: the training would never end.")
     check_run(name, minutes)
+    check_bool("resume", resume)
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the run to go on with.")
     if folder is not None and not resume:

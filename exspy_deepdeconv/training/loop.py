@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from .. import models
-from .._arguments import is_real
+from .._arguments import check_bool, is_real
 from ..forward import denormals_flushed
 from ..inference import check_device
 from ..intervals import Calibration
@@ -113,6 +113,7 @@ def train(
     ('tiny', 2)
     """
     check_run(name, minutes)
+    check_bool("resume", resume)
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -150,7 +151,7 @@ def check_run(name, minutes):
     """Raise a ValueError for a name or a time that no run can have, before any of it is done."""
     if minutes is not None and not (is_real(minutes) and minutes > 0):
         raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
-    if Path(name).name != name or not name:
+    if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
         raise ValueError(f"name={name!r} must be a plain name: it becomes the stem of a file.")
     if name in models.available():
         raise ValueError(f"name={name!r} is that of a bundled model.")

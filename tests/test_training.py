@@ -329,6 +329,16 @@ def test_bad_arguments_are_named(change, word, tmp_path):
         train(PLAN, tmp_path, pairs=PAIRS, config=TINY, **change)
 
 
+def test_what_is_no_plan_and_no_source_of_batches_is_named(tmp_path):
+    with pytest.raises(TypeError, match="plan must be a Plan, not int"):
+        train(5, tmp_path / "a", pairs=PAIRS, config=TINY)
+    with pytest.raises(
+        TypeError, match=r"pairs must have a method batch\(number\), unlike ndarray"
+    ):
+        train(PLAN, tmp_path / "b", pairs=np.zeros((3, 64)), config=TINY)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "key", ["steps", "learning_rate", "log_every", "ema", "patience", "keep_start"]
 )

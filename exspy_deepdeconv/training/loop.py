@@ -97,7 +97,7 @@ def train(
         If ``folder`` holds a checkpoint and ``resume`` is False.
     FloatingPointError
         If the loss is no number any more; nothing more is written then.
-    ValueError
+    TypeError, ValueError
         If an argument cannot be used, or the checkpoint is damaged, of another run or other data.
 
     Examples
@@ -114,6 +114,10 @@ def train(
     """
     check_run(name, minutes)
     check_bool("resume", resume)
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan must be a Plan, not {type(plan).__name__}.")
+    if pairs is not None and not hasattr(pairs, "batch"):
+        raise TypeError(f"pairs must have a method batch(number), unlike {type(pairs).__name__}.")
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:

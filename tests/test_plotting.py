@@ -268,6 +268,11 @@ def test_training_history_shows_errors(log):
     assert_nothing_is_clipped(ax)
 
 
+def test_training_history_of_one_column(log):
+    ax = plotting.plot_training_history(log, columns="loss_error")
+    assert len(ax.lines) == 1
+
+
 def test_training_history_of_one_line_is_seen(log):
     log.write_text(LOG[: LOG.index("\n", LOG.index("\n") + 1) + 1])
     assert {line.get_marker() for line in plotting.plot_training_history(log).lines} == {"o"}

@@ -204,10 +204,15 @@ def _of_short_one(psf):
         if distance < SHORT_WIDTHS * width and height > SHORT_HEIGHT + 3 * noise:
             return (
                 f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is "
-                f"still {100 * height:.1g} % as high: what it lacks counts as losses. A longer one is "
+                f"still {_per_cent(height)} % as high: what it lacks counts as losses. A longer one is "
                 "needed."
             )
     return None
+
+
+def _per_cent(share):
+    """One figure, two from 10 % on: no powers of ten."""
+    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.1g}"
 
 
 def response_width(psf):

@@ -353,6 +353,12 @@ def test_picture_of_a_single_energy(make_signal, recwarn):
     assert not [w for w in recwarn if "identical" in str(w.message)]
 
 
+def test_a_result_is_told_to_be_one_before_apply(make_signal):
+    tool = DeepDeconvolution(quiet(make_signal()))
+    assert "itself a result (deep_deconvolution)" in tool.message
+    tool.close()
+
+
 def test_what_is_odd_about_the_signal_is_said_before_apply(make_signal):
     """An undersampled peak, or a cut-off response, was told by ``deep_deconvolve`` alone."""
     s = make_signal(3)

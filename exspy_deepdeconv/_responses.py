@@ -77,8 +77,8 @@ def check_measured(psf, signal, dispersion):
     TypeError
         If it is not an EELSSpectrum.
     ValueError
-        If it is the signal itself, a result or a residual, holds no real numbers, or its dispersion
-        is another one.
+        If it is the signal itself or a copy, a result or a residual, holds no real numbers, or its
+        dispersion is another one.
     """
     from exspy.signals import EELSSpectrum
 

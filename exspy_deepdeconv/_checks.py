@@ -291,15 +291,19 @@ def result_or_residual(signal):
     return "a residual" if signal.metadata.has_item(RESIDUAL) else ""
 
 
+def of_result(signal):
+    """Sentences on a signal that is deconvolved a second time; an empty list for any other."""
+    done = signal.metadata.Signal.get_item("deconvolved_by")
+    text = (
+        f"the signal is itself a result ({done}). To sharpen more, ask for a finer resolution of "
+    )
+    return [text + "the data."] if done else []
+
+
 def warn_of_result(signal, method, stacklevel):
     """Warn, at the caller's line, where a signal is deconvolved a second time."""
-    if done := signal.metadata.Signal.get_item("deconvolved_by"):
-        warnings.warn(
-            f"{method}: the signal is itself a result ({done}). To sharpen more, ask for a finer "
-            "resolution of the data.",
-            UserWarning,
-            stacklevel=stacklevel,
-        )
+    for odd in of_result(signal):
+        warnings.warn(f"{method}: {odd}", UserWarning, stacklevel=stacklevel)
 
 
 def plain_array(signal):

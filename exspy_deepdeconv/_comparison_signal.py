@@ -101,8 +101,9 @@ def deconvolution_residual(
     >>> bool(0.7 < chi2.data[0] < 1.4)
     True
     """
-    from . import _residual_methods
+    from . import _arguments, _residual_methods
 
+    _arguments.check_bool("return_maps", return_maps)
     signals = _residual_methods.residual_of(
         self,
         result,

@@ -8,7 +8,7 @@ import numpy as np
 import traits.api as t
 from hyperspy.ui_registry import add_gui_method
 
-from . import _arguments, _responses, _sampling, models, physics
+from . import _arguments, _checks, _responses, _sampling, models, physics
 from ._inputs import Input
 from ._preview import Answer, Preview
 from .forward import Wanted
@@ -124,7 +124,8 @@ device, show_progressbar, num_workers, lazy_output
             "lazy_output": lazy_output,
         }
         self._answer = self._asked = None
-        odd = _sampling.remarks(self._zero_loss, self._given.measured)
+        odd = _checks.of_result(signal)
+        odd += _sampling.remarks(self._zero_loss, self._given.measured)
         self._remarks = odd + _responses.remarks(self._given.response, psf)
         self.update()
         self.observe(self._on_setting, SETTINGS)

@@ -77,8 +77,8 @@ def check_measured(psf, signal, dispersion):
     TypeError
         If it is not an EELSSpectrum.
     ValueError
-        If it is the signal itself, a result or a residual, holds no real numbers, or its dispersion
-        is another one.
+        If it is the signal itself or a copy, a result or a residual, holds no real numbers, or its
+        dispersion is another one.
     """
     from exspy.signals import EELSSpectrum
 
@@ -86,7 +86,7 @@ def check_measured(psf, signal, dispersion):
         raise TypeError(
             f"psf must be an EELSSpectrum (a measured zero-loss peak), not {type(psf).__name__}."
         )
-    if psf is signal or psf.data is signal.data:
+    if same_counts(psf.data, signal.data):
         raise ValueError(ITSELF)
     if made := _checks.result_or_residual(psf):
         raise ValueError(f"psf is {made}: it holds no zero-loss peak as it was measured.")
@@ -99,6 +99,13 @@ def check_measured(psf, signal, dispersion):
             "with rebin() (for a ratio that is no whole number, psf.interpolate_on_axis(degree=3))."
         )
     return axis
+
+
+def same_counts(psf, data):
+    """Whether a response is the counts themselves, or a copy; nothing lazy is read to know."""
+    if psf is data or isinstance(psf, da.Array) or isinstance(data, da.Array):
+        return psf is data
+    return psf.size > 0 and np.array_equal(psf, data)
 
 
 def was_estimated(psf):
@@ -198,10 +205,15 @@ def _of_short_one(psf):
         if distance < SHORT_WIDTHS * width and height > SHORT_HEIGHT + 3 * noise:
             return (
                 f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is "
-                f"still {100 * height:.1g} % as high: what it lacks counts as losses. A longer one is "
+                f"still {_per_cent(height)} % as high: what it lacks counts as losses. A longer one is "
                 "needed."
             )
     return None
+
+
+def _per_cent(share):
+    """One figure, two from 10 % on: no powers of ten."""
+    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.1g}"
 
 
 def response_width(psf):

@@ -138,8 +138,8 @@ class Comparison:
             spectra["truth"] = _pixel(self.truth, index)
         axes = plot_comparison(spectra, residuals, ax, log=log, energy_range=energy_range)
         for line in axes[0].lines:
-            if line.get_label() == "deep":
-                line.set_zorder(line.get_zorder() + 0.5)  # noisier ones would cover it
+            if line.get_label() in ("deep", "truth"):  # noisier ones would cover them
+                line.set_zorder(line.get_zorder() + 0.5)
         return axes
 
 

@@ -152,7 +152,7 @@ def two_peak_bound(parameters, fwhm, psf, variance):
     Raises
     ------
     ValueError
-        As `fisher_information`, and if both peaks lie at one place.
+        As `fisher_information`; if both peaks lie at one place, or an area is not positive.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def two_peak_bound(parameters, fwhm, psf, variance):
     """
     information = fisher_information(two_peaks(parameters, fwhm, psf)[1], variance)
     scale = np.sqrt(np.diag(information))
-    if not (scale > 0).all():
+    if not (min(parameters[2:4]) > 0 and (scale > 0).all()):
         raise ValueError(f"parameters={list(parameters)!r}: both areas must be positive.")
     normal = information / np.outer(scale, scale)
     if np.linalg.cond(normal) > 1e14:

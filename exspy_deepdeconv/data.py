@@ -7,6 +7,7 @@ resolution and after saving and loading.
 
 import numpy as np
 
+from ._arguments import is_real, is_whole
 from .physics import FWHM_PER_SIGMA, half_height_width
 from .simulate import Detector, compose, grid_for
 from .specimens import EnergyAxis, bell, drude_lorentz, lorentzian, plural_scattering
@@ -34,7 +35,7 @@ def plasmonic_map(shape=(24, 24), channels=1024, seed=0):
     shape : (int, int)
         Rows and columns of the map.
     channels : int
-        Length of the spectra, from about -2 eV on.
+        Length of the spectra, from about -2 eV on (later, where they are under 1000), at least 64.
     seed : int
         Seed of noise and drift.
 
@@ -43,12 +44,21 @@ def plasmonic_map(shape=(24, 24), channels=1024, seed=0):
     exspy.signals.EELSSpectrum
         Counts; see `truth` for what they should have been.
 
+    Raises
+    ------
+    ValueError
+        If an argument cannot be used.
+
     Examples
     --------
     >>> from exspy_deepdeconv import data
     >>> data.plasmonic_map(shape=(2, 3), channels=512)
     <EELSSpectrum, title: simulated nanorod, dimensions: (3, 2|512)>
     """
+    if np.shape(shape) != (2,) or not all(is_whole(size) and size >= 1 for size in shape):
+        raise ValueError(f"shape={shape!r} must be two whole numbers from 1: rows and columns.")
+    _check_whole(64, channels=channels)
+    _check_whole(0, seed=seed)
     recipe = {"name": "plasmonic_map", "shape": list(shape), "channels": channels, "seed": seed}
     counts = [simulation.counts for simulation in simulations(recipe)]
     return _signal(counts, recipe, "simulated nanorod", MAP_DISPERSION)
@@ -62,7 +72,7 @@ def exciton_spectrum(channels=512, seed=0):
     Parameters
     ----------
     channels : int
-        Length of the spectrum, 10 meV each, from about -1 eV on.
+        Length of the spectrum, 10 meV each, from about -1 eV on; at least 128.
     seed : int
         Seed of the noise.
 
@@ -70,12 +80,19 @@ def exciton_spectrum(channels=512, seed=0):
     -------
     exspy.signals.EELSSpectrum
 
+    Raises
+    ------
+    ValueError
+        If an argument cannot be used.
+
     Examples
     --------
     >>> from exspy_deepdeconv import data
     >>> data.exciton_spectrum()
     <EELSSpectrum, title: simulated excitons, dimensions: (|512)>
     """
+    _check_whole(128, channels=channels)  # the zero-loss peak lies in channel 100
+    _check_whole(0, seed=seed)
     recipe = {"name": "exciton_spectrum", "shape": [], "channels": channels, "seed": seed}
     counts = [simulation.counts for simulation in simulations(recipe)]
     return _signal(counts, recipe, "simulated excitons", SPECTRUM_DISPERSION)
@@ -96,6 +113,11 @@ def vacuum_spectrum(signal, seed=1):
     exspy.signals.EELSSpectrum
         One spectrum on the same dispersion, for ``psf=``.
 
+    Raises
+    ------
+    ValueError
+        If the signal is not one of this module, or the seed is none.
+
     Examples
     --------
     >>> from exspy_deepdeconv import data
@@ -104,6 +126,7 @@ def vacuum_spectrum(signal, seed=1):
     """
     from ._checks import check_energy_axis
 
+    _check_whole(0, seed=seed)
     recipe = _recipe(signal) | {"shape": [], "vacuum_seed": seed}
     counts = [simulation.counts for simulation in simulations(recipe)]
     return _signal(counts, recipe, "simulated vacuum", check_energy_axis(signal).dispersion)
@@ -129,7 +152,8 @@ def truth(signal, resolution):
     Raises
     ------
     ValueError
-        If the signal is not one of this module, or was cropped or changed since.
+        If the signal is not one of this module, or was cropped or changed since, or the resolution
+        is under 2 channels.
 
     Examples
     --------
@@ -142,7 +166,7 @@ def truth(signal, resolution):
 
     recipe = _recipe(signal)
     dispersion = check_energy_axis(signal).dispersion
-    if not resolution >= 2 * dispersion * (1 - 1e-9):
+    if not (is_real(resolution) and 2 * dispersion * (1 - 1e-9) <= resolution < np.inf):
         raise ValueError(
             f"resolution={resolution!r} must be at least two channels, {2 * dispersion:.4g} eV."
         )
@@ -209,8 +233,15 @@ def simulations(recipe):
     return made
 
 
+def _check_whole(least, **argument):
+    """Raise a ValueError unless the argument is a whole number from ``least``."""
+    ((name, value),) = argument.items()
+    if not (is_whole(value) and value >= least):
+        raise ValueError(f"{name}={value!r} must be a whole number from {least}.")
+
+
 def _recipe(signal):
-    if not signal.metadata.has_item("Simulation.name"):
+    if not (hasattr(signal, "metadata") and signal.metadata.has_item("Simulation.name")):
         raise ValueError("The signal was not made by exspy_deepdeconv.data: no truth is known.")
     return signal.metadata.Simulation.as_dictionary()
 

@@ -96,10 +96,10 @@ def deconvolve(
     from ._blocks import FlagTally
     from ._sampling import remarks, typical_zero_loss
 
-    if psf is spectra:
-        raise ValueError(_responses.ITSELF)
     spectra = np.asarray(unmasked(spectra))
     psf = None if psf is None else np.asarray(unmasked(psf))
+    if psf is not None and _responses.same_counts(psf, spectra):
+        raise ValueError(_responses.ITSELF)
     if not (is_real(dispersion) and 0 < dispersion < np.inf):
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
     check_settings(resolution, confidence, batch_size, zero_loss, return_interval)

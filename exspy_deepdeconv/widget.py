@@ -156,6 +156,8 @@ class _Widget:
     def _close(self, _):
         for function, name in self.linked:
             self.tool.observe(function, name, remove=True)
+        self.parts["apply_button"].on_click(self._apply, remove=True)
+        self.parts["apply_button"].disabled = True
         self.tool.close()
         _close_all(self.box)
 
@@ -297,7 +299,7 @@ class _Picture:
         self.top.legend(frameon=False, loc="upper right")
         if with_residual:
             self.bottom.axhspan(-1, 1, color="0.9", zorder=0)
-            self.bottom.set_ylabel("Residual (noise)")
+            self.bottom.set_ylabel("Residual\n(noise)")  # on one line, longer than the panel
             colour = COLOURS["deconvolved"]
             (self.lines["residual"],) = self.bottom.plot([], [], color=colour, lw=0.8)
 

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
@@ -192,6 +193,9 @@ def test_command_names_what_is_wrong(run, arguments, words):
         ({"resume": True}, ValueError, "resume=True"),
         ({"keep_start": 1.5}, ValueError, "keep_start=1.5"),
         ({"name": "a/b"}, ValueError, "name='a/b'"),
+        ({"name": ".."}, ValueError, "name='..'"),
+        ({"name": 3}, ValueError, "name=3"),
+        ({"resume": "no", "folder": "nowhere"}, ValueError, "resume='no'"),
     ],
 )
 def test_bad_arguments_are_named(tiny, nanorod, arguments, error, words):
@@ -210,10 +214,29 @@ def test_a_run_is_not_resumed_on_another_map(tiny, nanorod, tmp_path, seed):
         quick(tiny, dimmer, vacuum, folder=tmp_path, seed=seed, resume=True, steps=3)
 
 
+def test_an_instrument_is_that_of_pairs(nanorod):
+    with pytest.raises(TypeError, match="measured must be MeasuredPairs, not EELSSpectrum"):
+        InstrumentPairs.of(nanorod[0])
+
+
 def test_finished_pairs_take_no_response_any_more(tiny, nanorod):
     pairs = measured_pairs(*nanorod)
     with pytest.raises(ValueError, match="psf= comes too late"):
         quick(tiny, pairs, nanorod[1])
+
+
+def test_what_is_odd_about_a_map_is_told_at_the_line_of_the_caller(tiny, nanorod):
+    signal, vacuum = nanorod
+    with pytest.warns(UserWarning, match="Training pairs from 40 spectra") as heard:
+        quick(tiny, signal.inav[:5], vacuum)
+    with pytest.warns(UserWarning, match="times as wide") as wider:
+        quick(tiny, signal, vacuum.map(_widened, inplace=False, show_progressbar=False))
+    for warning in [*heard, *wider]:
+        assert warning.filename == __file__, warning.message
+
+
+def _widened(counts):
+    return gaussian_filter1d(counts, 10)
 
 
 def test_counts_are_drawn_far_below_and_above_the_measured_ones(nanorod):

@@ -101,6 +101,16 @@ def test_an_output_that_cannot_be_is_told_before_any_work(monkeypatch, tmp_path,
     assert str(tmp_path / output) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments", [{"cases": 0}, {"cases": 1.5}, {"device": "nowhere"}, {"seed": -1}]
+)
+def test_bad_arguments_are_named_before_any_work(monkeypatch, arguments):
+    monkeypatch.setattr(module, "_simulations", None)
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"^{name}="):
+        calibrate(models.load(), **arguments)
+
+
 def test_an_interval_of_more_confidence_is_no_narrower_whatever_the_spectra_need():
     """Half of the errors are far larger than told: there the factor is at its limit."""
     rng, plain = np.random.default_rng(0), Calibration()

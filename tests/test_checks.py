@@ -218,10 +218,16 @@ def test_lazy_output_is_no_word(make_signal, method):
         getattr(make_signal(), method)(lazy_output="no")
 
 
+def test_return_maps_is_no_word(make_signal):
+    s = make_signal()
+    with pytest.raises(ValueError, match="return_maps='no' must be True or False"):
+        s.deconvolution_residual(s, return_maps="no")
+
+
 def test_the_signal_is_no_response_of_itself():
     s = data.exciton_spectrum()
-    for psf in (s, s.deepcopy()):
-        if psf is not s:
-            psf.data = s.data
+    shared = s.deepcopy()
+    shared.data = s.data
+    for psf in (s, s.deepcopy(), shared):
         with pytest.raises(ValueError, match="psf is the signal itself"):
             s.deep_deconvolve(psf=psf)

@@ -275,6 +275,12 @@ def test_ours_is_not_covered_by_noisier_results(make_signal):
     assert highest.get_label() == "deep"
 
 
+def test_the_truth_is_seen_where_ours_lies_upon_it(make_signal, truth):
+    top, _ = run(make_signal(), ("deep", "rl"), truth=truth()).plot()
+    shown = sorted(top.lines, key=lambda line: line.get_zorder())
+    assert [line.get_label() for line in shown][-2:] == ["deep", "truth"]
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_warnings_name_the_line_of_the_caller(make_signal, lazy):
     s = make_signal(3)

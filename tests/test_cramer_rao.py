@@ -119,6 +119,12 @@ def test_peaks_that_cannot_be_told_apart_have_no_bound():
         two_peak_bound([50.0, 60.0, 0.0, 1e4, 5.0], 4.0, SKEWED, np.ones(CHANNELS))
 
 
+@pytest.mark.parametrize("area", [0.0, -1e4])
+def test_areas_are_positive(area):
+    with pytest.raises(ValueError, match="both areas must be positive"):
+        two_peak_bound([60.0, 90.0, 1e4, area, 5.0], 5.0, np.eye(1, 256, 128)[0], np.ones(128))
+
+
 def test_a_fit_needs_a_response_of_the_right_length():
     with pytest.raises(ValueError, match="twice as long"):
         fit_two_peaks(np.ones(100), PEAKS, 4.0, SKEWED)

@@ -1,5 +1,6 @@
 """The simulated signals: what they hold, and that their truth is the truth."""
 
+import re
 import subprocess
 import sys
 
@@ -138,3 +139,40 @@ def test_truth_of_a_signal_in_other_units_and_types():
     s.axes_manager[-1].convert_to_units("meV")
     np.testing.assert_array_equal(data.truth(s, 0.03).data, want)
     assert data.vacuum_spectrum(s).axes_manager[-1].scale == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (data.plasmonic_map, {"shape": 3}),
+        (data.plasmonic_map, {"shape": (3,)}),
+        (data.plasmonic_map, {"shape": (0, 3)}),
+        (data.plasmonic_map, {"shape": (2.5, 2)}),
+        (data.plasmonic_map, {"channels": 63}),
+        (data.plasmonic_map, {"channels": "512"}),
+        (data.plasmonic_map, {"seed": None}),
+        (data.exciton_spectrum, {"channels": 100}),
+        (data.exciton_spectrum, {"channels": 512.0}),
+        (data.exciton_spectrum, {"seed": -1}),
+    ],
+)
+def test_arguments_that_make_no_signal_are_named(make, arguments):
+    ((name, value),) = arguments.items()
+    with pytest.raises(ValueError, match=re.escape(f"{name}={value!r} must be")):
+        make(**arguments)
+
+
+@pytest.mark.parametrize("resolution", [0.0, np.nan, np.inf, "0.03", None])
+def test_resolutions_of_no_truth_are_named(small_map, resolution):
+    with pytest.raises(ValueError, match="resolution=.* must be at least two channels"):
+        data.truth(small_map, resolution)
+
+
+def test_plain_arrays_have_no_truth(small_map):
+    for wrong in (small_map.data, None):
+        with pytest.raises(ValueError, match="not made by"):
+            data.truth(wrong, 0.03)
+        with pytest.raises(ValueError, match="not made by"):
+            data.vacuum_spectrum(wrong)
+    with pytest.raises(ValueError, match="seed=-1"):
+        data.vacuum_spectrum(small_map, seed=-1)

@@ -337,6 +337,12 @@ np.savez(sys.argv[2], **MeasuredPairs.load(sys.argv[1]).batch(3))
             np.testing.assert_array_equal(value, other[key])
 
 
+def test_exported_file_in_the_home_folder(pairs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert pairs.export("~/pairs.npz") == tmp_path / "pairs.npz"
+    same_batches(pairs, MeasuredPairs.load("~/pairs.npz"), numbers=(0,))
+
+
 def test_exported_file_is_checked(pairs, tmp_path):
     with pytest.raises(ValueError, match="must end in .npz"):
         pairs.export(tmp_path / "map.npy")
@@ -381,8 +387,9 @@ def test_few_spectra():
         ({"psf": None, "vacuum": np.ones((3, 8), bool)}, ValueError, r"\(8, 8\)"),
         ({"psf": None, "vacuum": np.ones((8, 8))}, ValueError, "bool"),
         ({"psf": None, "vacuum": np.zeros((8, 8), bool)}, ValueError, "True nowhere"),
-        ({"psf": None, "vacuum": np.ones((8, 8), bool)}, ValueError, "0 usable"),
+        ({"psf": None, "vacuum": np.ones((8, 8), bool)}, ValueError, "vacuum is True everywhere"),
         ({"algorithm": "NMF"}, ValueError, "components=None.*'NMF'"),
+        ({"algorithm": PCA}, TypeError, "algorithm=.*PCA.* is a class"),
     ],
 )
 def test_bad_arguments(arguments, error, words):

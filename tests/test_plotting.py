@@ -60,9 +60,14 @@ def test_colours_belong_to_labels(signals):
     assert len(set(colours)) == 3
 
 
-@pytest.mark.filterwarnings("ignore:Data has no positive values")
-def test_empty_spectra_can_be_drawn(signals):
-    plotting.plot_spectra({"empty": signals["measured"].inav[0, 0] * 0})
+@pytest.mark.parametrize("value", [0, np.nan])
+def test_empty_spectra_can_be_drawn(signals, recwarn, value):
+    """On a linear axis: a logarithmic one has no place for them, as matplotlib warns."""
+    empty = signals["measured"].inav[0, 0] * value
+    ax = plotting.plot_spectra({"empty": empty})
+    assert ax.get_yscale() == "linear"
+    plotting.plot_interval(empty, empty, empty, ax).figure.canvas.draw()
+    assert not [w for w in recwarn if "log" in str(w.message)]
 
 
 def test_a_map_is_no_spectrum(signals):
@@ -86,14 +91,23 @@ def test_map_has_axes_and_a_colour_bar(signals):
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("x (nm)", "y (nm)", "mode")
     assert ax.images[0].get_extent() == [-2, 10, 6, -2]
     np.testing.assert_array_equal(ax.images[0].get_array(), image.data)
-    assert len(ax.figure.axes) == 2
+
+
+@pytest.mark.parametrize("shape", [(2, 12), (12, 2)])
+def test_the_colour_bar_is_as_high_as_the_map_and_as_narrow_whatever_its_shape(shape):
+    ax = plotting.plot_map(hs.signals.Signal2D(np.ones(shape)))
+    ax.figure.canvas.draw()
+    (bar,) = ax.child_axes
+    bar, area = bar.get_window_extent(), ax.get_window_extent()
+    np.testing.assert_allclose([bar.y0, bar.y1], [area.y0, area.y1], atol=1)
+    assert 0.02 < bar.width / max(area.width, area.height) < 0.1
 
 
 def test_comparison_shows_spectra_and_one_map_each(signals):
     figure = plotting.plot_map_comparison(signals, (0.2, 0.3), place=(1, 0), title="rod")
     titles = [ax.get_title() for ax in figure.axes]
     assert titles.count("measured") == titles.count("truth") == 1
-    assert len(figure.axes) == 2 + 2 * len(signals)
+    assert len(figure.axes) == 2 + len(signals)
     figure.canvas.draw()
 
 
@@ -254,6 +268,11 @@ def test_training_history_shows_errors(log):
     assert_nothing_is_clipped(ax)
 
 
+def test_training_history_of_one_column(log):
+    ax = plotting.plot_training_history(log, columns="loss_error")
+    assert len(ax.lines) == 1
+
+
 def test_training_history_of_one_line_is_seen(log):
     log.write_text(LOG[: LOG.index("\n", LOG.index("\n") + 1) + 1])
     assert {line.get_marker() for line in plotting.plot_training_history(log).lines} == {"o"}
@@ -390,10 +409,17 @@ def test_a_curve_below_the_logarithmic_axis_is_not_lost():
 def test_what_is_no_map_is_refused(shape):
     s = data.plasmonic_map((2, 4), 512)
     s = s.inav[:, 0] if shape else s.inav[0, 0]
-    with pytest.raises(ValueError, match="no map"):
+    shown = r"energy_window\(s, low, high\)\.plot\(\)" if shape else "plot_spectra shows"
+    with pytest.raises(ValueError, match=f"no map.*{shown}"):
         plotting.plot_map_comparison({"a": s}, (0.4, 0.5), place=(1,))
-    with pytest.raises(ValueError, match="two uniform axes"):
+    with pytest.raises(ValueError, match=r"two uniform axes.*image\.plot\(\)"):
         plotting.plot_map(plotting.energy_window(s, 0.4, 0.5))
+
+
+@pytest.mark.parametrize("wrong", [0.4, (0.4,), (0.4, 0.5, 0.6), ("a", "b"), None])
+def test_a_window_has_two_ends(signals, wrong):
+    with pytest.raises(ValueError, match="window="):
+        plotting.plot_map_comparison(signals, wrong, place=(1, 1))
 
 
 def test_a_window_in_other_units_is_named(signals):
@@ -415,6 +441,7 @@ def test_spectra_come_with_labels(signals, wrong):
         (("a", "cropped"), (3, 1), r"place=\(3, 1\) lies outside of the map \(2, 2\) of 'cropped'"),
         (("a",), (0, 2), r"place=\(0, 2\) lies outside of the map \(4, 2\) of 'a'"),
         (("a",), 3, "place=3 must hold the column and the row"),
+        (("a",), (1.0, 0), r"place=\(1\.0, 0\) must hold the column and the row"),
     ],
 )
 def test_maps_that_lack_the_pixel_are_refused(labels, place, message):

@@ -1,5 +1,6 @@
 """Measured responses that are none, or not what they should be; and what is noted of them."""
 
+import re
 import warnings
 
 import numpy as np
@@ -74,6 +75,13 @@ def test_response_that_is_cut_off(make_signal, pair, method, shape):
     short.data = np.broadcast_to(vacuum.data[128:152], (*shape, 24)).copy()
     (told,) = warnings_of(few, method, short)
     assert "psf is cut off" in told
+
+
+def test_how_high_a_cut_response_still_is_is_told_in_plain_figures(pair):
+    s, vacuum = pair
+    place = int(vacuum.data.argmax())
+    (told,) = warnings_of(s, "fourier", vacuum.isig[place - 4 : place + 5])
+    assert re.search(r"still [1-9]\d % as high", told)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -167,6 +167,18 @@ def test_training_goes_on_from_a_saved_model(tmp_path):
     assert torch.equal(weights(again), weights(by_path))
 
 
+def test_a_run_goes_on_with_what_it_began_with(tmp_path):
+    """Else its card would name the wrong start, and intervals would take their factors from there."""
+    one, two = (
+        train(replace(PLAN, seed=seed), tmp_path / name, pairs=PAIRS, config=TINY, name=name)
+        for seed, name in ((1, "one"), (2, "two"))
+    )
+    train(PLAN, tmp_path / "on", pairs=PAIRS, init=one)
+    for other in (two, None):
+        with pytest.raises(ValueError, match=r"of a run with init='one \(\w+\)', not "):
+            train(PLAN, tmp_path / "on", pairs=PAIRS, config=TINY, init=other)
+
+
 def test_part_of_the_start_is_kept(tmp_path):
     """The same training, and weights on the straight line between its two ends."""
     start = train(PLAN, tmp_path / "start", pairs=PAIRS, config=TINY)
@@ -305,11 +317,26 @@ def test_model_card_and_provenance(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"minutes": -1}, "minutes=-1"), ({"name": "a/b"}, "name='a/b'"), ({"init": "nope"}, "nope")],
+    [
+        ({"minutes": -1}, "minutes=-1"),
+        ({"name": "a/b"}, "name='a/b'"),
+        ({"init": "nope"}, "nope"),
+        ({"resume": "no"}, "resume='no'"),
+    ],
 )
 def test_bad_arguments_are_named(change, word, tmp_path):
     with pytest.raises(ValueError, match=word):
         train(PLAN, tmp_path, pairs=PAIRS, config=TINY, **change)
+
+
+def test_what_is_no_plan_and_no_source_of_batches_is_named(tmp_path):
+    with pytest.raises(TypeError, match="plan must be a Plan, not int"):
+        train(5, tmp_path / "a", pairs=PAIRS, config=TINY)
+    with pytest.raises(
+        TypeError, match=r"pairs must have a method batch\(number\), unlike ndarray"
+    ):
+        train(PLAN, tmp_path / "b", pairs=np.zeros((3, 64)), config=TINY)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

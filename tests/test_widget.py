@@ -134,6 +134,19 @@ def test_every_switch_changes_the_picture_and_back(make_signal, open_widget, nam
     assert parts["picture"].value == picture
 
 
+def test_labels_are_no_longer_than_their_panels(make_signal):
+    tool = DeepDeconvolution(make_signal())
+    tool.show_residual = True
+    picture = widget._Picture("Energy loss (eV)")
+    energy = tool.signal.axes_manager.signal_axes[0].axis
+    limits = energy[0], energy[-1]
+    picture.png(energy, tool.preview, limits=limits, log=True, with_residual=True)
+    for panel in (picture.top, picture.bottom):
+        label = panel.yaxis.label.get_window_extent()
+        assert label.height <= panel.get_window_extent().height
+    tool.close()
+
+
 def test_energy_range_zooms(make_signal, open_widget):
     _, parts = open_widget(make_signal())
     picture = parts["picture"].value
@@ -231,6 +244,9 @@ def test_close_disconnects_and_leaves_nothing_behind(make_signal):
     tool.resolution = tool.coarsest
     assert tool.preview is shown and parts["picture"].value is picture
     assert all(part.comm is None for part in parts.values())
+    assert parts["apply_button"].disabled
+    parts["apply_button"].click()
+    assert tool.result is None
     tool.close()  # a second time does no harm
     alive = weakref.ref(tool)
     del tool, parts
@@ -352,6 +368,12 @@ def test_picture_of_a_single_energy(make_signal, recwarn):
     parts["energy_range"].value = (0.2, 0.2)
     assert parts["picture"].value != before
     assert not [w for w in recwarn if "identical" in str(w.message)]
+
+
+def test_a_result_is_told_to_be_one_before_apply(make_signal):
+    tool = DeepDeconvolution(quiet(make_signal()))
+    assert "itself a result (deep_deconvolution)" in tool.message
+    tool.close()
 
 
 def test_what_is_odd_about_the_signal_is_said_before_apply(make_signal):

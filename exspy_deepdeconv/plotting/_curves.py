@@ -59,6 +59,11 @@ def axis_name(axis, unnamed):
     return axis.name if isinstance(axis.name, str) and axis.name.strip() else unnamed
 
 
+def any_positive(curves):
+    """Whether a logarithmic axis has a place for any of these counts."""
+    return any((counts > 0).any() for counts in curves)
+
+
 def log_limits(curves):
     """Limits of logarithmic counts that a few nearly empty channels do not decide."""
     counts = np.concatenate(curves)

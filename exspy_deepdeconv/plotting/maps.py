@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._arguments import is_real, is_whole
 from ._curves import axis_label
 from .spectra import plot_spectra
 
@@ -40,7 +41,9 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
         _, ax = plt.subplots(layout="constrained")
     axes = image.axes_manager._axes
     if len(axes) != 2 or not all(axis.is_uniform for axis in axes):
-        raise ValueError(f"image must have two uniform axes to be shown as a map; it has {axes}.")
+        raise ValueError(
+            f"image must have two uniform axes to be shown as a map; it has {axes}: image.plot()."
+        )
     y, x = axes
     extent = (
         x.low_value - x.scale / 2,
@@ -49,7 +52,10 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
         y.low_value - y.scale / 2,
     )
     shown = ax.imshow(image.data, cmap="viridis", extent=extent, interpolation="nearest")
-    ax.figure.colorbar(shown, ax=ax, label=label, fraction=0.046)
+    # Of the map's height, also where the map is long; its width is a share of the longer side.
+    width = 0.05 * max(np.ptp(extent[2:]) / np.ptp(extent[:2]), 1)
+    beside = ax.inset_axes([1 + width / 2, 0, width, 1])
+    ax.figure.colorbar(shown, cax=beside, label=label)
     ax.set(title=title, xlabel=axis_label(x, "x"), ylabel=axis_label(y, "y"))
     return ax
 
@@ -111,8 +117,11 @@ def _check_maps(signals, place):
     for label, signal in signals.items():
         shape = signal.axes_manager.navigation_shape
         if len(shape) != 2:
-            raise ValueError(f"{label!r} is no map: {signal!r}; plot_spectra shows single spectra.")
-        if np.shape(place) != (2,):
+            raise ValueError(
+                f"{label!r} is no map: {signal!r}; plot_spectra shows single spectra, and "
+                "energy_window(s, low, high).plot() a line."
+            )
+        if np.shape(place) != (2,) or not all(map(is_whole, place)):  # HyperSpy: 1.0 is no pixel
             raise ValueError(f"place={place!r} must hold the column and the row of a pixel.")
         if not all(-size <= i < size for i, size in zip(place, shape, strict=True)):
             raise ValueError(f"place={place!r} lies outside of the map {shape} of {label!r}.")
@@ -148,6 +157,8 @@ def plot_map_comparison(signals, window, *, place, title=""):
     >>> shown = {"measured": s, "truth": data.truth(s, 0.03)}
     >>> figure = plotting.plot_map_comparison(shown, (0.42, 0.54), place=(1, 2))
     """
+    if np.shape(window) != (2,) or not all(map(is_real, window)):
+        raise ValueError(f"window={window!r} must be two energies.")
     low, high = window
     _check_maps(signals, place)
     maps = {label: energy_window(signal, low, high) for label, signal in signals.items()}

@@ -7,6 +7,7 @@ from mpl_toolkits.axes_grid1 import make_axes_locatable
 from ._curves import (
     COLOURS,
     OTHER_COLOURS,
+    any_positive,
     below_sight,
     curve,
     energy_label,
@@ -66,11 +67,11 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
         colour = COLOURS.get(label) or next(others)
         ax.plot(energy, counts, label=label, color=colour, **style)
         shown.append(counts)
-    if log:
+    if log and any_positive(shown):
         ax.set_yscale("log")
         floor, top = log_limits(shown)
         ax.set_ylim(floor, top)
-        for line in list(ax.lines) if max(counts.max() for counts in shown) > 0 else []:
+        for line in list(ax.lines):
             if (dots := below_sight(line.get_ydata(), floor)) is not None:
                 ax.plot(line.get_xdata(), dots, ls=":", lw=2.5, color=line.get_color())
     ax.set_xlabel(energy_label(spectrum))
@@ -130,7 +131,7 @@ def plot_interval(
     share = "" if confidence is None else f"{100 * confidence:g} % "
     if label not in ax.get_legend_handles_labels()[1]:  # plot_spectra may have drawn it
         ax.plot(energy, counts, label=label, color=colour, lw=1.6)
-    if log:
+    if log and any_positive([counts, high]):
         ax.set_yscale("log")
         floor, top = log_limits([counts, high])
         # On a logarithmic scale a bound of zero lies nowhere: the band ends below the figure.

@@ -68,7 +68,7 @@ def plot_training_history(path, ax=None, *, columns=None, log=True):
         The log of a training run, or the folder that holds its ``log.csv``.
     ax : matplotlib.axes.Axes, optional
         Where to plot; a new figure by default.
-    columns : sequence of str, optional
+    columns : str or sequence of str, optional
         Columns of the log to show, for instance ``("loss", "held_out_loss")`` with ``log=False``:
         a loss is a logarithm and may be negative. By default the relative errors ``loss_error``,
         ``near_error`` and ``sqrt_error`` of the training spectra, as far as the log has them.
@@ -102,6 +102,7 @@ def plot_training_history(path, ax=None, *, columns=None, log=True):
     history = _read_history(path)
     if columns is None:
         columns = [name for name in HISTORY if name in history]
+    columns = [columns] if isinstance(columns, str) else columns
     missing = [name for name in columns if name not in history]
     if missing or not columns:
         raise ValueError(f"columns={missing or columns}: {path} has {', '.join(history)}.")

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from .. import models
+from .._arguments import check_bool
 from ..inference import check_device
 from ..simulate import SCENES
 from ..specimens import random_specimen
@@ -48,6 +49,8 @@ class InstrumentPairs(MeasuredPairs):
     @classmethod
     def of(cls, measured, seed=0):
         """The instrument that `MeasuredPairs` were measured with."""
+        if not isinstance(measured, MeasuredPairs):
+            raise TypeError(f"measured must be MeasuredPairs, not {type(measured).__name__}.")
         arrays = {f.name: getattr(measured, f.name) for f in fields(measured)}
         return cls(**arrays | {"seed": seed})
 
@@ -246,6 +249,7 @@ def _check(name, minutes, steps, folder, resume):
     if minutes is None and steps is None:
         raise ValueError("minutes=None needs a number of steps: the training would never end.")
     check_run(name, minutes)
+    check_bool("resume", resume)
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the run to go on with.")
     if folder is not None and not resume:
@@ -280,7 +284,15 @@ def _measured(signal, psf, seed, **options):
         return signal, {}
     from .pca import measured_pairs
 
-    pairs = measured_pairs(signal, psf, seed=seed, **options)
+    with warnings.catch_warnings(record=True) as heard:
+        pairs = measured_pairs(signal, psf, seed=seed, **options)
+    for each in heard:
+        if (
+            each.filename == __file__
+        ):  # told to who calls `measured_pairs`: that is the user's matter
+            warnings.warn(each.message, stacklevel=3)
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     hashes = {"signal_sha256": array_hash(signal.data)}
     return pairs, hashes | ({} if psf is None else {"psf_sha256": array_hash(psf.data)})
 

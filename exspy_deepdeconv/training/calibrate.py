@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from .. import intervals, models, physics
+from .._arguments import is_whole
 from ..binning import answer_of, channels_in_bins
 from ..evaluate import visible_losses
 from ..forward import batch_of, error_sizes, parts, quick_and_quiet, regime
+from ..inference import check_device
 from ..intervals import Calibration, Regime
 from ..network import SHARPENINGS
 from ..physics import MIN_RESOLUTION_CHANNELS
@@ -55,6 +57,11 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     -------
     Calibration
 
+    Raises
+    ------
+    ValueError
+        If an argument cannot be used.
+
     References
     ----------
     Y. Romano, E. Patterson, E. Candès, "Conformalized quantile regression", NeurIPS 2019.
@@ -68,6 +75,10 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     >>> bool(found.factor(0.9, Regime(dominance=4.0, electrons=1e6)) > 0)
     True
     """
+    for name, value, least in (("cases", cases, 1), ("seed", seed, 0)):
+        if not (is_whole(value) and value >= least):
+            raise ValueError(f"{name}={value!r} must be a whole number from {least}.")
+    check_device(device)
     found = {False: [], True: []}
     elastic = {False: [], True: []}
     for simulation, rng in _simulations(cases, seed):

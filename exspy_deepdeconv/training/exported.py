@@ -169,7 +169,7 @@ class MeasuredPairs:
         ValueError
             If the name does not end in ``.npz``.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         if path.suffix != ".npz":
             raise ValueError(f"path={str(path)!r} must end in .npz.")
         part = path.with_suffix(".part")
@@ -198,7 +198,7 @@ class MeasuredPairs:
             If the file is not one of `export`.
         """
         names = {f.name for f in fields(cls)}
-        with open(path, "rb") as file:
+        with open(Path(path).expanduser(), "rb") as file:
             try:
                 read = np.load(file, allow_pickle=False)
                 arrays = {} if isinstance(read, np.ndarray) else dict(read)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from .. import models
-from .._arguments import is_real
+from .._arguments import check_bool, is_real
 from ..forward import denormals_flushed
 from ..inference import check_device
 from ..intervals import Calibration
@@ -67,7 +67,7 @@ def train(
     init : str, pathlib.Path or Model, optional
         Weights to start from, as `exspy_deepdeconv.models.load` takes them.
     resume : bool
-        Go on from a checkpoint found in ``folder``, which counts more than ``init``. Otherwise a
+        Go on from a checkpoint found in ``folder``, of a run with the same ``init``. Otherwise a
         checkpoint there is an error: nothing is trained over.
     name : str
         Name of the model and stem of its files.
@@ -97,7 +97,7 @@ def train(
         If ``folder`` holds a checkpoint and ``resume`` is False.
     FloatingPointError
         If the loss is no number any more; nothing more is written then.
-    ValueError
+    TypeError, ValueError
         If an argument cannot be used, or the checkpoint is damaged, of another run or other data.
 
     Examples
@@ -113,6 +113,11 @@ def train(
     ('tiny', 2)
     """
     check_run(name, minutes)
+    check_bool("resume", resume)
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan must be a Plan, not {type(plan).__name__}.")
+    if pairs is not None and not hasattr(pairs, "batch"):
+        raise TypeError(f"pairs must have a method batch(number), unlike {type(pairs).__name__}.")
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -123,12 +128,17 @@ def train(
     device = str(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     pairs = SimulatedPairs(plan.seed) if pairs is None else pairs
     init = None if init is None else models.load(init)
-    about = {"start": init and f"{init.name} ({init.sha256[:12]})"} | (about or {})
+    started = None if init is None else f"{init.name} ({init.sha256[:12]})"
     with torch.random.fork_rng(), denormals_flushed():
         torch.manual_seed(plan.seed)
         network = DeconvolutionNet(config) if init is None else copy.deepcopy(init.network)
         state = TrainingState(
-            network.to(device), plan, init is not None, folder / CHECKPOINT, data_hash(pairs)
+            network.to(device),
+            plan,
+            init is not None,
+            folder / CHECKPOINT,
+            data=data_hash(pairs),
+            init=started,
         )
         if resume:
             state.load(device)
@@ -137,7 +147,7 @@ def train(
     outcome = state.outcome()
     if state.best:
         outcome.load_state_dict(state.best["weights"])
-    provenance = _provenance(state, device, scores, about)
+    provenance = _provenance(state, device, scores, about or {})
     return _saved(outcome, folder / f"{name}.safetensors", provenance, init)
 
 
@@ -145,7 +155,7 @@ def check_run(name, minutes):
     """Raise a ValueError for a name or a time that no run can have, before any of it is done."""
     if minutes is not None and not (is_real(minutes) and minutes > 0):
         raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
-    if Path(name).name != name or not name:
+    if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
         raise ValueError(f"name={name!r} must be a plain name: it becomes the stem of a file.")
     if name in models.available():
         raise ValueError(f"name={name!r} is that of a bundled model.")
@@ -155,6 +165,7 @@ def _provenance(state, device, scores, about):
     """What a run tells of itself in its weights file and on its card."""
     return {
         "plan": asdict(state.plan),
+        "start": state.init,
         **about,
         "data_sha256": state.data,
         "steps": state.step,

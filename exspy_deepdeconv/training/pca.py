@@ -76,7 +76,7 @@ def measured_pairs(
     Raises
     ------
     TypeError
-        If ``signal`` or ``psf`` is no EELSSpectrum.
+        If ``signal`` or ``psf`` is no EELSSpectrum, or ``algorithm`` a class.
     ValueError
         For fewer than 8 usable spectra; if ``signal`` or ``psf`` is a result of a deconvolution or a
         residual, or ``psf`` the signal itself; or if an argument is out of its range.
@@ -128,6 +128,8 @@ def measured_pairs(
     """
     axis = _check_signal(signal)
     _check_numbers(components, frames, seed)
+    if isinstance(algorithm, type):
+        raise TypeError(f"algorithm={algorithm!r} is a class: make an estimator of it, as PCA(3).")
     if psf is not None and vacuum is not None:
         raise ValueError("psf and vacuum are both given: the response is captured in one of them.")
     if frames and components is not None:
@@ -259,6 +261,8 @@ def _vacuum_mask(vacuum, signal):
         )
     if not mask.any():
         raise ValueError("vacuum is True nowhere: there is nothing to capture the response from.")
+    if mask.all():
+        raise ValueError("vacuum is True everywhere: there is no specimen to learn from.")
     return mask
 
 

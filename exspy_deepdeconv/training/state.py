@@ -11,7 +11,7 @@ import torch
 from .optimiser import optimisers
 from .plan import Plan
 
-# What a run must go on with: its card tells one value of each.
+# Settings that a run must go on with: its card tells one value of each.
 KEPT = ("seed", "learning_rate", "warmup", "weight_decay", "clip", "ema", "keep_start")
 MOST_LOST = 20  # steps in a row whose loss may be no number: they change no weights
 
@@ -25,6 +25,7 @@ class TrainingState:
     warm: bool
     path: Path
     data: str = ""
+    init: str | None = None  # name and hash of the weights started from
     step: int = 0
     seconds: float = 0.0
     lost: int = 0
@@ -79,10 +80,14 @@ class TrainingState:
             saved[key] = getattr(self, key).state_dict()
         saved["optimisers"] = [optimiser.state_dict() for optimiser in self.optimisers]
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        saved["plan"] = {key: getattr(self.plan, key) for key in KEPT}
+        saved["plan"] = self._kept()
         saved["random"] = [torch.get_rng_state(), *cuda]
         torch.save(saved, part)
         os.replace(part, self.path)
+
+    def _kept(self):
+        """What a run must go on with."""
+        return {key: getattr(self.plan, key) for key in KEPT} | {"init": self.init}
 
     def load(self, device):
         """Go on from the checkpoint, if there is one; a ValueError if it is not of this run."""
@@ -98,9 +103,9 @@ class TrainingState:
         except Exception as error:
             raise ValueError(f"{self.path} is not a checkpoint of this run: {error}") from error
         for key, value in kept.items():
-            if value != getattr(self.plan, key):
+            if value != self._kept()[key]:
                 raise ValueError(
-                    f"{self.path} is of a run with {key}={value!r}, not {getattr(self.plan, key)!r}: "
+                    f"{self.path} is of a run with {key}={value!r}, not {self._kept()[key]!r}: "
                     "go on with that, or choose another folder."
                 )
         if saved["data"] != self.data:

@@ -192,9 +192,8 @@ def spread_over(positions, number=None):
 def read_spectra(data, positions):
     """The spectra at these places of the map (rows of indices), in one read of a lazy signal."""
     lazy = isinstance(data, da.Array)
-    if (
-        lazy and len(data.chunks[-1]) > 1 and data.ndim > 1
-    ):  # one by one takes a task for each piece
+    if lazy and len(data.chunks[-1]) > 1 and data.ndim > 1:
+        # One by one they would take a task for each piece.
         return data.vindex[(*positions.T, slice(None))].compute()
     spectra = [data[tuple(position)] for position in positions]
     if lazy:

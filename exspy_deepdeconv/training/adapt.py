@@ -287,9 +287,7 @@ def _measured(signal, psf, seed, **options):
     with warnings.catch_warnings(record=True) as heard:
         pairs = measured_pairs(signal, psf, seed=seed, **options)
     for each in heard:
-        if (
-            each.filename == __file__
-        ):  # told to who calls `measured_pairs`: that is the user's matter
+        if each.filename == __file__:  # told to who calls `measured_pairs`: it is the user's matter
             warnings.warn(each.message, stacklevel=3)
         else:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)

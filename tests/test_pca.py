@@ -498,3 +498,10 @@ def test_a_peak_that_drift_has_broadened_leaves_no_losses_beside_it():
     losses = without_elastic((peak + loss)[None], np.full(512, 100.0), response, 8.0, 150)[1][0]
     assert np.abs(losses[:200]).max() < 1
     assert losses[200:].sum() == pytest.approx(2e3, rel=0.01)
+
+
+def test_a_response_that_is_too_short_is_told_so():
+    s = data.plasmonic_map((4, 4), 512)
+    short = data.vacuum_spectrum(s).isig[85:120]
+    with pytest.raises(ValueError, match=r"35 channels: they must be more than four"):
+        measured_pairs(s, short)

@@ -174,9 +174,30 @@ def test_a_run_goes_on_with_what_it_began_with(tmp_path):
         for seed, name in ((1, "one"), (2, "two"))
     )
     train(PLAN, tmp_path / "on", pairs=PAIRS, init=one)
-    for other in (two, None):
+    for other in ({"init": two}, {"config": TINY}):
         with pytest.raises(ValueError, match=r"of a run with init='one \(\w+\)', not "):
-            train(PLAN, tmp_path / "on", pairs=PAIRS, config=TINY, init=other)
+            train(PLAN, tmp_path / "on", pairs=PAIRS, **other)
+
+
+def test_weights_to_start_from_have_their_own_design(tmp_path):
+    start = train(PLAN, tmp_path / "start", pairs=PAIRS, config=TINY)
+    with pytest.raises(ValueError, match="config and init are both given"):
+        train(PLAN, tmp_path / "on", pairs=PAIRS, config=TINY, init=start)
+    assert not (tmp_path / "on").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--init=nothing", "model='nothing'"),
+        ("--name=a/b", "name='a/b'"),
+        ("--minutes=-1", "minutes=-1"),
+    ],
+)
+def test_command_line_of_a_bare_node_tells_what_is_wrong_in_one_line(tmp_path, option, words):
+    with pytest.raises(SystemExit, match=words) as end:
+        loop.main(["--folder", str(tmp_path / "run"), option])
+    assert str(end.value).startswith("Error: ")
 
 
 def test_part_of_the_start_is_kept(tmp_path):
@@ -326,7 +347,7 @@ def test_model_card_and_provenance(tmp_path):
 )
 def test_bad_arguments_are_named(change, word, tmp_path):
     with pytest.raises(ValueError, match=word):
-        train(PLAN, tmp_path, pairs=PAIRS, config=TINY, **change)
+        train(PLAN, tmp_path, pairs=PAIRS, **change)
 
 
 def test_what_is_no_plan_and_no_source_of_batches_is_named(tmp_path):

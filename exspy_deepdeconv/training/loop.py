@@ -63,7 +63,7 @@ def train(
     pairs : object with a ``batch(number)`` method, optional
         Source of the training batches; simulated pairs of the plan's seed by default.
     config : Config, optional
-        The network's.
+        The network's; not with ``init``, which has its own.
     init : str, pathlib.Path or Model, optional
         Weights to start from, as `exspy_deepdeconv.models.load` takes them.
     resume : bool
@@ -116,6 +116,8 @@ def train(
     check_bool("resume", resume)
     if not isinstance(plan, Plan):
         raise TypeError(f"plan must be a Plan, not {type(plan).__name__}.")
+    if config is not None and init is not None:
+        raise ValueError("config and init are both given: weights to start from have their own.")
     if pairs is not None and not hasattr(pairs, "batch"):
         raise TypeError(f"pairs must have a method batch(number), unlike {type(pairs).__name__}.")
     folder = Path(folder).expanduser()
@@ -282,7 +284,10 @@ def main(arguments=None):
     """Command line of a bare node: ``python -m exspy_deepdeconv.training.loop --folder runs/mine``."""
     plan, options = read_options(arguments)
     echo = None if sys.stderr.isatty() else lambda line: print(line, flush=True)
-    model = train(plan, **options, echo=echo)
+    try:
+        model = train(plan, **options, echo=echo)
+    except (FileExistsError, FloatingPointError, ValueError) as error:
+        raise SystemExit(f"Error: {error}") from error
     print(Path(options["folder"]) / f"{model.name}.safetensors")
 
 

@@ -66,7 +66,10 @@ def captured_response(rows, fwhm):
     counts, found, _ = prepare(rows[np.isfinite(rows).all(axis=-1)])
     good = np.isfinite(found.position)
     if not good.any():
-        raise ValueError("No zero-loss peak is found in psf, nor in the pixels named by vacuum.")
+        raise ValueError(
+            f"No zero-loss peak is found in psf, nor in the pixels named by vacuum ({rows.shape[-1]} channels: "
+            "they must be more than four zero-loss widths long)."
+        )
     middle = np.median(found.position[good])
     reach = rows.shape[-1]
     peak = centred_response(

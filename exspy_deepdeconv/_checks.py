@@ -294,10 +294,10 @@ def result_or_residual(signal):
 def of_result(signal):
     """Sentences on a signal that is deconvolved a second time; an empty list for any other."""
     done = signal.metadata.Signal.get_item("deconvolved_by")
-    text = (
-        f"the signal is itself a result ({done}). To sharpen more, ask for a finer resolution of "
-    )
-    return [text + "the data."] if done else []
+    if not done:
+        return []
+    why = "To sharpen more, ask for a finer resolution of the data."
+    return [f"the signal is itself a result ({done}). {why}"]
 
 
 def warn_of_result(signal, method, stacklevel):

@@ -69,9 +69,11 @@ def compare_file(
     with quietly() as heard:
         warnings.filterwarnings("always", category=UserWarning, message=r"\w+_(deconvolve|psf): ")
         signal = only_low_loss(path, path, chosen=chosen)
-        response = signal.estimate_psf(shared=True) if shared_psf else None
-        response = response if psf is None else read_response(psf, [path])
-        comparison = signal.compare_deconvolution(methods, psf=response, resolution=resolution)
+        if shared_psf:
+            psf = signal.estimate_psf(shared=True)
+        elif psf is not None:
+            psf = read_response(psf, [path])
+        comparison = signal.compare_deconvolution(methods, psf=psf, resolution=resolution)
         for name, target in results.items():
             if name in comparison.signals:
                 write_safely(comparison.signals[name], target)

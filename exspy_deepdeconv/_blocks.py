@@ -27,6 +27,7 @@ _CONSEQUENCE = {
     physics.SPIKE: "result doubtful",
     physics.UNEXPLAINED: "result doubtful",
     physics.GAINS: "response or background do not fit",
+    physics.OWN_RESPONSE: "their own response taken",
 }
 _COUNT_NAMES = {
     physics.EMPTY: "empty",
@@ -36,9 +37,11 @@ _COUNT_NAMES = {
     physics.SPIKE: "spike",
     physics.UNEXPLAINED: "unexplained",
     physics.GAINS: "gains",
+    physics.OWN_RESPONSE: "own_response",
 }
-_RESULT_FLAGS = physics.UNEXPLAINED | physics.GAINS
+_RESULT_FLAGS = physics.UNEXPLAINED | physics.GAINS | physics.OWN_RESPONSE
 DATA_FLAGS = tuple(bit for bit in _COUNT_NAMES if not bit & _RESULT_FLAGS)
+BLIND_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit != physics.OWN_RESPONSE)
 UNUSABLE_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit & physics.UNUSABLE)
 _PENDING = 255
 
@@ -65,7 +68,7 @@ class FlagTally:
         What the method chose by itself for each spectrum (navigation shape); NaN where nothing.
     """
 
-    def __init__(self, mask, warn, method="deep_deconvolve", kinds=tuple(_COUNT_NAMES)):
+    def __init__(self, mask, warn, method="deep_deconvolve", kinds=BLIND_FLAGS):
         self.flags = np.where(mask, 0, _PENDING).astype(np.uint8).ravel()
         self.chosen = np.full(mask.shape, np.nan)
         self.total = self.waiting = int((~mask).sum())

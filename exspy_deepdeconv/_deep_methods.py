@@ -8,7 +8,17 @@ from functools import partial
 
 import numpy as np
 
-from . import _arguments, _blocks, _checks, _responses, _results, _sampling, batched, models
+from . import (
+    _arguments,
+    _blocks,
+    _checks,
+    _responses,
+    _results,
+    _sampling,
+    batched,
+    models,
+    physics,
+)
 from ._inputs import Input
 from .forward import Wanted
 from .inference import check_device, usual_device
@@ -67,7 +77,8 @@ def deconvolve(
         batch_size=batch_size,
         device=usual_device(device, given.mask.size),
     )
-    tally = _blocks.FlagTally(given.mask, warn=lazy_output)
+    kinds = _blocks.BLIND_FLAGS + ((physics.OWN_RESPONSE,) if given.estimated else ())
+    tally = _blocks.FlagTally(given.mask, lazy_output, kinds=kinds)
     result, *others = _results.finish_stack(
         signal,
         given.blocks(function, tally, arrays=wanted.arrays),

@@ -5,6 +5,7 @@ only a smoothing of its answer.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from ._responses import usable_responses
 from .batched import result_flags
 from .binning import answer_of, channels_in_bins
 from .forward import answers, batch_of, quick_and_quiet, response_of, responses
-from .residual import residual_block
+from .physics import OWN_RESPONSE, UNEXPLAINED
+from .reblur import is_of
+from .residual import better_residual_block, residual_block
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,10 @@ class Answer:
             noise = physics.told_noise(self.variance, self.seen)
             self.seen = replace(self.seen, noise=noise)
         self.usable = self.seen.usable[0] and (psf is None or bool(usable_responses(psf)))
+        self.own = None  # the answer with the spectrum's own response, where another was estimated
+        if self.usable and estimated:
+            self.own = Answer(counts, model, variance=variance, dark=dark, device=device)
+            self.fits = bool(is_of(psf, self.seen)[0])
         if self.usable:
             psf = None if psf is None else psf[None]
             with quick_and_quiet(device, model) as (device, _):
@@ -110,37 +117,55 @@ class Answer:
         if not self.usable:
             odd = _words(flags) or "with a psf that holds no zero-loss peak"
             return Preview(self.counts, remark=f"Spectrum {odd}: there is nothing to deconvolve.")
+        found, flags = self._found(wanted)
+        if self.own is not None and (not self.fits or flags & UNEXPLAINED):
+            own, own_flags = self.own._found(wanted)
+            if not self.fits or not own_flags & UNEXPLAINED:
+                found, flags = own, own_flags | OWN_RESPONSE
+        if zero_channel is not None:
+            found["residual"] = self._residual(found["result"], wanted, zero_channel)
+        return Preview(self.counts, remark=_remark(flags), **found)
+
+    def _found(self, wanted):
+        """Result and bounds by name, and the flags."""
         everything, answer = self.seen.usable, self.at(wanted.resolution)
         with quick_and_quiet(self.device, self.model):
             arrays = answers(answer, self.seen, everything, self.batch, wanted, self.model)
             response = self.measured or response_of(answer, self.counts.size)
-        flags |= int(result_flags(arrays[0], self.seen, everything, response, wanted)[0])
+        flags = self.seen.flags | result_flags(arrays[0], self.seen, everything, response, wanted)
         names = ("result", "lower", "upper")
         found = dict(zip(names, arrays[:, 0].astype(np.float32), strict=False))
-        if zero_channel is not None:
-            found["residual"] = self._residual(found["result"], wanted, zero_channel)
-        odd = _words(flags)
-        remark = f"Spectrum {odd}: the result is doubtful." if odd else ""
-        return Preview(self.counts, remark=remark, **found)
+        return found, int(flags[0])
 
     def _residual(self, result, wanted, zero_channel):
         """That of ``deconvolution_residual``."""
-        psf = self.psf
-        if psf is None:
-            answer = self.at()
-            with quick_and_quiet(self.device, self.model):
-                psf = responses(answer, zero_channel, self.counts.size)
-        stack, _ = residual_block(
+        block = partial(
+            residual_block if self.own is None else better_residual_block,
             self.counts[None],
-            psf,
+            self.psf,
+            respond=partial((self.own or self)._respond, zero_channel),
             result=result[None],
             variance=self.variance,
             dark=self.dark,
             resolution=wanted.resolution,
             zero_loss=wanted.zero_loss,
-            broaden=self.psf is not None,
         )
+        given = self.psf is not None and self.own is None
+        stack, _ = block(broaden=True) if given else block()
         return stack[0, : self.counts.size]
+
+    def _respond(self, zero_channel, _):
+        """The response that the network finds, and the flags."""
+        answer = self.at()
+        with quick_and_quiet(self.device, self.model):
+            return responses(answer, zero_channel, self.counts.size), self.seen.flags
+
+
+def _remark(flags):
+    """What is odd about a spectrum or its result; empty if nothing is."""
+    odd, own = _words(flags & ~OWN_RESPONSE), _words(flags & OWN_RESPONSE)
+    said = [f"Spectrum {odd}: the result is doubtful."] if odd else []
+    return " ".join(said + ([f"Spectrum {own}: its own is taken."] if own else []))
 
 
 def _words(flags):

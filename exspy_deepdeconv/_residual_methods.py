@@ -34,29 +34,17 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     _refuse_bound(result)
     _warn_of_exchanged(signal, result, stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
-    resolution, has_zero_loss = seen_through(result)
+    resolution, _ = seen_through(result)
     # A result at a resolution is blurred around its zero-loss peak: where a crop has cut that off,
     # an error says so.
     zero_loss = given.zero_loss if psf is None or resolution is not None else None
-    dark, respond = _dark_of(result) or given.dark(), None
+    block = _block_function(given, result, psf)
     if psf is None:
-        zero_loss = replace(zero_loss, dark=dark)
-        model = _model_of(result, stacklevel=3)
         _warn_of_measured(result, stacklevel=4)
-        respond = _results.responder(model, zero_loss, given.data.shape[-1])
 
     _warn_of_lost_note(result, stacklevel=4)
     for odd in [] if zero_loss is None else of_axis(zero_loss):
         warnings.warn(f"deconvolution_residual: {odd}", UserWarning, stacklevel=3)
-    block = partial(
-        residual.residual_block,
-        respond=respond,
-        dark=dark,
-        resolution=None if resolution is None else resolution / given.axis.dispersion,
-        zero_loss=has_zero_loss,
-        # As ``deep_deconvolve`` does with a measured response; the classical methods take it as it is.
-        broaden=psf is not None and _last_node(result) == _NODES[0],
-    )
     tally = _blocks.FlagTally(given.mask, False, "deconvolution_residual", _blocks.UNUSABLE_FLAGS)
     blocks = given.blocks(
         block,
@@ -73,6 +61,24 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         whole.compute(show_progressbar=show_progressbar, num_workers=num_workers)
         blocks = whole.data
     return _signals(signal, blocks, lazy_output, given.mask.size > 0)
+
+
+def _block_function(given, result, psf):
+    """What `_blocks.run_blocks` is to apply to the spectra and the result."""
+    resolution, has_zero_loss = seen_through(result)
+    dark, deep = _dark_of(result) or given.dark(), _last_node(result) == _NODES[0]
+    options = {
+        "dark": dark,
+        "resolution": None if resolution is None else resolution / given.axis.dispersion,
+        "zero_loss": has_zero_loss,
+    }
+    if psf is None or (deep and given.estimated):
+        model, own = _model_of(result, stacklevel=4), replace(given.zero_loss, dark=dark)
+        options["respond"] = _results.responder(model, own, given.data.shape[-1])
+    if deep and given.estimated:
+        return partial(residual.better_residual_block, **options)
+    # As ``deep_deconvolve`` does with a measured response; the classical methods take it as it is.
+    return partial(residual.residual_block, broaden=deep and psf is not None, **options)
 
 
 def seen_through(result):

@@ -123,7 +123,7 @@ def response_zero(found, channels):
     if np.isnan(found.position):  # a map without spectra
         return channels // 2
     room = min(int(np.ceil(4 * found.fwhm)), channels // 3)
-    return int(np.clip(round(found.position), room, channels - 2))
+    return int(np.clip(round(float(found.position)), room, channels - 2))
 
 
 def out_of_range(found, given):

@@ -18,7 +18,8 @@ from .forward import (
     responses,
 )
 from .gains import impossible_gains
-from .physics import GAINS, NOT_FINITE, UNEXPLAINED
+from .physics import GAINS, NOT_FINITE, OWN_RESPONSE, UNEXPLAINED
+from .reblur import is_of
 from .residual import explain
 
 # Spectra times channels in one forward pass: as many as share the cost of the calls, few enough for
@@ -83,7 +84,8 @@ def stacked_block(
     psf : numpy.ndarray, optional
         Measured counts of the response, ``(length,)`` or ``(..., length)``.
     estimated : bool
-        Whether ``psf`` was read off spectra, not measured.
+        Whether ``psf`` was read off spectra, not measured: where it does not fit, the response is found
+        in the spectrum itself.
     variance : float or numpy.ndarray, optional
         Noise variance, a number or ``(..., channels)``; read from the spectra by default.
     dark : Dark, optional
@@ -132,7 +134,7 @@ def response_block(
     def respond(device, network, spectra, *_):
         seen = physics.inspect(spectra, dark)
         out = nothing(seen)
-        for number, good in _alike(seen):
+        for number, good in _alike(seen, seen.usable):
             batch, _ = batch_of(seen, good, None, device)
             answer = answer_of(network, batch, number)
             out[good] = responses(answer, zero_channel, spectra.shape[-1])
@@ -168,25 +170,45 @@ def _run_batch(model, wanted, dark, device, network, spectra, psf, variance, *, 
     seen = physics.inspect(spectra, dark)
     if variance is not None:
         seen = replace(seen, noise=physics.told_noise(variance, seen))
+    run = partial(_run_some, model, wanted, device, network, seen)
+    if not estimated:
+        return run(seen.usable, psf)
+    fits = seen.usable.copy()
+    fits[fits] = is_of(_of_rows(psf, fits), seen.select(fits))
+    out, flags = run(fits, psf, estimated=True)
+    # An estimated response is no better than the spectra that it was read off.
+    doubtful = seen.usable & (~fits | (flags & UNEXPLAINED > 0))
+    own, own_flags = run(doubtful, None)
+    better = doubtful & (~fits | (own_flags & UNEXPLAINED == 0))
+    out[better], flags[better] = own[better], own_flags[better] | OWN_RESPONSE
+    return out, flags
+
+
+def _run_some(model, wanted, device, network, seen, usable, psf, *, estimated=False):
+    """The same of some of the spectra; zeros (or NaN) elsewhere."""
     flags = seen.flags.copy()
     out = np.tile(nothing(seen), wanted.arrays)
-    for number, good in _alike(seen, wanted.resolution):
-        chosen = psf if psf is None or len(psf) == 1 else psf[good]
-        batch, measured = batch_of(seen, good, chosen, device, estimated)
+    for number, good in _alike(seen, usable, wanted.resolution):
+        batch, measured = batch_of(seen, good, _of_rows(psf, good), device, estimated)
         answer = answer_of(network, batch, number)
         found = answers(answer, seen, good, batch, wanted, model)
         out[good] = np.concatenate(found, axis=-1)
         if measured is None:
-            measured = response_of(answer, spectra.shape[-1])
+            measured = response_of(answer, seen.counts.shape[-1])
         flags[good] |= result_flags(found[0], seen, good, measured, wanted)
     return out, flags
 
 
-def _alike(seen, resolution=np.inf):
-    """Yield how many channels are taken together, and which usable spectra that suits."""
+def _of_rows(psf, rows):
+    """The responses of some spectra: one for all, or their own."""
+    return psf if psf is None or len(psf) == 1 else psf[rows]
+
+
+def _alike(seen, usable, resolution=np.inf):
+    """Yield how many channels are taken together, and which of the usable spectra that suits."""
     numbers = channels_in_bins(seen.zero_loss.fwhm, seen.counts.shape[-1], resolution)
-    for number in np.unique(numbers[seen.usable]):
-        yield int(number), seen.usable & (numbers == number)
+    for number in np.unique(numbers[usable]):
+        yield int(number), usable & (numbers == number)
 
 
 def result_flags(results, seen, good, measured, wanted):

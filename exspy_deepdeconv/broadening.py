@@ -11,6 +11,7 @@ from .blur import gaussian_transfer, moving
 from .peaks import half_height_crossings, half_height_width
 
 BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
+SAME_WITHIN = 0.05  # of the width: as far a response that was estimated from other spectra is used
 STANDARD_ERRORS = 3.0  # of a zero-loss width, by which it must exceed that of the response
 AROUND = 8.0  # widths to both sides of the energy zero: all that a width is read from
 STEPS = 5
@@ -46,21 +47,14 @@ def broadened(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
     >>> round(float(half_height_width(wide, np.array([64]))[0]), 1)
     10.0
     """
-    zero = responses.shape[-1] // 2
-    reach = min(int(np.ceil(AROUND * fwhm.max())), zero)
-    core = responses[:, zero - reach : zero + reach]
+    placed, widths, fwhm = _side_by_side(responses, position, fwhm, gain_half)
+    reach = placed.shape[-1] - 1
     frequency = fft.rfftfreq(2 * reach)
-    placed = fft.rfft(core) * moving(frequency, (position - np.floor(position + 0.5))[:, None])
 
     def widths_of(spectra):
         peaks = fft.irfft(spectra, 2 * reach)
         return half_height_width(peaks, peaks.argmax(axis=-1))
 
-    peaks = fft.irfft(placed, 2 * reach)
-    left, right = half_height_crossings(peaks, peaks.argmax(axis=-1))
-    widths = right - left
-    more = gain_half - (reach + position - np.floor(position + 0.5) - left)
-    fwhm = np.fmin(fwhm, widths + 2 * np.fmax(more, 0))
     rows = np.flatnonzero(fwhm - widths > np.maximum((BROADER_THAN - 1) * widths, doubt))
     out = np.array(np.broadcast_to(responses, (len(fwhm), responses.shape[-1])))
     if rows.size:
@@ -74,6 +68,45 @@ def broadened(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
         whole = fft.rfft(out[rows]) * gaussian_transfer(fft.rfftfreq(size), blur[:, None])
         out[rows] = np.maximum(fft.irfft(whole, size), 0)
     return out
+
+
+def of_one_width(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
+    """Whether zero-loss peaks are as wide as responses, within 5 % or what is uncertain.
+
+    Parameters
+    ----------
+    responses, position, fwhm, doubt, gain_half
+        As for `broadened`.
+
+    Returns
+    -------
+    numpy.ndarray of bool
+        ``(batch,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.broadening import of_one_width
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> response, places = gaussian(128, 64.0, 8.0)[None], np.full(3, 20.3)
+    >>> of_one_width(response, places, np.array([7.0, 8.1, 9.0]))
+    array([False,  True, False])
+    """
+    _, widths, fwhm = _side_by_side(responses, position, fwhm, gain_half)
+    return np.abs(fwhm - widths) <= np.maximum(SAME_WITHIN * widths, doubt)
+
+
+def _side_by_side(responses, position, fwhm, gain_half):
+    """Transforms of the responses about their zero, where the peaks lie; widths of both."""
+    zero = responses.shape[-1] // 2
+    reach = min(int(np.ceil(AROUND * fwhm.max())), zero)
+    core = responses[:, zero - reach : zero + reach]
+    apart = position - np.floor(position + 0.5)  # from the nearest channel
+    placed = fft.rfft(core) * moving(fft.rfftfreq(2 * reach), apart[:, None])
+    peaks = fft.irfft(placed, 2 * reach)
+    left, right = half_height_crossings(peaks, peaks.argmax(axis=-1))
+    more = gain_half - (reach + apart - left)
+    return placed, right - left, np.fmin(fwhm, right - left + 2 * np.fmax(more, 0))
 
 
 def doubtful_width(fwhm, height, noise):

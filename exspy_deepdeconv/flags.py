@@ -12,6 +12,7 @@ SATURATED = 8  # flat-topped zero-loss peak
 SPIKE = 16  # up to three channels far above their neighbours, or far below
 UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
 GAINS = 64  # the result gains more energy than it loses
+OWN_RESPONSE = 128  # the estimated response does not fit: that of the spectrum itself was taken
 UNUSABLE = EMPTY | NO_ZERO_LOSS | NOT_FINITE  # there is nothing to deconvolve
 FLAG_TEXT = {
     EMPTY: "empty",
@@ -21,6 +22,7 @@ FLAG_TEXT = {
     SPIKE: "with a spike or a dead channel",
     UNEXPLAINED: "not explained by the result",
     GAINS: "with more energy gains than losses",
+    OWN_RESPONSE: "that the estimated response does not fit",
 }
 
 UNDERSAMPLED_FWHM_CHANNELS = 3.0  # such a zero-loss peak may lie in one channel

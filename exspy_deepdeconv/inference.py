@@ -146,7 +146,8 @@ def estimate_response(
     model : str, pathlib.Path or Model, optional
         The network; the newest bundled one by default.
     zero_channel : int, optional
-        Where the energy zero of the responses is to lie; the middle of the axis by default.
+        Where the energy zero of the responses is to lie. By default the middle of the axis; of a
+        shared one where the zero-loss peak lies, so that it reaches as far as the spectra do.
     shared : bool
         Whether one response is wanted for all: that of the sum of the quietest spectra (of at most 1024,
         evenly spread), see `exspy_deepdeconv.quietest.quietest_sum`.
@@ -182,15 +183,18 @@ def estimate_response(
     check_bool("shared", shared)
     _check_arguments(spectra, None, device)
     channels = spectra.shape[-1]
-    zero_channel = channels // 2 if zero_channel is None else zero_channel
-    if not (isinstance(zero_channel, numbers.Integral) and 0 < zero_channel < channels - 1):
+    inside = isinstance(zero_channel, numbers.Integral) and 0 < zero_channel < channels - 1
+    if not (zero_channel is None or inside):
         raise ValueError(
             f"zero_channel={zero_channel!r} must be a whole number inside the {channels} channels."
         )
+    usual = channels // 2
     if shared:
-        from ._sampling import spread_over
+        from ._sampling import response_zero, spread_over
 
         spectra, _ = quietest_sum(spread_over(spectra.reshape(-1, channels), MOST_READ))
+        usual = response_zero(physics.find_zero_loss(spectra), channels)
+    zero_channel = usual if zero_channel is None else zero_channel
     return response_block(
         spectra,
         model=load(model),

@@ -207,6 +207,28 @@ def residual_block(
     return out.reshape(*nav, channels + 2), flags.astype(np.uint8).reshape(nav)
 
 
+def better_residual_block(spectra, psf, *, respond, **options):
+    """The same with an estimated response or, where that leaves less, the one found in the spectrum.
+
+    As `exspy_deepdeconv.batched.stacked_block` takes that where the estimated one does not fit.
+
+    Parameters
+    ----------
+    spectra, psf, respond, **options
+        As for `residual_block`; the first three are needed.
+
+    Returns
+    -------
+    numpy.ndarray, numpy.ndarray of uint8
+        As from `residual_block`.
+    """
+    shared, flags = residual_block(spectra, psf, broaden=True, **options)
+    own, own_flags = residual_block(spectra, respond=respond, **options)
+    chi2 = spectra.shape[-1]
+    better = own[..., chi2] < shared[..., chi2]
+    return np.where(better[..., None], own, shared), np.where(better, own_flags, flags)
+
+
 def unknown_block(spectra, **_):
     """The same as `residual_block` where the response of each spectrum is unusable."""
     empty = (spectra == 0).all(axis=-1)

@@ -2,7 +2,8 @@
 
 Each held-out spectrum becomes the brightest pixel of a map of 100: all have its response, its elastic
 counts (times 0.7 to 1), its detector and its losses, times a factor. The factors are spread over 0 to 1
-("vacuum": some pixels hold next to no losses), over a half to 1 ("half"), or are all 1 ("alike"). The
+("vacuum": some pixels hold next to no losses), over a half to 1 ("half"), or are all 1 ("alike"). "Focus" is
+"vacuum" where the zero-loss peaks of all others are wider or narrower than that of the spectrum. The
 spectrum is deconvolved blind, with the response that the map shares (`quietest_sum`, read by the network
 and counted as estimated) and with the true one, at R = F/4. Errors of the last two are in units of the
 blind ones: ratios of the medians, with their standard errors; in brackets the median of the cases' own
@@ -25,26 +26,36 @@ from exspy_deepdeconv.physics import default_resolution
 from exspy_deepdeconv.simulate import redraw
 
 PIXELS = 100
-MAPS = {"vacuum": (0.0, 1.0), "half": (0.5, 1.0), "alike": (1.0, 1.0)}
+MAPS = {"vacuum": (0.0, 1.0), "half": (0.5, 1.0), "alike": (1.0, 1.0), "focus": (0.0, 1.0)}
+WIDER = 0.8, 1.25  # "focus": zero-loss widths of the others over that of the spectrum
 METHODS = ("blind", "shared", "given")
 
 
-def map_of(simulation, lowest, highest, rng):
+def map_of(simulation, kind, rng):
     """Counts of the pixels, ``(PIXELS, channels)``; the first is the spectrum itself."""
     electrons = simulation.elastic_counts / simulation.detector.gain
     losses = simulation.expected - simulation.dark - simulation.elastic
+    wider = rng.uniform(*WIDER) if kind == "focus" else 1.0
+    other = simulation.expected + stretched(simulation, wider) - simulation.elastic
     counts = [simulation.counts]
-    for factor in rng.uniform(lowest, highest, PIXELS - 1):
-        expected = simulation.expected - (1 - factor) * losses
+    for factor in rng.uniform(*MAPS[kind], PIXELS - 1):
+        expected = other - (1 - factor) * losses
         pixel = replace(simulation, expected=expected)
         share = rng.uniform(0.7, 1.0)
         counts.append(redraw(pixel, rng, share * electrons, simulation.detector).counts)
     return np.stack(counts)
 
 
-def one_case(number, simulation, width, model, limits):
+def stretched(simulation, wider):
+    """The elastic peak so many times as wide, of the same counts."""
+    distance = np.arange(simulation.elastic.size) - simulation.position
+    peak = np.interp(distance / wider, distance, simulation.elastic)
+    return peak * simulation.elastic.sum() / peak.sum()
+
+
+def one_case(number, simulation, width, model, kind):
     """Errors and coverage of the spectrum by each method."""
-    counts = map_of(simulation, *limits, np.random.default_rng([SEED, number]))
+    counts = map_of(simulation, kind, np.random.default_rng([SEED, number]))
     resolution, model = default_resolution(width), models.load(model)
     shared = estimate_response(counts, model=model, shared=True)
     found = {}
@@ -71,9 +82,9 @@ def report(options, run):
         align="r",
     )  # fmt: skip
     for scene in SCENES:
-        for kind, limits in MAPS.items():
+        for kind in MAPS:
             cases = run(
-                partial(one_case, model=options.model, limits=limits),
+                partial(one_case, model=options.model, kind=kind),
                 ((n, *each) for n, each in enumerate(held_out(scene, options.cases, options.channels))),
             )  # fmt: skip
             ratios = (ratio(cases, n, "blind", e) for e in ("loss", "near") for n in METHODS[1:])

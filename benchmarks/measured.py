@@ -5,7 +5,7 @@
 Counts are those of the result over those of the data; chi-square is that of the result blurred again
 (median over the spectra), left is what the result has between one and two zero-loss widths from the peak,
 over its height in the data. The same of maps with the response that their quietest spectra share
-(`estimate_psf(shared=True)`). Of monochromated WS2: mean counts between 0.6 and 1.2 eV, as measured, with its
+(`estimate_psf(shared=True)`), and how many spectra it does not fit, so that they keep their own. Of monochromated WS2: mean counts between 0.6 and 1.2 eV, as measured, with its
 vacuum response and blind, and in how many channels the 90 % intervals of the last two overlap (medians over
 ten spectra). The spectra are not part of the repository.
 """
@@ -41,7 +41,7 @@ def read(path):
 
 
 def row_of(signal, model, psf=None):
-    """Counts, chi-square, what is left beside the peak, and how many are flagged."""
+    """Counts, chi-square, what is left beside the peak, how many are flagged and how many fit no psf."""
     result = signal.deep_deconvolve(model=model, psf=psf, show_progressbar=False)
     _, chi2, _ = signal.deconvolution_residual(
         result, psf, return_maps=True, show_progressbar=False
@@ -57,9 +57,15 @@ def row_of(signal, model, psf=None):
         first, last = (int(position + n * width) for n in (1, 2))
         left.append(spectrum[first:last].mean() / height)
     flags = result.metadata.Signal.deep_deconvolution.flags
-    flagged = flags.unexplained + flags.gains
+    flagged, own = flags.unexplained + flags.gains, flags.get_item("own_response", "")
     columns = np.mean(after / before), np.median(chi2.data), np.nanmedian(left)
-    return [*(f"{x:.4f}" for x in columns[:1]), f"{columns[1]:.2f}", f"{columns[2]:.4f}", flagged]
+    return [
+        *(f"{x:.4f}" for x in columns[:1]),
+        f"{columns[1]:.2f}",
+        f"{columns[2]:.4f}",
+        flagged,
+        own,
+    ]
 
 
 def sulfide(folder, model):
@@ -91,7 +97,7 @@ def main():
     warnings.simplefilter("ignore")
     register()
     model = announced(options.model)
-    table = PrettyTable(["spectra", "counts", "chi-square", "left", "flagged"], align="r")
+    table = PrettyTable(["spectra", "counts", "chi-square", "left", "flagged", "own"], align="r")
     for name in NAMES:
         table.add_row([Path(name).stem, *row_of(read(options.data / name), model)])
     for name in MAPS:

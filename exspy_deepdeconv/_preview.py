@@ -14,7 +14,7 @@ from ._responses import usable_responses
 from .batched import result_flags
 from .binning import answer_of, channels_in_bins
 from .forward import answers, batch_of, quick_and_quiet, response_of, responses
-from .physics import OWN_RESPONSE, UNEXPLAINED
+from .physics import OWN_RESPONSE, UNFIT
 from .reblur import is_of
 from .residual import better_residual_block, residual_block
 
@@ -118,9 +118,9 @@ class Answer:
             odd = _words(flags) or "with a psf that holds no zero-loss peak"
             return Preview(self.counts, remark=f"Spectrum {odd}: there is nothing to deconvolve.")
         found, flags = self._found(wanted)
-        if self.own is not None and (not self.fits or flags & UNEXPLAINED):
+        if self.own is not None and (not self.fits or flags & UNFIT):
             own, own_flags = self.own._found(wanted)
-            if not self.fits or not own_flags & UNEXPLAINED:
+            if not self.fits or not own_flags & UNFIT:
                 found, flags = own, own_flags | OWN_RESPONSE
         if zero_channel is not None:
             found["residual"] = self._residual(found["result"], wanted, zero_channel)

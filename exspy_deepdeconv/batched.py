@@ -18,7 +18,7 @@ from .forward import (
     responses,
 )
 from .gains import impossible_gains
-from .physics import GAINS, NOT_FINITE, OWN_RESPONSE, UNEXPLAINED
+from .physics import GAINS, NOT_FINITE, OWN_RESPONSE, UNEXPLAINED, UNFIT
 from .reblur import is_of
 from .residual import explain
 
@@ -177,9 +177,9 @@ def _run_batch(model, wanted, dark, device, network, spectra, psf, variance, *, 
     fits[fits] = is_of(_of_rows(psf, fits), seen.select(fits))
     out, flags = run(fits, psf, estimated=True)
     # An estimated response is no better than the spectra that it was read off.
-    doubtful = seen.usable & (~fits | (flags & UNEXPLAINED > 0))
+    doubtful = seen.usable & (~fits | (flags & UNFIT > 0))
     own, own_flags = run(doubtful, None)
-    better = doubtful & (~fits | (own_flags & UNEXPLAINED == 0))
+    better = doubtful & (~fits | (own_flags & UNFIT == 0))
     out[better], flags[better] = own[better], own_flags[better] | OWN_RESPONSE
     return out, flags
 

@@ -13,6 +13,7 @@ SPIKE = 16  # up to three channels far above their neighbours, or far below
 UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
 GAINS = 64  # the result gains more energy than it loses
 OWN_RESPONSE = 128  # the estimated response does not fit: that of the spectrum itself was taken
+UNFIT = UNEXPLAINED | GAINS  # what a response that is not the spectrum's own leads to
 UNUSABLE = EMPTY | NO_ZERO_LOSS | NOT_FINITE  # there is nothing to deconvolve
 FLAG_TEXT = {
     EMPTY: "empty",

@@ -22,6 +22,7 @@ from .flags import (
     SPIKE,
     UNDERSAMPLED_FWHM_CHANNELS,
     UNEXPLAINED,
+    UNFIT,
     UNUSABLE,
     spectrum_flags,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "SPIKE",
     "UNDERSAMPLED_FWHM_CHANNELS",
     "UNEXPLAINED",
+    "UNFIT",
     "UNUSABLE",
     "Inspected",
     "Noise",

@@ -54,7 +54,9 @@ def deep_deconvolve(
         one for each (same navigation shape). One that is narrower than a zero-loss peak (drift,
         charging) is broadened to its width. By default it is estimated from each spectrum; for a map
         that shows fewer losses in some places than in others, ``s.estimate_psf(shared=True)`` finds a
-        better one (what was estimated is used, but trusted no more than what is found by default).
+        better one. What was estimated is trusted no more than what is found by default, and where it
+        does not fit (another zero-loss width, a result that does not explain the spectrum or gains more
+        than it loses), the response is found in the spectrum itself: one warning tells how often.
     model : str, path or model object, optional
         Name of a bundled model (see ``exspy_deepdeconv.models.available()``), path of a weights
         file or what ``exspy_deepdeconv.models.load()`` returns. The default is the newest bundled
@@ -268,9 +270,9 @@ def estimate_psf(
     start of the energy axis, the axis of the answer begins earlier, so that the flank of the response
     is not cut off.
 
-    A shared response is that of one instrument: where the width of the zero-loss peak differs over the
-    map, ``deep_deconvolve`` broadens it, but does not narrow it. Losses that all spectra show alike (a
-    film without holes) can be left in it, as in any that is estimated.
+    A shared response is that of one instrument in one state: where it does not fit, ``deep_deconvolve``
+    finds that of the spectrum itself. Losses that all spectra show alike (a film without holes) can be
+    left in it, as in any that is estimated.
 
     Examples
     --------

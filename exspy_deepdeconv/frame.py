@@ -2,6 +2,7 @@
 
 import math
 
+import scipy.fft as fft
 import torch
 
 from .blur import FWHM_PER_SIGMA, movable
@@ -127,12 +128,4 @@ class Frame:
 
 def _smooth_size(least):
     """Smallest multiple of 64, at least ``least``, with only the factors 2, 3 and 5."""
-    blocks = -(-least // BLOCK)
-    while True:
-        rest = blocks
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return blocks * BLOCK
-        blocks += 1
+    return BLOCK * fft.next_fast_len(-(-least // BLOCK), real=True)

@@ -134,7 +134,7 @@ def deep_deconvolve(
           and no measured `psf` is given, if it holds fewer than about 800 electrons, or if its width
           differs much between the spectra;
         - if the peak is under 3 channels wide and therefore keeps its width;
-        - if the energy axis begins above 0 eV or has another peak there, so that the peak that was
+        - if the energy axis begins above 0 eV, or has another peak at 0 eV, so that the peak that was
           found cannot be the zero-loss peak;
         - if a negative flat offset is subtracted;
         - if a `psf` is saturated, has a spike or is cut off;
@@ -276,7 +276,7 @@ def estimate_psf(
         One warning counts the flagged spectra: those that are empty or have no zero-loss peak (the
         response is zero), those that are not finite (NaN), and those with a saturated zero-loss peak
         or a spike. With `shared` these are left out and not counted. Another warning is given if the
-        energy axis begins above 0 eV or has another peak there.
+        energy axis begins above 0 eV, or has another peak at 0 eV.
 
     See Also
     --------

@@ -7,7 +7,7 @@ import numpy as np
 
 from . import physics
 
-# True where a resolution was checked on the whole map and now serves a few spectra of it.
+# True while a resolution that was checked on a whole map is used for a few spectra of it.
 RESOLUTION_IS_CHECKED = ContextVar("RESOLUTION_IS_CHECKED", default=False)
 
 
@@ -41,8 +41,8 @@ def check_resolution(resolution, fwhm_channels, dispersion):
     channels = float(resolution) / dispersion
     if RESOLUTION_IS_CHECKED.get():
         return channels
-    # A bound that was copied from metadata or from this message is inside, and so is a nominal
-    # width that the noise of the data makes a hundredth too wide.
+    # A bound that was copied from metadata or from this message is allowed, and so is a nominal width
+    # that exceeds the measured one by a hundredth because of noise.
     if not finest * 0.9999 <= channels <= coarsest * 1.01:
         raise ValueError(
             f"resolution={resolution} eV is out of range: for these data it must be "
@@ -102,7 +102,7 @@ def check_weight(weight):
 
 
 def unmasked(data):
-    """An array as it is; of a masked one, what is masked becomes NaN."""
+    """The array as it is; masked values of a masked array become NaN."""
     if isinstance(data, np.ma.MaskedArray):
         return data.astype(np.result_type(data.dtype, np.float32)).filled(np.nan)
     return data
@@ -113,10 +113,10 @@ def _is_auto(value):
 
 
 def is_real(value):
-    """Whether it is a real number: true and false are none."""
+    """Whether it is a real number; True and False are not."""
     return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
 
 
 def is_whole(value):
-    """Whether it is a whole number: true and false are none."""
+    """Whether it is a whole number; True and False are not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)

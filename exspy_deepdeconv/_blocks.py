@@ -56,7 +56,8 @@ class FlagTally:
     mask : numpy.ndarray of bool
         Navigation shape, True where a spectrum is left out (and never flagged).
     warn : bool
-        Warn once, as soon as the last block is in. For lazy results: the caller is gone by then.
+        Warn once, as soon as the last block is in: for lazy results, which are computed after the
+        method has returned.
     method : str
         The method that the warning names.
     kinds : sequence of int
@@ -90,13 +91,13 @@ class FlagTally:
             self.warn_of_flags()
 
     def counts(self):
-        """Number of spectra of each kind, for the metadata; ``counted`` is False if some lack."""
+        """Number of spectra of each kind, for the metadata; ``counted`` is False if some are missing."""
         if self.waiting:
             return {"counted": False}
         return {"counted": True} | {_COUNT_NAMES[bit]: self._count(bit) for bit in self.kinds}
 
     def maps(self):
-        """Which spectra of a map are of each kind that there is, for the metadata."""
+        """A map of bool for each flag that was raised, for the metadata; nothing for one spectrum."""
         shape = self.chosen.shape
         found = [bit for bit in self.kinds if self._count(bit)] if shape else []
         maps = {_COUNT_NAMES[bit]: self._raised(bit).reshape(shape) for bit in found}
@@ -170,8 +171,8 @@ def run_blocks(
         Blocks that dask will work on at a time; all processors by default. Where there are fewer
         blocks, they share these between them.
     without_response : callable, optional
-        Takes the place of ``function`` where a spectrum's own response is unusable; zeros and NaN
-        by default.
+        Replaces ``function`` for spectra whose own response is unusable; gives zeros and NaN by
+        default.
 
     Returns
     -------
@@ -261,7 +262,7 @@ def _run_block(
 
 
 def _without_response(spectra, psf, **_):
-    """The result that spectra get whose own response is unusable.
+    """The result of spectra whose own response is unusable.
 
     Zeros where they are empty, or where their response is (as ``estimate_psf`` leaves pixels
     without a zero-loss peak); else NaN.

@@ -174,7 +174,7 @@ def check_like(other, signal, name, stacklevel=2):
     if abs(later) > 0.5:
         warnings.warn(
             f"{name} begins {abs(later):.6g} channels {'later' if later > 0 else 'earlier'} on the "
-            "energy axis than the data; it is taken channel by channel.",
+            "energy axis than the data; they are compared channel by channel.",
             UserWarning,
             stacklevel=stacklevel,
         )
@@ -207,11 +207,11 @@ def check_variance(signal):
         if variance.data.shape != signal.data.shape:
             raise ValueError(
                 f"{where} has the shape {variance.data.shape}, the data {signal.data.shape}: "
-                "they must be the same. HyperSpy leaves it as it was where data are cropped in place: "
-                "set_noise_variance() anew, or del s.metadata.Signal.Noise_properties."
+                "they must be the same. HyperSpy leaves the variance as it was when data are cropped in "
+                "place: set_noise_variance() again, or del s.metadata.Signal.Noise_properties."
             )
         values, data = plain_array(variance), plain_array(signal)
-        if variance._lazy:  # judged as it is read: nobody reads a map twice for that
+        if variance._lazy:  # checked while it is computed: a map must not be read twice
             data = da.asarray(data).rechunk(values.chunks)
             return da.map_blocks(_no_negative, values, data, where, dtype=values.dtype)
         values = _no_negative(values, data, where)
@@ -263,14 +263,14 @@ def check_navigation_mask(mask, signal):
             f"{shape}{hint}."
         )
     if array.dtype != bool:
-        raise ValueError(f"navigation_mask must be of bool, not of {array.dtype}.")
+        raise ValueError(f"navigation_mask must hold bool, not {array.dtype}.")
     if array.size and array.all():
         raise ValueError("navigation_mask leaves out every spectrum: nothing would be computed.")
     return array
 
 
 def wants_lazy(signal, lazy_output):
-    """Whether the result is to be lazy: as the signal is, unless `lazy_output` is true or false."""
+    """Whether the result is to be lazy: as the signal is, unless `lazy_output` says otherwise."""
     if lazy_output is None:
         return signal._lazy
     check_bool("lazy_output", lazy_output)
@@ -278,14 +278,14 @@ def wants_lazy(signal, lazy_output):
 
 
 def already_made(signal):
-    """What of this package's making a signal is, in words; an empty string where it is none."""
+    """Which product of this package a signal is, in words; an empty string if it is none."""
     if made := result_or_residual(signal):
         return made
     return "an estimated response" if signal.metadata.has_item("Signal.psf_estimation") else ""
 
 
 def result_or_residual(signal):
-    """Which of them a signal is, in words; an empty string where it is neither."""
+    """Which of the two a signal is, in words; an empty string if it is neither."""
     if done := signal.metadata.Signal.get_item("deconvolved_by"):
         return f"itself a result ({done})"
     return "a residual" if signal.metadata.has_item(RESIDUAL) else ""

@@ -24,11 +24,11 @@ from . import (
 )
 from ._inputs import Input
 
-FIRST_LOOK = 16  # spectra of a block whose results are judged before it is known to be worth it
-# What counts where a method fits the elastic peak (what is not finite for it, as values above 1e18 are,
-# gets no result); it needs no zero-loss peak where there is a measured response.
+FIRST_LOOK = 16  # spectra of a block that are checked first: the others only if one of them fails
+# The flags that are also raised with a measured response by methods that fit the elastic peak. (With one
+# they need no zero-loss peak; values above `physics.HIGHEST_VALUE` count as not finite.)
 FLAGS_OF_FIT = physics.SATURATED | physics.SPIKE | physics.NOT_FINITE
-ENOUGH = 15  # iterations, exspy's default: who asks for fewer asks for a misfit
+ENOUGH = 15  # iterations, exspy's default: whoever asks for fewer accepts a misfit
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class Method:
     function : str
         Name of the array function in `exspy_deepdeconv.classical`.
     words : str
-        In titles and metadata.
+        Its name in titles and metadata.
     setting : str
-        The name of its one setting; ``"resolution"`` for a method whose results have to have one.
+        The name of its one setting; ``"resolution"`` for a method that cannot do without one.
     resolution : float
-        Channels (FWHM) of the Gaussian through which its results are seen as they are; 0 for
-        none.
+        Width (FWHM, channels) of the Gaussian through which the method itself sees its results; 0
+        for none.
     fits_peak : bool
         Whether it fits the elastic peak: then a saturated one spoils the result.
     misfit : float
-        From which `exspy_deepdeconv.residual.Verdict.worst` on a result counts as one that does
-        not explain the data. It is set higher where a method weighs all channels alike: then it
-        leaves misfits in weak losses by its nature, with the best of responses.
+        A result whose `exspy_deepdeconv.residual.Verdict.worst` exceeds this does not explain the
+        data. The limit is higher for methods that weigh all channels alike: they leave misfits in
+        weak losses even with the best response.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Method:
 
     @property
     def needs_resolution(self):
-        """Whether there is no result without a resolution: it is the setting."""
+        """Whether its setting is the resolution: then there is no result without one."""
         return self.setting == "resolution"
 
 
@@ -187,7 +187,7 @@ def result_dtype(dtype):
 
 
 def _resolution(method, resolution, given, zero_loss):
-    """Of the results, in channels (FWHM); None where they are seen through nothing.
+    """Resolution of the results, in channels (FWHM); None where they are seen through no Gaussian.
 
     Without a `zero_loss` (that of the data), its width is read where it is needed: from the data,
     or, if they have no zero-loss peak, from the measured response.
@@ -281,7 +281,7 @@ def deconvolve_block(
     seen = seen and seen.select(good.ravel())
     noise = None
     if variance is not None:
-        # A flat offset is noise, but no counts: the methods use the line without it.
+        # The methods see counts without the flat offset, so the noise must be a line through these.
         noise = physics.told_noise(np.broadcast_to(variance, spectra.shape)[good], seen)
     psf = psf if psf.ndim == 1 else psf[good]
     offset = 0.0 if dark is None else seen.level[:, None]
@@ -290,9 +290,9 @@ def deconvolve_block(
         found, chosen[good] = function(*arguments, noise=noise, return_chosen=True)
     else:
         found = function(*arguments, noise=noise)
-    found = found + np.maximum(offset, 0)  # a negative one is taken off
+    found = found + np.maximum(offset, 0)  # a negative one is subtracted
     estimate[good] = physics.smooth(found, smoothing)
-    if check is not None:  # before it is smoothed: that is no part of the method
+    if check is not None:  # of the result before smoothing, which is not part of the method
         misfits = check.misfits(spectra[good], psf, found, noise, seen)
         flags[good] |= np.where(misfits, physics.UNEXPLAINED, 0).astype(np.uint8)
     return estimate, flags, chosen
@@ -319,8 +319,8 @@ class Check:
     resolution : float or None
         Channels (FWHM) of the Gaussian through which the results are seen; None for none.
     first : int or None
-        So many spectra are judged first, spread over all, and the others only if one of these
-        is not explained: a quick method is not to be made slow by its check. None for all.
+        This many spectra, spread over all, are checked first, and the others only if one of these
+        is not explained, so that the check does not slow a quick method down. None for all.
     """
 
     misfit: float
@@ -329,7 +329,7 @@ class Check:
 
     @classmethod
     def of(cls, method, channels=None, quick=False):
-        """For the results of a method; ``channels`` is the resolution of those that ask for it."""
+        """The check of a method; ``channels`` is the resolution, for methods that need one."""
         seen = channels if method.needs_resolution else method.resolution or None
         return cls(method.misfit, seen, FIRST_LOOK if quick else None)
 

@@ -20,15 +20,15 @@ def rl_deconvolve(
 ):
     """Sharpen low-loss spectra with the Richardson-Lucy iteration.
 
-    The iteration climbs to the most likely non-negative spectrum for counts with Poisson noise.
+    The iteration converges to the most likely non-negative spectrum for counts with Poisson noise.
     It is stopped early, before it turns the noise into peaks.
 
     Parameters
     ----------
     %(classical_psf)s
     iterations : int or "auto", default "auto"
-        Number of iterations; more of them sharpen, and amplify the noise. By default they stop
-        for each spectrum by itself, see Notes.
+        Number of iterations: the more, the sharper and the noisier is the result. By default it is
+        chosen for each spectrum, see Notes.
     %(smoothing)s
     %(computing)s
 
@@ -36,10 +36,10 @@ def rl_deconvolve(
     -------
     EELSSpectrum or LazyEELSSpectrum
         Counts on the same axes; float64 where the data are, else float32.
-        ``metadata.Signal.rl_deconvolution`` holds the method, the number of iterations and the
-        ones chosen (``chosen``: map in the order of the data, median and range; not for a lazy
-        result, whose choices are not known before it is computed), where the response came from,
-        the resolution, the version of this package and how many spectra were flagged.
+        ``metadata.Signal.rl_deconvolution`` holds the method, the `iterations` asked for and, with
+        "auto", the numbers chosen (``chosen``: map in the order of the data, median and range; not
+        for a lazy result, for which they are not known before it is computed), where the response
+        came from, the resolution, the version of this package and how many spectra were flagged.
 
     Raises
     ------
@@ -58,17 +58,17 @@ def rl_deconvolve(
 
     Notes
     -----
-    In double precision and away from the ends of the axis the result is exspy's own. Integers,
-    zeros and negative readings are allowed (negative ones count as zero), a response of another
-    length too. Counts are conserved. How `iterations` are chosen is documented in
+    In double precision and away from the ends of the axis, the result is the same as that of exspy.
+    Integers, zeros and negative readings are allowed (negative ones count as zero), and so is a
+    response of another length. Counts are conserved. How `iterations` are chosen is documented in
     ``exspy_deepdeconv.classical.richardson_lucy``.
 
-    Results count as unexplained whose misfit, after 15 iterations or more or as many as were
-    chosen automatically, is 30 times above the
-    noise in the mean square over a window of four zero-loss widths, 2 %% of the counts being
-    allowed. With a measured response, 16 spectra of each block of some 500 are looked at, and the
-    others only if one of these is unexplained: to look at all would take twice as long as 15
-    iterations. Fewer iterations that are asked for are a wish for a misfit, which is not told of.
+    A result does not explain its spectrum if, over a window of four zero-loss widths, the mean square
+    of the misfit is more than 30 times that of the noise; a misfit of 2 %% of the counts is allowed
+    beside the noise. This is checked after automatically chosen iterations and after 15 or more:
+    fewer than that are meant to leave a misfit. With a measured response, 16 spectra of each
+    block of about 500 are checked, and the others only if one of these is not explained: checking
+    all of them would take twice as long as 15 iterations.
 
     References
     ----------
@@ -122,15 +122,15 @@ def ml_deconvolve(
 ):
     """Sharpen low-loss spectra with the image-space reconstruction algorithm (ISRA).
 
-    The iteration climbs to the most likely non-negative spectrum for noise that is Gaussian and
+    The iteration converges to the most likely non-negative spectrum for noise that is Gaussian and
     the same in all channels, as readout noise is.
 
     Parameters
     ----------
     %(classical_psf)s
     iterations : int or "auto", default "auto"
-        Number of iterations; more of them sharpen, and amplify the noise. By default they stop
-        for each spectrum by itself, see Notes.
+        Number of iterations: the more, the sharper and the noisier is the result. By default it is
+        chosen for each spectrum, see Notes.
     %(smoothing)s
     %(computing)s
 
@@ -138,10 +138,10 @@ def ml_deconvolve(
     -------
     EELSSpectrum or LazyEELSSpectrum
         Counts on the same axes; float64 where the data are, else float32.
-        ``metadata.Signal.ml_deconvolution`` holds the method, the number of iterations and the
-        ones chosen (``chosen``: map in the order of the data, median and range; not for a lazy
-        result, whose choices are not known before it is computed), where the response came from,
-        the resolution, the version of this package and how many spectra were flagged.
+        ``metadata.Signal.ml_deconvolution`` holds the method, the `iterations` asked for and, with
+        "auto", the numbers chosen (``chosen``: map in the order of the data, median and range; not
+        for a lazy result, for which they are not known before it is computed), where the response
+        came from, the resolution, the version of this package and how many spectra were flagged.
 
     Raises
     ------
@@ -162,13 +162,13 @@ def ml_deconvolve(
     Counts are not conserved exactly. How `iterations` are chosen is documented in
     ``exspy_deepdeconv.classical.image_space_reconstruction``.
 
-    Results count as unexplained whose misfit, after 15 iterations or more or as many as were
-    chosen automatically, is 200 times above the
-    noise in the mean square over a window of four zero-loss widths, 2 %% of the counts being
-    allowed. (Weak losses are fitted late, since all channels weigh the same.) With a measured
-    response, 16 spectra of each block of some 500 are looked at, and the others only if one of
-    these is unexplained: to look at all would take twice as long as 15 iterations. Fewer
-    iterations that are asked for are a wish for a misfit, which is not told of.
+    A result does not explain its spectrum if, over a window of four zero-loss widths, the mean square
+    of the misfit is more than 200 times that of the noise; a misfit of 2 %% of the counts is allowed
+    beside the noise. (The limit is high because weak losses are fitted late: all channels weigh the
+    same.) This is checked after automatically chosen iterations and after 15 or more: fewer than
+    that are meant to leave a misfit. With a measured response, 16 spectra of each block of about
+    500 are checked, and the others only if one of these is not explained: checking all of them would
+    take twice as long as 15 iterations.
 
     References
     ----------
@@ -216,7 +216,7 @@ def fourier_deconvolve(
     """Sharpen low-loss spectra by a damped Fourier ratio.
 
     The transform of a spectrum is divided by that of the response and multiplied by that of a
-    Gaussian of width `resolution`; frequencies at which the noise rules are damped.
+    Gaussian of width `resolution`; frequencies at which noise dominates are damped.
 
     Parameters
     ----------
@@ -249,15 +249,17 @@ def fourier_deconvolve(
     Notes
     -----
     The zero-loss peak is fitted with the response and replaced by the Gaussian. The result is
-    linear in the data but for that fit, the damping and its being cut off at zero: see
-    ``exspy_deepdeconv.classical.fourier_ratio``. A measured response that is not quite the
-    specimen's leaves the difference, which a fine `resolution` turns into ringing: look at
-    ``deconvolution_residual()``, and choose a coarser one. Results whose misfit is 100 times above
-    the noise in the mean square over a window of four zero-loss widths, 2 %% of the counts being
-    allowed, count as unexplained. What lies within some three zero-loss widths of the peak is
-    damped apart from the rest: what a wrong response leaves of the peak is divided by it and may
-    ripple there, but adds hardly any noise farther away. (A strong line between two and four widths
-    from the peak leaves some of itself beyond.)
+    linear in the data except for that fit, the damping and the cut-off at zero: see
+    ``exspy_deepdeconv.classical.fourier_ratio``. A measured response that does not quite fit the
+    data leaves a difference, which a fine `resolution` turns into ringing: look at
+    ``deconvolution_residual()``, and choose a coarser resolution. Losses within about three zero-loss
+    widths of the peak are damped separately from the rest: what a wrong response leaves of the peak
+    may cause ripples there, but adds hardly any noise farther away. (A strong line between two and
+    four widths from the peak leaves a trace beyond.)
+
+    A result does not explain its spectrum if, over a window of four zero-loss widths, the mean square
+    of the misfit is more than 100 times that of the noise; a misfit of 2 %% of the counts is allowed
+    beside the noise.
 
     References
     ----------
@@ -305,15 +307,15 @@ def tgv_deconvolve(
 ):
     """Sharpen low-loss spectra under a total-generalised-variation prior.
 
-    The result is the most likely non-negative spectrum for the noise of the data among those that
-    are, but for few places, nearly straight lines: the strongest of the classical methods, and the
-    slowest.
+    The result is the most likely non-negative spectrum, given the noise of the data and a preference
+    for spectra that consist of a few nearly straight pieces: the strongest of the classical methods,
+    and the slowest.
 
     Parameters
     ----------
     %(classical_psf)s
     weight : float or "auto", default "auto"
-        Weight of the prior: larger ones smooth more. By default it is chosen for each spectrum,
+        Weight of the prior: a larger one smooths more. By default it is chosen for each spectrum,
         see Notes.
     %(smoothing)s
     %(computing)s
@@ -322,10 +324,10 @@ def tgv_deconvolve(
     -------
     EELSSpectrum or LazyEELSSpectrum
         Counts on the same axes; float64 where the data are, else float32.
-        ``metadata.Signal.tgv_deconvolution`` holds the method, the weight and the
-        ones chosen (``chosen``: map in the order of the data, median and range; not for a lazy
-        result, whose choices are not known before it is computed), where the response came from,
-        the resolution, the version of this package and how many spectra were flagged.
+        ``metadata.Signal.tgv_deconvolution`` holds the method, the `weight` asked for and, with
+        "auto", the weights chosen (``chosen``: map in the order of the data, median and range; not
+        for a lazy result, for which they are not known before it is computed), where the response
+        came from, the resolution, the version of this package and how many spectra were flagged.
 
     Raises
     ------
@@ -342,10 +344,11 @@ def tgv_deconvolve(
 
     Notes
     -----
-    Without a `resolution` the result is seen at two channels. How `weight` is chosen, and what it
-    costs, is documented in ``exspy_deepdeconv.classical.total_generalised_variation``. Results
-    whose misfit is 30 times above the noise in the mean square over a window of four zero-loss
-    widths, 2 %% of the counts being allowed, count as unexplained.
+    Without a `resolution`, the result has a resolution of two channels. How `weight` is chosen, and
+    how long the method takes, is documented in
+    ``exspy_deepdeconv.classical.total_generalised_variation``. A result does not explain its
+    spectrum if, over a window of four zero-loss widths, the mean square of the misfit is more than 30
+    times that of the noise; a misfit of 2 %% of the counts is allowed beside the noise.
 
     References
     ----------

@@ -20,20 +20,20 @@ def deconvolution_residual(
 ):
     """What a deconvolved signal leaves unexplained of these data, in units of the noise.
 
-    The result is blurred again and taken from the data; what is left is divided by the noise that
-    is expected. Where the result explains the data, the mean square is 1.
+    The result is blurred again and subtracted from the data; the difference is divided by the
+    expected noise. Where the result explains the data, the mean square is 1.
 
     Parameters
     ----------
     result : EELSSpectrum
-        What a deconvolution made of this signal, whole or cropped alike; the zero-loss peak must be in
-        the window (crop the residual instead).
+        The result of deconvolving this signal. Both may have been cropped alike, but the zero-loss
+        peak must still be in the window (otherwise crop the residual instead).
     psf : EELSSpectrum, optional
-        The response with which to blur it: the one that the deconvolution was given
-        (``deep_deconvolve`` broadens one that is narrower than the zero-loss peak: so does this
-        method for its results). By default the model that made the result reads it off the data, as
-        ``estimate_psf()`` does (the default one, if that model is neither bundled nor in memory: a
-        warning says so).
+        The response with which to blur it: the one that the deconvolution was given. (For results of
+        ``deep_deconvolve``, a response that is narrower than the zero-loss peak is broadened here as
+        it was there.) By default, the model that made the result estimates the response from the
+        data, as ``estimate_psf()`` does; if that model is neither bundled nor in memory, the default
+        model does, and a warning says so.
     return_maps : bool, default False
         Whether to return two measures of each spectrum as well.
     %(computing)s
@@ -44,13 +44,13 @@ def deconvolution_residual(
         (data - result blurred again) / standard deviation of the noise, on the same axes. NaN
         where data, result or response are unusable, zeros where the data are empty.
     chi2, whiteness : BaseSignal
-        Only with ``return_maps=True``, then all three in a list. Over the loss region, from one
-        zero-loss width past the zero-loss peak on: the mean square of the residual (reduced
-        chi-square), and the correlation of the residual of neighbouring channels, less that of
-        the noise itself, in units of the standard error of white noise, 1 / sqrt(channels). Near 1
-        and within a few units of 0 for a result that explains simulated data; of measured ones with
-        many counts they can be farther off, for misfits near the zero-loss peak. Both have the
-        navigation axes of the data.
+        Only with ``return_maps=True``, then all three in a list. Both have the navigation axes of the
+        data and describe the loss region, which begins one zero-loss width past the zero-loss peak.
+        ``chi2`` is the mean square of the residual (reduced chi-square). ``whiteness`` is the
+        correlation between neighbouring channels of the residual, minus that of the noise itself, in
+        units of the standard error of white noise, 1 / sqrt(channels). For a result that explains
+        simulated data they are near 1 and within a few units of 0; for measured data with many
+        counts they can be farther off, because of misfits near the zero-loss peak.
 
     Raises
     ------
@@ -60,16 +60,17 @@ def deconvolution_residual(
         If `result` or `psf` is not an EELSSpectrum.
     ValueError
         If `result` has another shape or energy per channel than the data (one that begins at
-        another energy is taken channel by channel, with a warning); for a `psf` of another
+        another energy is compared channel by channel, with a warning); for a `psf` of another
         dispersion or navigation shape; if the noise variance in the metadata is neither a positive
-        number nor a signal of the shape of the data; for an energy axis under 64 channels or in
-        other units than those of energy.
+        number nor a signal of the shape of the data; if the energy axis has under 64 channels or its
+        units cannot become eV.
 
     Warns
     -----
     UserWarning
         If data and result seem to be exchanged; if the result was made with a measured response and
-        none is given, has lost what its metadata said of it, or its model is not at hand.
+        none is given here; if the result has lost the metadata that describe it; if its model is not
+        available.
 
     See Also
     --------
@@ -81,8 +82,8 @@ def deconvolution_residual(
     of the result) is blurred again as ``I0 p + q (*) (x - I0 g)``: p is the response, q with
     ``q (*) g = p`` is regularised, and the elastic counts I0 and the sub-channel shift of the
     elastic peak are fitted to the core of the zero-loss peak. A result without a resolution is
-    blurred with p. Counts that are scattered in from beyond the upper end of the axis, by a peak or
-    another level there, are fitted near that end (over eight zero-loss widths or a quarter of the
+    blurred with p. A peak or a change of level beyond the upper end of the axis adds counts
+    near that end; they are fitted there (over eight zero-loss widths or a quarter of the
     axis, whichever is more).
 
     The noise is read from the data (Poisson and readout noise and its correlation between
@@ -149,8 +150,9 @@ def compare_deconvolution(
     -------
     exspy_deepdeconv.compare.Comparison
         ``.signals``: the data and the results by name; ``.table()``: time, resolution, noise,
-        residual and errors; ``.plot()``: spectra and residuals of one pixel. The figures of lazy
-        results are those of at most 64 spectra spread over the map.
+        residual and errors; ``.plot()``: spectra and residuals of one pixel. The numbers in the
+        table are medians over at most 64 spectra spread over the map; the time is that for the whole
+        signal, unless the results are lazy: then it is that for these spectra.
 
     Raises
     ------
@@ -159,7 +161,7 @@ def compare_deconvolution(
     ValueError
         For an unknown method, or none; for a `psf`, `truth` or `resolution` that does not fit;
         for data that ``deep_deconvolve`` refuses as well. A method that fails later does not stop
-        the others: the table tells.
+        the others: the table says why it failed.
 
     See Also
     --------

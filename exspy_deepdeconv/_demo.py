@@ -34,7 +34,7 @@ def run_demo(output, model=None, echo=print):
         The files written.
     """
     start = time.monotonic()
-    model = models.load(model)  # a wrong name is told before any work
+    model = models.load(model)  # a wrong name raises an error before any work
     with quietly():
         measured = data.plasmonic_map()
         vacuum = data.vacuum_spectrum(measured)

@@ -9,14 +9,15 @@ SHARED = {
         for text in (SHOW_PROGRESSBAR_ARG, NUM_WORKERS_ARG, LAZY_OUTPUT_ARG)
     ),
     "classical_psf": """psf : EELSSpectrum, optional
-        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
-        length and area are free; its maximum is its energy zero. Either one for all spectra or
-        one for each (same navigation shape). By default ``estimate_psf()`` reads it off each spectrum;
-        ``s.estimate_psf(shared=True)`` reads one off the quietest spectra of a map.""",
+        A measured response, for instance a spectrum taken in vacuum, on the same dispersion: either
+        one for all spectra or one for each (same navigation shape). Its length and area are free; its
+        maximum is its energy zero. By default ``estimate_psf()`` estimates it from each spectrum;
+        ``s.estimate_psf(shared=True)`` estimates one from the quietest spectra of a map.""",
     "smoothing": """resolution : float, optional
         Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
-        channels up to the zero-loss width of the data. By default it is left as it is. Its zero-loss
-        peak may stay wider: ``compare_deconvolution`` tells the width that was reached.""",
+        channels up to the zero-loss width of the data. By default the result is not smoothed. Its
+        zero-loss peak may be wider than that: ``compare_deconvolution`` shows the width that was
+        reached.""",
     "classical_errors": """NotImplementedError
         For a non-uniform energy axis.
     TypeError
@@ -26,16 +27,16 @@ SHARED = {
         another dispersion or navigation shape; without `psf`, if no spectrum has a zero-loss peak;
         for a residual; for a `resolution` out of range""",
     "classical_warnings": """UserWarning
-        One warning with the counts of flagged spectra: empty ones and, without `psf`, ones without a
-        zero-loss peak (zeros are returned); ones that are not finite or whose own `psf` is unusable
-        (NaN); ones with a saturated zero-loss peak or a spike; and ones that the result, blurred
-        again, does not explain (see Notes). For a lazy result it comes when all of it has been
-        computed, and the counts are not in its metadata. One for a `psf` that is saturated, has a
-        spike or is cut off; one if the signal is itself a result.""",
+        One warning counts the flagged spectra: those that are empty or, without `psf`, have no
+        zero-loss peak (the result is zero); those that are not finite or whose own `psf` is unusable
+        (NaN); those with a saturated zero-loss peak or a spike; and those that the result, blurred
+        again, does not explain (see Notes). For a lazy result it comes once all of it has been
+        computed, and the numbers are not in its metadata. Other warnings are given for a `psf` that is
+        saturated, has a spike or is cut off, and if the signal is itself a result.""",
 }
 
 
 def with_shared_texts(method):
-    """Fill the texts in that the docstring of a method names."""
+    """Decorator: put the shared texts where the docstring of a method names them."""
     method.__doc__ %= SHARED
     return method

@@ -1,7 +1,7 @@
 """One spectrum deconvolved again and again with other settings: for the live preview.
 
-The network is asked once for each number of channels that are taken together; another resolution takes
-only a smoothing of its answer.
+The network runs once for each number of channels in a bin; another resolution only needs its answer
+smoothed.
 """
 
 from dataclasses import dataclass, replace
@@ -59,7 +59,7 @@ class Answer:
     psf : numpy.ndarray, optional
         Measured response, ``(length,)``.
     estimated : bool
-        Whether ``psf`` was read off spectra, not measured.
+        Whether ``psf`` was estimated from spectra, not measured.
     variance : float or numpy.ndarray, optional
         Noise variance, a number or ``(channels,)``; read from the spectrum by default.
     dark : Dark, optional
@@ -74,7 +74,7 @@ class Answer:
         self.counts, self.model, self.psf, self.device = counts, model, psf, device
         self.variance = variance[None] if isinstance(variance, np.ndarray) else variance
         self.dark, self.seen = dark, physics.inspect(counts[None], dark)
-        self._answers = {}  # by the number of channels that are taken together
+        self._answers = {}  # by the number of channels in a bin
         if variance is not None:
             noise = physics.told_noise(self.variance, self.seen)
             self.seen = replace(self.seen, noise=noise)
@@ -91,7 +91,7 @@ class Answer:
                 )
 
     def at(self, resolution=np.inf):
-        """The network's answer for a resolution in channels; for the response by default."""
+        """The answer of the network that suits a resolution in channels; by default the one for the response."""
         number = int(channels_in_bins(self.seen.zero_loss.fwhm, self.counts.size, resolution)[0])
         if number not in self._answers:
             with quick_and_quiet(self.device, self.model) as (_, network):

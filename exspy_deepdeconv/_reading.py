@@ -93,7 +93,7 @@ def low_loss(signals, chosen=None):
     if not eels:
         raise ValueError("no EELS signal in the file: " + _listed(signals))
     if len(signals) == 1:
-        return [(0, eels[0])], False, []  # deep_deconvolve itself says what is wrong with it
+        return [(0, eels[0])], False, []  # if it is no low loss, deep_deconvolve says why
     reasons = {number: _why_not_low_loss(signal) for number, signal in eels.items()}
     wanted = [(number, eels[number]) for number, reason in reasons.items() if not reason]
     notes = [
@@ -151,7 +151,7 @@ def _why_not_low_loss(signal):
 
 
 def check_one_psf(psf, shared_psf):
-    """Raise a ValueError where a response is given and is to be estimated, too."""
+    """Raise a ValueError if a response is both given and to be estimated."""
     if psf is not None and shared_psf:
         raise ValueError(f"--psf {psf} and --shared-psf: there can be only one response.")
 
@@ -164,7 +164,7 @@ def read_response(path, inputs=()):
     path : pathlib.Path
         Any format that HyperSpy reads.
     inputs : iterable of pathlib.Path
-        What it is for: it must be none of them.
+        The files it is for; it must not be one of them.
 
     Returns
     -------
@@ -177,9 +177,9 @@ def read_response(path, inputs=()):
     """
     if path.resolve() in {each.resolve() for each in inputs}:
         raise ValueError(
-            f"--psf {path}: that is the spectra themselves, whose losses would count as the response's."
+            f"--psf {path}: this is one of the inputs, whose losses would count as part of the response."
         )
-    signal = only_low_loss(path, f"--psf {path}", remedy="save one alone")
+    signal = only_low_loss(path, f"--psf {path}", remedy="save one of them alone")
     spectra = np.float64(signal.data.reshape(-1, signal.data.shape[-1]))
     spectra = spectra[np.isfinite(spectra).all(axis=-1)]
     position = physics.prepare(spectra)[1].position
@@ -215,12 +215,12 @@ def signals_of(path, lazy):
 
 
 def note_of_result(path):
-    """What a result says of itself: a dictionary, empty if it cannot be read or is of another kind."""
+    """The metadata of a result: a dictionary, empty if it cannot be read or is of another kind."""
     try:
         with signals_of(path, lazy=True) as signals:
             note = signals[0].metadata.get_item("Signal.deep_deconvolution")
             return note.as_dictionary()
-    except Exception:  # whatever is there, it is only asked
+    except Exception:  # a file of any kind may be there: it tells nothing, and that is no error
         return {}
 
 

@@ -63,10 +63,10 @@ class Record:
     def keep(self, target, name=""):
         """A result that exists is kept; that of another file or of other settings is a failure."""
         settings = self.settings
-        # What a result says of itself goes with it; the log has the places of the files, too.
+        # The settings in a result move with it; the log has the full paths of the files, too.
         logged, told = self.before.get(os.path.abspath(target), {}), self.told_by(target)
         before = logged | {key: told[key] for key in told if not _same_name(key, told, logged)}
-        # One that no batch made tells less: what it lacks counts as the same.
+        # A result that no batch made holds fewer settings: missing ones count as the same.
         differ = [key for key in settings if before.get(key, settings[key]) != settings[key]]
         differ = [key for key in differ if not _moved(key, before, settings)]
         if not differ:
@@ -74,11 +74,12 @@ class Record:
             return
         made = ", ".join(f"{key}: {before.get(key)}" for key in differ)
         self.fail(
-            f"{target} exists, but was made otherwise ({made}); --overwrite replaces it", name
+            f"{target} exists, but was made with other settings ({made}); --overwrite replaces it",
+            name,
         )
 
     def told_by(self, target):
-        """As far as a result itself tells its settings, these."""
+        """The settings that a result itself holds."""
         note = note_of_result(target)
         if settings := note.get("batch"):
             return settings
@@ -130,12 +131,12 @@ class Record:
 
 
 def kept_settings(settings):
-    """What a result itself is told of these: names of files, but not where they lay."""
+    """The settings that are stored in a result: with the names of files, but not their folders."""
     return settings | {key: os.path.basename(settings[key] or "") or None for key in FILES}
 
 
 def _same_name(key, told, logged):
-    """Whether the log tells a file's place beside the name that a result tells of it."""
+    """Whether the log has the full path of a file of which the result holds the name."""
     places = told.get(key), logged.get(key)
     return key in FILES and all(places) and os.path.basename(places[1]) == places[0]
 
@@ -150,7 +151,7 @@ def _moved(key, before, settings):
 
 
 def settings_of(path, options, psf, chosen, shared_psf=False):
-    """What a result depends on, in what JSON can hold: the file as it is now, and the options.
+    """What a result depends on, as JSON can hold it: the file as it is now, and the options.
 
     Parameters
     ----------
@@ -184,7 +185,7 @@ def settings_of(path, options, psf, chosen, shared_psf=False):
 def _file(path, name, changed):
     """The path of a file and when it was changed, under these names."""
     about = {name: os.path.abspath(path)}
-    with suppress(OSError):  # one that cannot be read is told of later
+    with suppress(OSError):  # for a file that cannot be read, the error comes later
         # Not in local time: a batch may go on in another time zone.
         age = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         about[changed] = age.isoformat(sep=" ", timespec="microseconds")

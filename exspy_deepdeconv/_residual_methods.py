@@ -35,8 +35,8 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     _warn_of_exchanged(signal, result, stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     resolution, _ = seen_through(result)
-    # A result at a resolution is blurred around its zero-loss peak: where a crop has cut that off,
-    # an error says so.
+    # A result at a resolution is blurred around its zero-loss peak: if a crop has cut that off,
+    # reading it raises an error that says so.
     zero_loss = given.zero_loss if psf is None or resolution is not None else None
     block = _block_function(given, result, psf)
     if psf is None:
@@ -97,7 +97,7 @@ def seen_through(result):
 
 
 def _dark_of(result):
-    """The flat offset that a result was made with, if its counts are still those of the data."""
+    """The flat offset that a result was made with, if its channels are still those of the data."""
     note = _last_note(result)
     found = None if note is None else note.get_item("dark_level")
     if found is None or _calibrated_since(result, note) != 1.0 or _summed(result, note) > 1:
@@ -120,13 +120,13 @@ def _calibrated_since(result, note):
 
 
 def _summed(result, note):
-    """How many of the channels that it was made with each channel of a result holds."""
+    """How many of the channels with which a result was made are summed in each of its channels."""
     before, channels = note.get_item("dispersion"), note.get_item("channels")
     if not before:
         return 1
     now, left = _checks.check_energy_axis(result, "result").dispersion, result.data.shape[-1]
     ratio = now / before
-    # Summed, by a whole number, they cover no more energy than before.
+    # Channels that were summed (a whole number of them) cover no more energy than before.
     summed = round(ratio) > 1 and abs(ratio - round(ratio)) < 1e-3 and left < channels
     return round(ratio) if summed and left * now <= channels * before + now else 1
 
@@ -143,7 +143,7 @@ def _last_node(result):
 
 
 def _refuse_bound(result):
-    """Raise a ValueError for an end of an interval: it explains no data, and is not meant to."""
+    """Raise a ValueError for a bound of an interval, which is not meant to explain the data."""
     note = _last_note(result)
     bound = None if note is None else note.get_item("bound")
     if bound is not None:
@@ -154,21 +154,20 @@ def _warn_of_lost_note(result, stacklevel):
     """Say that a result has lost what was written into its metadata."""
     if _last_node(result) is None and result.metadata.General.title.endswith("deconvolution"):
         warnings.warn(
-            "deconvolution_residual: the result no longer says at which resolution it is (other "
-            "formats than .hspy and .zspy do not keep that): it is blurred as if it were seen "
-            "through nothing.",
+            "deconvolution_residual: the result no longer says at which resolution it is (formats "
+            "other than .hspy and .zspy do not keep this): it is blurred with the whole response.",
             UserWarning,
             stacklevel=stacklevel,
         )
 
 
 def _warn_of_exchanged(signal, result, stacklevel):
-    """Say that the data are a result, and what should be one is none."""
+    """Say that the data are a result, and that what should be their result is not."""
     done, told = _last_node(signal), _last_node(result)
     if done is not None and (told is None or result is signal):
         warnings.warn(
-            f"deconvolution_residual: the signal is itself a result ({done}), and what is given was "
-            "not made of it: were the two exchanged? It is data.deconvolution_residual(result).",
+            f"deconvolution_residual: the signal is itself a result ({done}), and the result given was "
+            "not made from it: were the two exchanged? Call data.deconvolution_residual(result).",
             UserWarning,
             stacklevel=stacklevel,
         )
@@ -180,8 +179,8 @@ def _warn_of_measured(result, stacklevel):
     source = str(note.get_item("psf")) if note is not None else ""
     if source.startswith(("measured", "estimated beforehand")):
         warnings.warn(
-            f"deconvolution_residual: the result was made with a psf ({source}), and is blurred with "
-            "another response now, the one that is found in the spectra: pass the same psf.",
+            f"deconvolution_residual: the result was made with a psf ({source}), but is now blurred "
+            "with another response, the one that is found in the spectra: pass the same psf.",
             UserWarning,
             stacklevel=stacklevel,
         )
@@ -196,7 +195,7 @@ def _model_of(result, stacklevel):
         model = models.load()
         warnings.warn(
             f"deconvolution_residual: the model that made the result ({note.get_item('model')}) is not "
-            f"at hand, and {model.name} reads the response: load its file with models.load() before.",
+            f"at hand, so {model.name} reads the response: load that model with models.load() first.",
             stacklevel=stacklevel + 1,
         )
     return model
@@ -205,13 +204,14 @@ def _model_of(result, stacklevel):
 def _signals(signal, blocks, lazy, has_spectra):
     """The residual and the maps beside it as signals."""
     channels = signal.data.shape[-1]
-    residual = signal._deepcopy_with_new_data(blocks[..., :channels])
+    lazy = lazy and has_spectra
+    residual = _results.signal_like(signal, blocks[..., :channels], lazy)
     maps = [
         map_signal(signal, blocks[..., channels + number], name)
         for number, name in enumerate(_MAPS)
     ]
-    for made in (residual, *maps):
-        made._lazy = lazy and has_spectra
+    for made in maps:
+        made._lazy = lazy
         made._assign_subclass()
     _results.annotate(residual, signal, "deconvolution_residual", "deconvolution residual")
     residual.metadata.Signal.quantity = "(data - model) / noise"

@@ -13,35 +13,48 @@ from . import physics
 from .level import Dark, shared_dark
 
 MAX_SAMPLED = 256
-NARROWEST, WIDEST = 1.8, 64.0  # channels; 2 to 60 are trained on, and sampling widens
-FEWEST_ELECTRONS = 800.0  # in the zero-loss peak; 1000 are trained on, and the number is a guess
-ENOUGH_CHANNELS = 256
+NARROWEST, WIDEST = 1.8, 64.0  # channels; training covers 2 to 60, and sampling widens peaks
+FEWEST_ELECTRONS = 800.0  # in the zero-loss peak; training begins at 1000, the number is estimated
+ENOUGH_CHANNELS = 256  # from which the number of electrons can be estimated
 LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
-MOST_SPREAD = 1.6  # one resolution does not suit peaks of widths that differ more
-# A peak at 0 eV where another was taken for the zero-loss peak: its share of the highest channel, and
-# how many times higher it is than what lies beside it.
+MOST_SPREAD = 1.6  # ratio of wide to narrow peaks up to which one resolution suits all
+# What makes a peak at 0 eV a rival of the one that was taken for the zero-loss peak: its share of the
+# highest channel, and how many times higher it is than the channels beside it.
 LEAST_PEAK, PEAK_CONTRAST = 0.02, 2.0
 NO_COUNTS = f"NaN, infinite or masked values, or values above {physics.HIGHEST_VALUE:.0e} (results are float32)"
 REMARKS = {
     "narrow": "the zero-loss peak is only {0.fwhm:.2g} channels wide",
-    "wide": "the zero-loss peak is {0.fwhm:.3g} channels wide, more than anything trained on",
-    "no_gain_side": "the gain side of the zero-loss peak, from which the response is told, is cut",
-    "few_electrons": "the zero-loss peak holds about {0.electrons:.0f} electrons, fewer than anything "
-    "trained on, and losses may be counted to it: sum or bin spectra first",
+    "wide": "the zero-loss peak is {0.fwhm:.3g} channels wide, wider than any in the training",
+    "no_gain_side": "the gain side of the zero-loss peak, from which the response is read, is cut off",
+    "few_electrons": "the zero-loss peak holds about {0.electrons:.0f} electrons, fewer than any in the "
+    "training, and losses may be counted to it: sum or bin spectra first",
     "uneven": "zero-loss widths differ by a factor of {0.spread:.2g} over the signal",
 }
 
 
 @dataclass(frozen=True)
 class TypicalZeroLoss:
-    """The zero-loss peak of a signal: medians over the spectra that have one, in channels.
+    """The zero-loss peak of a signal: medians over the spectra that have one.
 
-    ``spread`` is how many times wider a wide peak is than a narrow one (95th over 5th percentile).
-    ``electrons`` is about how many its peak holds, ``dark`` the flat offset that the spectra of a map
-    share (None for a few spectra: each has its own), ``elsewhere`` the energy of the peak in eV where
-    the axis begins above 0 eV or (``rivalled``) another peak stands at 0 eV, ``taken_off`` the negative
-    flat offset that results lack (of a few spectra their median), ``mean`` the mean of the spectra whose
-    peak lies there, their energy rising. Position and width are NaN for a signal without spectra.
+    Attributes
+    ----------
+    position, fwhm : float
+        In channels; NaN for a signal without spectra.
+    spread : float
+        How many times wider a wide peak is than a narrow one (95th over 5th percentile).
+    electrons : float
+        About how many the peak of a spectrum holds; infinite where the axis is too short to tell.
+    dark : Dark or None
+        The flat offset that the spectra of a map share; None for a few spectra: each has its own.
+    elsewhere : float or None
+        Energy of the peak in eV if it cannot be the zero-loss peak, since the axis begins above 0 eV
+        or (``rivalled``) another peak is at 0 eV; else None.
+    rivalled : bool
+        Whether another peak is at 0 eV.
+    taken_off : float
+        The negative flat offset that is subtracted (of a few spectra, its median), in counts.
+    mean : numpy.ndarray or None
+        Mean of the spectra whose peak is at ``position``, in order of rising energy.
     """
 
     position: float
@@ -66,7 +79,7 @@ class TypicalZeroLoss:
         return replace(self, elsewhere=energy, rivalled=rivalled)
 
     def _peak_before(self, channel):
-        """Whether a peak stands about this channel, apart from and below the one that was found."""
+        """Whether there is a peak around this channel, before and apart from the one that was found."""
         first, last = (max(round(channel + x * self.fwhm / 2), 1) for x in (-1, 1))
         stop = int(self.position - self.fwhm)
         if self.mean is None or not first < last < stop:
@@ -81,8 +94,8 @@ def typical_zero_loss(data, mask, reverse=False):
     """Median zero-loss position and width over the spectra that have a zero-loss peak.
 
     At most 256 spectra are read, spread over the map; the same ones for eager and lazy data, so
-    that both give the same result. If all of those are unusable, the rest of an eager map is
-    looked at as well.
+    that both give the same result. If all of these are unusable, the rest of an eager map is
+    read as well.
 
     Parameters
     ----------
@@ -117,8 +130,8 @@ def typical_zero_loss(data, mask, reverse=False):
 def response_zero(found, channels):
     """Where the energy zero of responses lies on the axis of a signal.
 
-    At the zero-loss peak, so that they reach as far as the spectra do; further from the start of
-    the axis where the peak stands so near to it that their flank would be cut off.
+    At the zero-loss peak, so that they reach as far as the spectra do; farther from the start of
+    the axis if the peak is so near to it that their flank would be cut off.
     """
     if np.isnan(found.position):  # a map without spectra
         return channels // 2
@@ -127,7 +140,7 @@ def response_zero(found, channels):
 
 
 def out_of_range(found, given):
-    """What of a signal's zero-loss peak is outside of what the networks are trained on.
+    """Which properties of a signal's zero-loss peak the training of the networks did not cover.
 
     Parameters
     ----------
@@ -141,7 +154,7 @@ def out_of_range(found, given):
     dict of str to bool
         ``undersampled`` (F under 3 channels: there is nothing to sharpen), ``narrow``, ``wide``,
         ``no_gain_side``, ``few_electrons`` and ``uneven`` (as in `REMARKS`), ``elsewhere`` (the energy
-        axis begins above 0 eV, or another peak stands there).
+        axis begins above 0 eV, or another peak is there).
     """
     return {
         "undersampled": found.fwhm < physics.UNDERSAMPLED_FWHM_CHANNELS,
@@ -155,30 +168,30 @@ def out_of_range(found, given):
 
 
 def of_axis(found):
-    """A sentence on a peak that, by the energy axis, is no zero-loss peak, if it is none."""
+    """A sentence if the peak, according to the energy axis, is not the zero-loss peak; else none."""
     if found.elsewhere is None:
         return []
     why = "has another peak at 0 eV" if found.rivalled else "begins above 0 eV"
     return [
         f"the energy axis {why}; what was taken for the zero-loss peak lies at "
-        f"{found.elsewhere:.4g} eV. If the axis is right, it is none, and the result is wrong."
+        f"{found.elsewhere:.4g} eV. If the axis is right, this is another peak, and the result is wrong."
     ]
 
 
 def remarks(found, given):
-    """Sentences on what is out of range: at most one that the result is doubtful for it."""
+    """Sentences on what is out of range; what makes the result doubtful is in one of them."""
     raised = [name for name, true in out_of_range(found, given).items() if true]
     odd = [REMARKS[name].format(found) for name in raised if name in REMARKS]
     said = [f"{'; '.join(odd)}: the result is doubtful."] if odd else []
     if "undersampled" in raised and "narrow" not in raised:
         wide = f"the zero-loss peak is only {found.fwhm:.2g} channels wide"
-        said.append(f"{wide}: under 3 there is nothing to sharpen, it keeps its width.")
+        said.append(f"{wide}: under 3 there is nothing to sharpen, and it keeps its width.")
     said += of_axis(found)
     if found.taken_off < 0:
         where = "all spectra" if found.dark is not None else "the spectra"
         said.append(
-            f"a flat offset of {found.taken_off:.3g} counts lies under {where}; negative as it is, "
-            "it is taken off: results hold so much more in each channel."
+            f"a flat offset of {found.taken_off:.3g} counts lies under {where}; since it is negative, "
+            "it is subtracted, which raises the result in every channel."
         )
     return said
 
@@ -193,7 +206,7 @@ def read_spectra(data, positions):
     """The spectra at these places of the map (rows of indices), in one read of a lazy signal."""
     lazy = isinstance(data, da.Array)
     if lazy and len(data.chunks[-1]) > 1 and data.ndim > 1:
-        # One by one they would take a task for each piece.
+        # One by one, each piece of each spectrum would be a task.
         return data.vindex[(*positions.T, slice(None))].compute()
     spectra = [data[tuple(position)] for position in positions]
     if lazy:
@@ -211,10 +224,10 @@ def _medians(spectra, reverse):
     position, fwhm = (float(np.median(values)) for values in peaks)
     there = seen.usable & (np.abs(seen.zero_loss.position - position) <= fwhm)
     electrons = seen.zero_loss.height * seen.zero_loss.fwhm / seen.noise.gain
-    # Of a short axis it cannot be told well what an electron is worth.
+    # On a short axis, the counts per electron cannot be estimated well.
     few = np.inf if spectra.shape[-1] < ENOUGH_CHANNELS else np.median(electrons[seen.usable])
     dark, own = shared_dark(seen), seen.level[seen.usable]
-    # Of a few spectra each has its own; all of them are looked at.
+    # A few spectra have an offset each: the median of the negative ones.
     levels = own[own < 0] if dark is None else np.array([dark.level])
     taken_off = min(float(np.median(levels)), 0.0) if levels.size else 0.0
     # The median of two positions may lie where neither is.
@@ -229,7 +242,7 @@ def _why_unusable(flags, total):
     if total == 1:
         if flags[0] & physics.NOT_FINITE:
             return (
-                f"The spectrum holds {NO_COUNTS}. (Of a region of interest take nansum(): HyperSpy "
+                f"The spectrum holds {NO_COUNTS}. (To sum a region of interest, use nansum(): HyperSpy "
                 "fills its corners with NaN.)"
             )
         if flags[0] & physics.EMPTY:

@@ -8,10 +8,10 @@ import scipy.fft as fft
 from .convolution import Convolution
 from .elastic import Columns, combined
 
-OVER_RELAXATION = 1.7
-CHECK_EVERY = 10
-PENALTY_RANGE = (1e-7, 1e3)
-FIRST_PENALTY = 1e-2
+OVER_RELAXATION = 1.7  # 1.5 to 1.8 is usual and speeds ADMM up
+CHECK_EVERY = 10  # iterations between two looks at the penalties
+FIRST_PENALTY = 1e-2  # in units of the problem, whose noise is about 1
+PENALTY_RANGE = (1e-7, 1e3)  # so that no constraint is forgotten, and none stands still
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Problem:
     precision : numpy.ndarray
         One over the variance of the data; 0 where there are none.
     peak, slope : numpy.ndarray
-        Two free columns, of which nothing is asked.
+        Two columns whose factors are free: no prior holds for them.
     blur : Convolution
         With the response.
     """
@@ -50,8 +50,8 @@ def minimise(problem, first, second, start, iterations):
     ``first * |D x - t|`` and of ``second * |D t|``, over x >= 0, t and the factors of the two free
     columns; D is the difference between neighbours. Every linear map is a circular convolution,
     so that x and t follow from one division per frequency. The four penalties are balanced from
-    the residuals while the iteration runs, and held in its last fifth, where it converges for
-    certain.
+    the residuals while the iteration runs, and held in its last fifth: with constant penalties it is
+    certain to converge.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def minimise(problem, first, second, start, iterations):
     start : numpy.ndarray
         Where x starts.
     iterations : int
-        How many; the same for all, so that no spectrum's answer hangs on its neighbours.
+        How many; the same for all, so that no spectrum's answer depends on its neighbours.
 
     Returns
     -------

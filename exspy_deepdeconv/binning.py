@@ -1,9 +1,8 @@
-"""Wide zero-loss peaks, seen on a coarser axis: several channels are taken together (torch).
+"""Spectra with wide zero-loss peaks on a coarser axis: bins of several channels (torch).
 
-Responses of tens of channels are oversampled: nothing is finer than they are. What the network sees
-of a spectrum, and looks back on, are so many channels; on bins that suit the width of the peak it does
-better, and in less time. Its answer is band-limited, and is brought back to all channels by Fourier
-interpolation.
+A response tens of channels wide is oversampled: a spectrum holds nothing finer. The field of view of
+the network is a fixed number of samples, so it works better, and faster, on bins that suit the width of
+the peak. Its answer is band-limited and is brought back to all channels by Fourier interpolation.
 """
 
 import math
@@ -16,14 +15,14 @@ from .frame import Frame
 from .network import Answer, Spectra
 from .physics import MIN_CHANNELS
 
-SUITABLE_WIDTH = 15.0  # bins that a zero-loss peak is to be wide, at least
-LEAST_RESOLUTION = 3.0  # bins: of the answer, which is interpolated
-WIDEST_SEEN = 64.0  # bins: what the networks are trained on
+SUITABLE_WIDTH = 15.0  # bins: smallest width of a zero-loss peak on bins of two channels and more
+LEAST_RESOLUTION = 3.0  # bins: finest resolution of an answer that is to be interpolated
+WIDEST_SEEN = 64.0  # bins: the widest zero-loss peaks that the networks are trained on
 MOST = 16  # channels in a bin
 
 
 def channels_in_bins(fwhm, channels, resolution=np.inf):
-    """How many channels are taken together, for each spectrum.
+    """How many channels there are in a bin, for each spectrum.
 
     Parameters
     ----------
@@ -64,7 +63,7 @@ def answer_of(network, spectra, number):
     spectra : Spectra
         On all channels.
     number : int
-        Channels that are taken together.
+        Channels in a bin.
 
     Returns
     -------
@@ -92,7 +91,7 @@ def answer_of(network, spectra, number):
 
 
 def _binned(spectra, number, before):
-    """The means of so many neighbours, and what their noise is; the first bin begins ``before``."""
+    """The spectra in bins, with their noise; the first bin begins ``before`` channels early."""
     channels = spectra.counts.shape[1]
     bins = -(-(channels + number - 1) // number)
     index = torch.arange(bins * number, device=before.device) - before[:, None]
@@ -110,7 +109,7 @@ def _binned(spectra, number, before):
 
 
 def _binned_response(psf, number):
-    """Sums over bins, the energy zero in the middle of one: half a channel's, where they are even."""
+    """Sums over bins, the energy zero in the middle of one; even bins take half a channel at each end."""
     zero = psf.shape[1] // 2
     reach = (zero - number) // number
     summed = F.pad(torch.cumsum(psf.double(), 1), (1, 0))
@@ -127,7 +126,7 @@ def _finer(framed, number):
     """
     size = framed.shape[1]
     spectrum = torch.fft.rfft(framed)
-    spectrum[:, -1] *= 0.5  # the highest frequency of the bins: on more channels it counts twice
+    spectrum[:, -1] *= 0.5  # the highest frequency of the bins, which counts twice on more channels
     index = torch.arange(spectrum.shape[1], device=framed.device)
     angle = 2 * math.pi * index / size * (0.5 / number - 0.5)
     spectrum = spectrum * torch.polar(torch.ones_like(angle), angle)
@@ -135,5 +134,5 @@ def _finer(framed, number):
 
 
 def _between(framed, number):
-    """Linear interpolation: what is positive stays so."""
+    """Linear interpolation, which keeps positive values positive."""
     return F.interpolate(framed, scale_factor=float(number), mode="linear", align_corners=False)

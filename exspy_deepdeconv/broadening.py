@@ -10,11 +10,10 @@ import scipy.fft as fft
 from .blur import gaussian_transfer, moving
 from .peaks import half_height_crossings, half_height_width
 
-BROADER_THAN = 1.03  # zero-loss peak over response: less is the scatter of the widths
-SAME_WITHIN = 0.05  # of the width: as far a response that was estimated from other spectra is used
+BROADER_THAN = 1.03  # width of the peak over that of the response; a smaller ratio may be chance
 STANDARD_ERRORS = 3.0  # of a zero-loss width, by which it must exceed that of the response
-AROUND = 8.0  # widths to both sides of the energy zero: all that a width is read from
-STEPS = 5
+AROUND = 8.0  # widths to both sides of the energy zero: enough to read a width from
+STEPS = 5  # of the iteration for the width of the blur
 
 
 def broadened(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
@@ -25,13 +24,13 @@ def broadened(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
     responses : numpy.ndarray
         Unit area, ``(1 or batch, 2 n)``, the energy zero at index n.
     position, fwhm : numpy.ndarray
-        Positions and widths of the zero-loss peaks in channels, ``(batch,)``. Where a narrow peak
-        lies between two channels it is seen wider: the responses' widths are measured there, too.
+        Positions and widths of the zero-loss peaks in channels, ``(batch,)``. A narrow peak between
+        two channels appears wider: the widths of the responses are measured at the same position.
     doubt : float or numpy.ndarray
-        What the peaks must be wider by, in channels, ``(batch,)``; 3 % of the width at least.
+        By how much a peak must be wider, in channels, ``(batch,)``; at least by 3 % of the width.
     gain_half : float or numpy.ndarray
-        Half widths of the peaks' gain sides in channels, ``(batch,)``: losses widen the other side
-        alone, and are no reason to broaden a response. NaN where it is not known.
+        Half widths of the peaks' gain sides in channels, ``(batch,)``. Losses widen only the other
+        side, and are no reason to broaden a response. NaN where it is not known.
 
     Returns
     -------
@@ -110,11 +109,11 @@ def _side_by_side(responses, position, fwhm, gain_half):
 
 
 def doubtful_width(fwhm, height, noise):
-    """What a zero-loss width is uncertain by: three standard errors, in channels.
+    """Uncertainty of a zero-loss width: three standard errors, in channels.
 
-    Those of the half-height crossings of a Gaussian that is not smoothed, and of its height. Where
-    electrons are few, widths are read from smoothed peaks: they scatter less, but of peaks that are
-    no Gaussians too much width is left.
+    They are those of a Gaussian without smoothing: of its half-height crossings and of its height. With
+    few electrons, widths are read from smoothed peaks: they scatter less, but come out too large for
+    peaks that are not Gaussian.
 
     Parameters
     ----------
@@ -127,6 +126,14 @@ def doubtful_width(fwhm, height, noise):
     -------
     numpy.ndarray
         ``(batch,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.broadening import doubtful_width
+    >>> from exspy_deepdeconv.physics import Noise
+    >>> doubtful_width(np.array([10.0]), np.array([1e4]), Noise(np.ones(1), np.zeros(1))).round(2)
+    array([0.31])
     """
     # Twice that of a channel at half height, and that of the height, which moves both crossings.
     scatter = np.sqrt(2 * noise.gain * height + 3 * noise.floor)

@@ -1,9 +1,9 @@
 """Classical deconvolution: array functions ``f(spectra, psf, ...) -> spectra``, batched.
 
 ``spectra`` has the shape ``(..., channels)``; ``psf`` is one response or one per spectrum, of any
-length and scale, its maximum being its energy zero. Single precision is kept, everything else is
-computed in double precision. Every answer is finite and non-negative; of spectra that are not finite,
-or partly masked, it is NaN.
+length and scale; its maximum is its energy zero. Single precision is kept, everything else is
+computed in double precision. Every result is finite and non-negative, except for spectra that are not
+finite or partly masked: theirs is NaN.
 """
 
 from copy import copy
@@ -42,8 +42,8 @@ def richardson_lucy(spectra, psf, iterations=15, *, noise=None, return_chosen=Fa
         the zero-loss peak has levelled off, after 600 iterations at most: see
         `exspy_deepdeconv.stopping.stop_when_level`.
     noise : Noise, optional
-        Taken for the sake of one face for all methods: neither the iteration nor its stop asks
-        for a noise level.
+        Not used: all methods accept it, but neither this iteration nor its stop needs a noise
+        level.
     return_chosen : bool
         Return the number of iterations as well.
 
@@ -80,8 +80,8 @@ def richardson_lucy(spectra, psf, iterations=15, *, noise=None, return_chosen=Fa
 def image_space_reconstruction(spectra, psf, iterations=15, *, noise=None, return_chosen=False):
     """Image-space reconstruction (ISRA): towards least squares, all channels weighing the same.
 
-    The maximum likelihood for white Gaussian noise, with an answer that stays positive. Its
-    iteration is Richardson-Lucy's with the ratio taken after, not before, the second blur.
+    It converges to the maximum likelihood for white Gaussian noise, and its answer stays positive. The
+    iteration is that of Richardson-Lucy with the ratio taken after, not before, the second blur.
 
     Parameters
     ----------
@@ -126,9 +126,28 @@ def image_space_reconstruction(spectra, psf, iterations=15, *, noise=None, retur
 
 
 def richardson_lucy_iterates(spectra, psf, iterations):
-    """Yield the Richardson-Lucy estimate after each of the ``iterations`` (increasing numbers).
+    """Yield the Richardson-Lucy estimates after several numbers of iterations.
 
-    See `richardson_lucy` for the other parameters.
+    Parameters
+    ----------
+    spectra, psf
+        As for `richardson_lucy`.
+    iterations : iterable of int
+        Increasing numbers of iterations.
+
+    Yields
+    ------
+    numpy.ndarray
+        Of the shape of ``spectra``.
+
+    Examples
+    --------
+    >>> from exspy_deepdeconv.classical import richardson_lucy_iterates
+    >>> from exspy_deepdeconv.physics import gaussian
+    >>> blurred = 1e4 * gaussian(256, 100.0, 10.0)
+    >>> few, many = richardson_lucy_iterates(blurred, gaussian(64, 32.0, 8.0), (5, 50))
+    >>> bool(few.max() < many.max())
+    True
     """
     rows, psf = as_rows(spectra, psf)
     problem = _RichardsonLucy(rows, response_convolution(psf, rows.shape[-1], rows.dtype))
@@ -145,7 +164,7 @@ class _RichardsonLucy:
     def __init__(self, rows, blur):
         self.blur = blur
         self.data = np.maximum(blur.continued(rows), 0)
-        # What rounding makes of a channel that holds nothing: a model below is no model.
+        # What rounding leaves in an empty channel: a model below that is meaningless.
         limits = np.finfo(self.data.dtype)
         self.floor = np.maximum(limits.eps * self.data.max(axis=-1, keepdims=True), limits.tiny)
 
@@ -169,14 +188,14 @@ class _RichardsonLucy:
         return self.back(ratio)
 
     def back(self, padded):
-        """Blurred with the mirrored response, without what rounding leaves below zero."""
+        """Blurred with the mirrored response; what rounding leaves below zero is cut off."""
         seen = self.blur.adjoint(padded)
         return np.maximum(seen, 0, out=seen)
 
     def misfit(self, estimate, mask):
         """Sum of squared residuals over the channels of the window in ``mask``."""
         residual = (self.data - self.blur.forward(estimate))[:, self.blur.window]
-        # Squared in double precision: single precision holds no squares of 1e20 or 1e-23.
+        # Squared in double precision: single precision cannot hold the squares of 1e20 or 1e-23.
         return np.sum(np.square(residual, dtype=np.float64), axis=-1, where=mask)
 
 

@@ -107,7 +107,7 @@ def response_convolution(psf, channels, dtype=np.float64, padding=None):
     """
     response = centred_response(psf, channels)
     if padding is None:
-        # Of several responses none may change what another makes of its spectrum.
+        # One of several responses must not change the result of another's spectrum.
         padding = _reach(response) if response.ndim == 1 else channels
     pad = int(np.clip(padding, 16, max(channels // 2, 16)))
     size = fft.next_fast_len(channels + 2 * pad, real=True)
@@ -135,8 +135,8 @@ def as_rows(spectra, psf):
     Parameters
     ----------
     spectra : array_like
-        Shape ``(..., channels)``; single precision is kept, everything else becomes double. What is
-        masked becomes NaN.
+        Shape ``(..., channels)``; single precision is kept, everything else becomes double. Masked
+        values become NaN.
     psf : array_like
         Shape ``(length,)`` or ``(..., length)``.
 
@@ -171,7 +171,7 @@ def processors():
 
 @contextmanager
 def at_most_threads(number):
-    """Around a task of dask, of which several may run at a time: `in_batches` uses so many threads."""
+    """Limit the threads of `in_batches` within one task of dask, of which several may run at a time."""
     before = _MOST_THREADS.set(number)
     try:
         yield
@@ -182,7 +182,7 @@ def at_most_threads(number):
 def in_batches(function, total, row_bytes):
     """Call ``function(rows)`` on index arrays that fit the cache, on all processors at once.
 
-    NumPy and SciPy let go of the interpreter's lock, so that plain threads are enough.
+    NumPy and SciPy release the interpreter's lock, so that plain threads are enough.
     """
     size = max(int(BATCH_BYTES // row_bytes), 1)
     batches = [np.arange(start, min(start + size, total)) for start in range(0, total, size)]

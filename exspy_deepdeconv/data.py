@@ -116,7 +116,7 @@ def vacuum_spectrum(signal, seed=1):
     Raises
     ------
     ValueError
-        If the signal is not one of this module, or the seed is none.
+        If the signal is not one of this module, or the seed is not a whole number from 0.
 
     Examples
     --------
@@ -174,8 +174,8 @@ def truth(signal, resolution):
     counts = np.float32([each.counts for each in made]).reshape(*recipe["shape"], -1)
     if not np.array_equal(counts, np.asarray(signal.data)):
         raise ValueError(
-            "The signal was cropped or changed since it was made: its truth is not known. Ask for it "
-            "before, and treat both alike."
+            "The signal was cropped or changed since it was made: its truth is not known. Compute the "
+            "truth first, then crop or change both alike."
         )
     expected = np.stack([each.truth(resolution / dispersion) for each in made])
     result = signal._deepcopy_with_new_data(expected.reshape(counts.shape))

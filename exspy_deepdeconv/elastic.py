@@ -8,9 +8,9 @@ import scipy.fft as fft
 from .blur import moving, turning
 from .physics import inspect, smooth
 
-# The peak is fitted within so many widths of its maximum, or within so many channels.
-CORE_WIDTHS, LEAST_CORE = 0.6, 1.5
-STEPS = 6
+CORE_WIDTHS = 0.6  # zero-loss widths to both sides of the maximum, where the peak is fitted
+LEAST_CORE = 1.5  # channels, at least: fewer than three cannot tell height and position apart
+STEPS = 6  # Gauss-Newton steps, of at most half a channel each
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _inner(a, b):
 
 
 def split(rows, blur, noise=None):
-    """What all methods that treat the elastic peak on its own begin with.
+    """Inspect spectra and fit their elastic peaks: where Fourier ratio and TGV begin.
 
     Parameters
     ----------
@@ -138,6 +138,6 @@ def split(rows, blur, noise=None):
     """
     seen = inspect(rows)
     noise = seen.noise if noise is None else noise
-    # Smoothed counts: an expected variance must not follow the noise.
+    # From smoothed counts, since an expected variance must not follow the noise.
     variance = noise.variance(smooth(np.maximum(seen.counts, 0), 3.0))
     return seen, variance, fit_elastic(seen.counts, variance, seen.zero_loss, blur)

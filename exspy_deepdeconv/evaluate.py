@@ -1,9 +1,9 @@
 """How accuracy is measured: errors against a known truth.
 
-Positions and widths are in channels. Every estimate is scored against the truth at its one best
-rigid shift of at most one channel, since the energy zero of a response is a convention. The truth is
-moved, not the estimate: its zero-loss peak is known exactly, and losses that it is taken off can be
-moved by parts of a channel, while a peak of two channels would ring all over them.
+Positions and widths are in channels. Every estimate is scored after the one rigid shift of at most one
+channel that brings it nearest to the truth, since the energy zero of a response is a convention. The
+truth is moved, not the estimate: its zero-loss peak is known exactly and can be put anywhere, and the
+losses without it can be moved by parts of a channel, whereas a peak two channels wide would ring.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from scipy.signal import find_peaks, peak_widths
 
 from .physics import gaussian
 
-VISIBLE = 0.3  # in units of the noise of the data: where less is there, 0 is inside any interval
-SIGNIFICANT = 5.0  # predicted standard deviations from which on a peak is claimed
-DIP = 0.05  # of the lower of two peaks: the valley that parts them
+VISIBLE = 0.3  # times the noise of the data: intervals begin at 0 and hold fainter losses trivially
+SIGNIFICANT = 5.0  # predicted standard deviations by which a peak must stand out to be claimed
+DIP = 0.05  # depth of the valley between two peaks that are resolved, over the lower of them
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Errors:
 def errors(estimate, simulation, resolution, shift=True):
     """Score an estimate of ``simulation.truth(resolution)`` (arrays of ``channels``).
 
-    A negative flat offset is taken off the truth first: no method's result has one.
+    A negative flat offset is subtracted from the truth first: no method's result has one.
 
     Parameters
     ----------
@@ -118,12 +118,12 @@ def nearest_truth(estimate, truth, start):
 
 
 def _moved(losses, shift):
-    """Losses moved by parts of a channel: splines ring neither at the ends nor far from a peak."""
+    """Losses moved by parts of a channel, by splines: they ring neither at the ends nor far from a peak."""
     return spline_shift(losses, shift, order=5, mode="nearest")
 
 
 def _nearest(estimate, moved, start):
-    """``moved(shift)`` of the shift, in channels, that brings it nearest to the estimate."""
+    """``moved(shift)`` for the shift, in channels, that brings it nearest to the estimate."""
 
     def cost(shift):
         return float(np.sum((moved(shift) - estimate)[start:] ** 2))
@@ -313,9 +313,9 @@ def resolves(estimate, positions):
 
 
 def _movable_truth(simulation, resolution):
-    """What a result is held against, by its shift in channels.
+    """The truth as a function of its shift in channels.
 
-    A negative offset is taken off, since no result has one.
+    A negative offset is subtracted, since no result has one.
     """
     losses = simulation.inelastic(resolution) - min(simulation.dark, 0.0)
 

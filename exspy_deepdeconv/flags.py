@@ -26,17 +26,16 @@ FLAG_TEXT = {
     OWN_RESPONSE: "that the estimated response does not fit",
 }
 
-UNDERSAMPLED_FWHM_CHANNELS = 3.0  # such a zero-loss peak may lie in one channel
+UNDERSAMPLED_FWHM_CHANNELS = 3.0  # a narrower zero-loss peak may lie in one channel
 LEVEL_TOP = 4  # channels of exactly the same height make a plateau
-CLEAR = 8.0  # standard deviations
-WELL_SAMPLED = 6.0  # channels: of wider zero-loss peaks more than single channels can be judged
-LOCAL = 5.0  # times the scatter of the channels around
-MARGIN = 3  # channels to either side from which it is told what is to be expected
-MANY = 400.0  # electrons in a channel: their logarithm is not skewed
-DEAD = 0.7  # share of the counts that a dead channel lacks
-# The same that a hot channel has too many, in peaks of at least so many channels and in narrower
-# ones, which have kinks.
-HOT, SMOOTH = (0.4, 1.5), 10.0
+CLEAR = 8.0  # standard deviations of the noise by which a spike must stand out
+LOCAL = 5.0  # times the scatter of the channels around it, by which it must stand out, too
+WELL_SAMPLED = 6.0  # channels: with wider zero-loss peaks, spikes of several channels can be judged
+MARGIN = 3  # channels to either side that predict a channel
+MANY = 400.0  # electrons in a channel, from which their logarithm is hardly skewed
+DEAD = 0.7  # share of the expected counts that a dead channel lacks
+SMOOTH = 10.0  # channels: narrower zero-loss peaks have kinks
+HOT = (0.4, 1.5)  # share by which a hot channel exceeds them, with smooth and with narrower peaks
 
 
 def spectrum_flags(spectra, zero_loss, noise=None):
@@ -55,6 +54,15 @@ def spectrum_flags(spectra, zero_loss, noise=None):
     -------
     numpy.ndarray of uint8
         Navigation shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import EMPTY, SPIKE, find_zero_loss, gaussian, spectrum_flags
+    >>> spectra = np.stack([1e5 * gaussian(256, 60.0, 8.0) + 1.0, np.zeros(256)])
+    >>> spectra[0, 200] += 5e3
+    >>> bool((spectrum_flags(spectra, find_zero_loss(spectra)) == [SPIKE, EMPTY]).all())
+    True
     """
     spectra = np.asarray(spectra, np.float64)
     finite = np.isfinite(spectra).all(axis=-1)
@@ -90,14 +98,14 @@ def _saturated(spectra, fwhm, gain, floor, position):
 
 
 def _with_spike(spectra, fwhm, gain, floor):
-    """Up to three channels that stand out further than noise or the response can make them."""
+    """Up to three channels that stand out farther than noise or the response can explain."""
     neighbours = np.maximum(np.maximum(spectra[:, :-2], spectra[:, 2:]), 0)
     middle = spectra[:, 1:-1]
     row, channel = np.nonzero(middle > 2 * neighbours)
     height = middle[row, channel]
     sigma = np.sqrt(gain[row] * np.maximum(height, 0) + floor[row])
     out = height - neighbours[row, channel] > CLEAR * sigma
-    # Such a peak may lie in one channel.
+    # An undersampled zero-loss peak may lie in one channel: it is no spike.
     top = spectra.argmax(axis=-1)[row]
     of_peak = (np.abs(channel + 1 - top) <= 1) & (fwhm[row] < UNDERSAMPLED_FWHM_CHANNELS)
     spiked = np.zeros(len(spectra), bool)
@@ -110,7 +118,7 @@ def _with_spike(spectra, fwhm, gain, floor):
 
 
 def _out_of_line(spectra, fwhm, gain, floor):
-    """The same where the channels two and three away tell what is to be expected between them."""
+    """The same for well sampled spectra, where the channels two and three away predict a channel."""
     padded = np.pad(spectra, [(0, 0), (MARGIN, MARGIN)], mode="reflect")
     channels = spectra.shape[-1]
     near, far = (
@@ -135,16 +143,16 @@ def _above_neighbours(spectra, near, gain, floor):
 
 
 def _off_cubic(spectra, near, far, fwhm, gain, floor):
-    """The same of those that are off, up or down, what the logarithms around them tell.
+    """The same for channels far above or below the cubic through the logarithms around them.
 
-    No feature is narrower than the response: the logarithms of the counts lie on a cubic, nearly.
+    No feature is narrower than the response, so the logarithms of the counts nearly lie on a cubic.
     """
     least = MANY * gain
     # Where the geometric mean of the nearer two is not far off, nothing is: a quick first look.
     square, product = spectra**2, near[0] * near[1]
     odd = (square > 1.4 * product) | (square < 0.2 * product)
     odd &= np.minimum(*near) > least[:, None]
-    odd[:, :MARGIN] = odd[:, -MARGIN:] = False  # mirror images tell nothing of a slope
+    odd[:, :MARGIN] = odd[:, -MARGIN:] = False  # the mirrored margin does not continue a slope
     row, channel = np.nonzero(odd)
     around = np.array([side[row, channel] for side in (*near, *far)])
     expected = np.exp(_between(*np.log(np.maximum(around, least[row]))))
@@ -162,7 +170,7 @@ def _between(left, right, far_left, far_right):
 
 
 def _scatter_around(spectra, row, channel, least):
-    """How far other channels thereabouts lie off such cubics: the noise may have been misread."""
+    """How far other channels nearby lie off such cubics: the noise may have been misread."""
     offset = np.concatenate([np.arange(-18, -4), np.arange(5, 19)])
     first, last = MARGIN, spectra.shape[-1] - 1 - MARGIN
     place = channel[:, None] + offset

@@ -18,7 +18,7 @@ from .network import Spectra
 from .physics import NOT_FINITE
 from .reblur import Response, fitted_response
 
-CONSERVE_WITHIN = 0.05  # larger differences in counts, unless noise, have another cause
+CONSERVE_WITHIN = 0.05  # share of the counts; a larger difference is noise or has another cause
 _COPIES = weakref.WeakKeyDictionary()  # of networks, by model and device
 _COPYING = threading.Lock()
 
@@ -52,15 +52,19 @@ class Wanted:
 
 @contextmanager
 def quick_and_quiet(device, model):
-    """Around the forward passes: denormals off, one thread; the user's state is restored.
+    """Context for forward passes: denormals off, one thread; the user's state is restored.
 
     Denormals make a network six times slower. The tensors are small: it is quicker to work on
-    several batches at a time, as dask does, than to share a batch between threads.
+    several batches at a time, as dask does, than to share a batch between threads. If the user allows a
+    lower precision (``torch.set_float32_matmul_precision("medium")``) and the processor has bfloat16,
+    convolutions use it.
 
-    Yields the device and the model's network there.
-
-    Where torch was told that a lower precision does (``torch.set_float32_matmul_precision("medium")``)
-    and the processor has bfloat16, convolutions are done in that.
+    Yields
+    ------
+    device : torch.device
+        Where the network is.
+    network : DeconvolutionNet
+        The network of the model, there.
     """
     device = torch.empty(0, device="cpu" if device is None else _at_hand(device)).device
     network = _network_on(model, device)
@@ -75,7 +79,7 @@ def quick_and_quiet(device, model):
 
 
 def _network_on(model, device):
-    """The network, or its copy on another device: the model itself is shared by all, and stays."""
+    """The network, or its copy on another device: the model itself is shared and stays where it is."""
     if next(model.network.parameters()).device == device:
         return model.network
     with _COPYING:
@@ -94,7 +98,7 @@ def _at_hand(device):
 
 @contextmanager
 def denormals_flushed():
-    """A network on a CPU is several times slower with denormals; the user's state is put back."""
+    """Context in which denormals, which slow a CPU down several times, are zero; then as before."""
     before = flushes_denormals()
     torch.set_flush_denormal(True)
     try:
@@ -104,7 +108,7 @@ def denormals_flushed():
 
 
 def _lower_precision_does():
-    """Whether torch was told so; it refuses to tell those who set its newer switches."""
+    """Whether the user has allowed it; torch raises an error if its newer switches were used."""
     try:
         return torch.get_float32_matmul_precision() == "medium"
     except RuntimeError:
@@ -113,13 +117,13 @@ def _lower_precision_does():
 
 def has_bfloat16():
     """Whether the processor computes in bfloat16; without, that is slower than single precision."""
-    can = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not tell
+    can = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it
     return any(can.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 @lru_cache(maxsize=1)
 def _openmp():
-    """What sets the number of threads of a single thread of Python: torch's own call is global."""
+    """Controller of the OpenMP threads of one Python thread: torch's own function is global."""
     return ThreadpoolController().select(user_api="openmp")
 
 
@@ -149,7 +153,7 @@ def batch_of(seen, good, psf, device, estimated=False):
     device : torch.device
         Where the tensors are to be.
     estimated : bool
-        Whether these were read off spectra, not measured.
+        Whether these were estimated from spectra, not measured.
 
     Returns
     -------
@@ -184,7 +188,7 @@ def batch_of(seen, good, psf, device, estimated=False):
 
 
 def answers(answer, seen, good, spectra, wanted, model):
-    """What is wanted of the answer, in the units of the data.
+    """The arrays that are wanted, made of the answer, in the units of the data.
 
     Parameters
     ----------
@@ -245,10 +249,10 @@ def parts(answer, seen, good, spectra, resolution):
 
 
 def counts_differ(estimate, seen, good):
-    """Where an answer with its elastic peak does not hold the counts of the data, ``(batch,)``."""
+    """Where an answer with its elastic peak does not have the counts of the data, ``(batch,)``."""
     inside = estimate - np.maximum(seen.level[good], 0)[:, None]
     counts, channels = seen.counts[good], estimate.shape[-1]
-    # The readout of thousands of channels, and an offset that is a little off, weigh in a sum.
+    # In a sum over thousands of channels, readout noise and the error of an offset matter.
     variance = seen.noise.select(good).variance(counts).sum(-1)
     noise = 3 * np.sqrt(variance + (channels * seen.level_error[good]) ** 2)
     missed = np.abs(inside.sum(-1) - counts.sum(-1))
@@ -256,7 +260,7 @@ def counts_differ(estimate, seen, good):
 
 
 def error_sizes(answer, resolution):
-    """What the network tells of its errors above and below, in units of the peak height."""
+    """Mean errors above and below that the network predicts, in units of the peak height."""
     spread = answer.spread_at(resolution).unbind(1)
     return tuple(answer.frame.take(x).double().cpu().numpy() for x in spread)
 
@@ -322,7 +326,7 @@ def _conserved(estimated, seen, good, unit):
     measured = seen.counts[good].sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = measured / (estimated * unit)
-        # What the readout has left of a sum may be next to nothing, or negative: no measure of its noise.
+        # A sum that readout noise has brought near zero, or below, is no measure of its own noise.
         noise = 3 * np.sqrt(seen.noise.gain[good] / np.maximum(measured, estimated * unit))
     near = np.abs(ratio - 1) < np.clip(noise, CONSERVE_WITHIN, 1)  # never a negative ratio
     return _complete(seen, good) & near, ratio

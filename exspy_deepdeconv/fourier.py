@@ -12,31 +12,32 @@ from .physics import NOT_FINITE, gaussian
 
 ROWS_AT_ONCE = 64
 POWER_WIDTH = 5  # frequencies over which a power spectrum is averaged
-AHEAD = 24  # frequencies looked ahead for what stands above the noise
-ROUNDING = 1e-8  # share of the counts below which responses are known no more
+AHEAD = 24  # frequencies ahead in which power above the noise is looked for
+ROUNDING = 1e-8  # share of the counts below which a response is not known
 VISIBLE = 5.0  # in units of the noise power, which is not quite the same at all frequencies
-# Zero-loss widths from the peak: where the part begins that is filtered by itself, where it is used
-# (what is near its beginning lacks what was cut off), and how softly.
+# The part of a spectrum that is filtered by itself, in zero-loss widths from the peak: where it begins,
+# where it is used (near its beginning it lacks what was cut off), and how soft both edges are.
 FAR_FROM, FAR_USED_FROM, SOFTNESS = 2.5, 4.5, 0.6
-LARGEST = 2.0  # power over that of all counts in one channel; it scatters
-LEAST_PASSED = np.finfo(float).eps ** 2  # power below which a response is but rounding
-SPREADINGS = 15  # of what lies below zero over its surroundings
+LARGEST = 2.0  # power, which scatters, over that of all counts in one channel
+LEAST_PASSED = np.finfo(float).eps ** 2  # power below which a response is mere rounding
+SPREADINGS = 15  # times that negative values are spread over their surroundings
 
 
 def fourier_ratio(spectra, psf, resolution, *, noise=None):
     """Divide by the response in Fourier space, seen through a Gaussian, damped by the noise.
 
-    The elastic peak is fitted with the response and replaced by the Gaussian; what is left is
-    filtered by Wiener's ratio: full division where the spectrum's power stands above the
-    noise's, none where it does not, nor where more would come out than all counts hold (the mark of
-    a response that does not fit). What lies more than some three zero-loss widths from the peak is
-    also filtered by itself, and used there: noise is high on the peak and low beyond, and what a
-    response that does not fit has left of the peak says nothing of the losses beyond.
+    The elastic peak is fitted with the response and replaced by the Gaussian; the rest is
+    filtered by Wiener's ratio: full division at frequencies where the spectrum's power is above that
+    of the noise, none where it is not, nor where more power would result than all counts have (the
+    mark of a response that does not fit). The part more than about three zero-loss widths from the
+    peak is also filtered by itself, and that result is used there: noise is high on the peak and low
+    beyond it, and what a response that does not fit leaves of the peak must not affect the losses
+    beyond.
 
     Parameters
     ----------
     spectra : numpy.ndarray
-        Counts, shape ``(..., channels)``. A flat offset is taken off and, if positive, put back.
+        Counts, shape ``(..., channels)``. A flat offset is subtracted and, if positive, put back.
     psf : numpy.ndarray
         The response, shape ``(length,)`` or ``(..., length)``.
     resolution : float
@@ -47,9 +48,9 @@ def fourier_ratio(spectra, psf, resolution, *, noise=None):
     Returns
     -------
     numpy.ndarray
-        Non-negative, of the shape of ``spectra``. Cutting it off at zero adds no counts: what lay
-        below is taken from its surroundings instead, over a zero-loss width and farther only where
-        that is not enough.
+        Non-negative, of the shape of ``spectra``. Cutting it off at zero adds no counts: negative
+        values are made up for by their surroundings, over one zero-loss width, and farther only
+        where that is not enough.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def _filtered(spectra, blur, noise_power, resolution):
 
 
 def _closed(spectra, blur):
-    """The spectra on the padded circle, their last values led over smoothly to their first."""
+    """The spectra on the padded circle, with a smooth bridge from their last values to their first."""
     few = min(8, blur.channels)
     last, first = spectra[:, -few:].mean(axis=-1), spectra[:, :few].mean(axis=-1)
     gap = blur.size - blur.channels
@@ -147,16 +148,16 @@ def _closed(spectra, blur):
 def _signal_power(power, passed, noise_power, most):
     """Power of the unblurred spectrum at each frequency.
 
-    Read from the data as far as they stand above their noise and are below ``most``, and continued
-    with the fourth power of the frequency, as for kinks.
+    Read from the data up to the frequency at which they vanish in their noise or exceed ``most``, and
+    continued with the inverse fourth power of the frequency, as for kinks.
     """
     ahead = uniform_filter1d(power, AHEAD, axis=-1, mode="nearest", origin=-(AHEAD // 2))
     power = uniform_filter1d(power, POWER_WIDTH, axis=-1, mode="nearest")
     measured = np.maximum(power - noise_power, 0) / np.maximum(passed, LEAST_PASSED)
-    # A dip is not the end: that is where nothing follows but noise.
+    # A dip is not the end, which is where only noise follows.
     seen = ahead > VISIBLE * noise_power
-    # No frequency of a spectrum holds more than all its counts. Where there is more, a response
-    # that does not fit has blown up what it left of the elastic peak.
+    # No frequency of a spectrum holds more than all its counts. Where there is more, division by a
+    # response that does not fit has amplified what is left of the elastic peak.
     largest = np.maximum(measured[:, :AHEAD].max(axis=-1, keepdims=True), most)
     seen &= uniform_filter1d(measured, AHEAD, axis=-1, mode="nearest") <= largest
     seen[:, 0], seen[:, -1] = True, False
@@ -169,10 +170,10 @@ def _signal_power(power, passed, noise_power, most):
 def _cut_off(spectra, width, least):
     """Non-negative spectra with the same sums, and nearly the same once they are blurred.
 
-    What lies below zero is spread over ``width`` channels and taken off there, again and again. What
-    is left at the end is made up for by a factor on all channels: a constant taken off all of them
-    would wipe out weak losses. Where the noise of many empty channels sums to less than nothing, there is
-    at least ``least``, the counts of the elastic peak.
+    Negative values are spread over ``width`` channels and subtracted there, several times. What is left
+    at the end is made up for by a factor on all channels, since subtracting a constant would wipe out
+    weak losses. Where the noise of many empty channels adds up to a negative sum, ``least`` (the counts
+    of the elastic peak) takes its place.
     """
     total = np.maximum(spectra.sum(axis=-1), least)[:, None]
     for _ in range(SPREADINGS):

@@ -2,17 +2,18 @@
 
 import math
 
+import scipy.fft as fft
 import torch
 
 from .blur import FWHM_PER_SIGMA, movable
 
 BLOCK = 64  # channels: the coarsest grid of the U-Nets
-EDGE_FADE = 24.0  # channels over which what is mirrored fades out at the ends of the data
+EDGE_FADE = 24.0  # channels over which the mirror image fades out at the ends of the data
 PAD = 32  # shortest distance between the two ends of a spectrum on the circle
 
 
 def vanishing(x):
-    """exp(-x) of what is not negative; 1e-35 at least, since numbers that underflow are slow."""
+    """exp(-x) for x >= 0, but at least 1e-35: numbers that underflow are slow."""
     return torch.exp(-x.clamp(max=80))
 
 
@@ -127,12 +128,4 @@ class Frame:
 
 def _smooth_size(least):
     """Smallest multiple of 64, at least ``least``, with only the factors 2, 3 and 5."""
-    blocks = -(-least // BLOCK)
-    while True:
-        rest = blocks
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return blocks * BLOCK
-        blocks += 1
+    return BLOCK * fft.next_fast_len(-(-least // BLOCK), real=True)

@@ -10,9 +10,9 @@ CLEAR_OF_PEAK = 3.0  # resolutions from the middle of an elastic peak
 def impossible_gains(results, seen, resolution):
     """Where energy gains exceed the losses of the same energies, ``(batch,)`` of bool.
 
-    A specimen at temperature T gives exp(-E/kT) times as many electrons the energy E as it takes it
-    from. A response that does not fit leaves what is left of the zero-loss peak's tail on its gain
-    side, which may be blurred to the data all the same.
+    For each electron that loses the energy E, only exp(-E/kT) electrons gain it from a specimen at
+    the temperature T. With a response that does not fit, the tail of the zero-loss peak is left over on
+    the gain side of the result, even where the result explains the data once it is blurred again.
 
     Parameters
     ----------
@@ -27,8 +27,9 @@ def impossible_gains(results, seen, resolution):
     -------
     numpy.ndarray
         True where, from one zero-loss width on to any distance, gains exceed losses by more than
-        5 standard deviations of the data and 0.3 % of the counts. Only gains clear of the elastic
-        peak of the result are counted, but all losses: a coarse result is flagged more rarely.
+        5 standard deviations of the data and 0.3 % of the counts. All losses are counted, but only
+        those gains that are clear of the elastic peak of the result: a coarse result is flagged more
+        rarely.
 
     Examples
     --------
@@ -47,7 +48,7 @@ def impossible_gains(results, seen, resolution):
     gain_side, loss_side = position - distance, position + distance
     measured = gain_side >= 0
     clear = measured & (distance >= CLEAR_OF_PEAK * resolution)
-    # Where the window ends before its losses do, gains are held against those that are seen.
+    # Where the window ends before the losses do, gains are compared with the losses inside.
     inside = measured & (loss_side <= channels - 1)
     net, variance = np.zeros(inside.shape), np.zeros(inside.shape)
     noise = seen.noise.variance(seen.counts)

@@ -6,11 +6,13 @@ import numpy as np
 
 from .noise import Noise
 
-READ_OFF = 0.1  # mean square of what a variance misses a line by, in units of the counts' noise
+# Mean square distance of a variance from a line, in units of the counts' noise, below which it was
+# calculated from these counts.
+READ_OFF = 0.1
 
 
 def told_noise(variance, seen):
-    """The noise of spectra whose variance the user tells.
+    """The noise of spectra whose variance the user has set.
 
     Parameters
     ----------
@@ -22,9 +24,18 @@ def told_noise(variance, seen):
     Returns
     -------
     Noise
-        The straight line through the variance. Where that was read off the spectra themselves, a flat
-        offset counted as electrons and the noise of the readout did not: there the floor is the
-        rule's without the offset, and no lower than the data show.
+        The straight line through the variance. A variance that was calculated from the spectra
+        themselves takes a flat offset for electrons and knows no readout noise: then gain and floor
+        are those of the rule that was used, and the floor is at least what the data show.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import gaussian, inspect, told_noise
+    >>> expected = 1e5 * gaussian(256, 60.0, 8.0)[None] + 100.0
+    >>> seen = inspect(np.random.default_rng(0).poisson(expected))
+    >>> bool(0.9 < told_noise(expected, seen).gain[0] < 1.1)
+    True
     """
     noise = _noise_of_variance(variance, seen.counts)
     if not isinstance(variance, np.ndarray) or not variance.ndim:
@@ -39,7 +50,7 @@ def told_noise(variance, seen):
 
 
 def _noise_of_variance(variance, counts):
-    """The straight line through a variance that somebody has measured.
+    """The straight line through a variance over the counts.
 
     Parameters
     ----------
@@ -70,11 +81,11 @@ def _noise_of_variance(variance, counts):
 
 
 def rule_of_variance(variance, spectra, noise):
-    """The rule by which a variance was read off the spectra themselves.
+    """The rule by which a variance was calculated from the spectra themselves, if it was.
 
-    HyperSpy's own (`estimate_poissonian_noise_variance`) takes what was recorded for what was to be
-    expected, and nothing less than its offset: then variance and counts lie on one line. Of a variance
-    that was measured or calculated they miss it by their noise.
+    HyperSpy's rule (`estimate_poissonian_noise_variance`) takes the recorded counts for the expected
+    ones, and no variance below its offset: then variance and counts lie on one line. With a variance
+    that was measured or simulated, the counts scatter about that line by their noise.
 
     Parameters
     ----------
@@ -89,7 +100,7 @@ def rule_of_variance(variance, spectra, noise):
         Of that line, ``(batch,)``; NaN where there is none.
     """
     least = variance.min(axis=-1, keepdims=True)
-    free = variance > least  # not raised to the least
+    free = variance > least  # the others were raised to the offset
     number = np.maximum(free.sum(axis=-1, keepdims=True), 1)
 
     def mean(values):

@@ -37,7 +37,7 @@ def random_response(grid, fwhm, spread_channels, rng, measured=(), shoulders=0.0
         Unit sum, shape ``(grid.size,)``.
     """
     distance = grid.wrapped_channels / fwhm  # in units of the width, negative side included
-    # The same draw once more on a stretched axis: what was drawn is not exactly one unit wide.
+    # What is drawn is not exactly one unit wide: it is drawn again, alike, on a stretched axis.
     draw, seed = _one_peak(distance, rng, measured)
     core = draw(distance, np.random.default_rng(seed))
     stretch = _full_width(core) / (fwhm * grid.oversampling)
@@ -54,7 +54,7 @@ def random_response(grid, fwhm, spread_channels, rng, measured=(), shoulders=0.0
 
 
 def _one_peak(distance, rng, measured):
-    """Draw until what is above half the height is in one piece: two peaks are no zero-loss peak."""
+    """Draw until all that is above half the height is in one piece: two peaks are no zero-loss peak."""
     while True:
         seed, draw = rng.integers(2**63), _core_maker(rng, measured)
         core = draw(distance, np.random.default_rng(seed))
@@ -220,10 +220,10 @@ KINDS = (
 
 
 def _with_shoulders(core, x, rng):
-    """Add a low bell on either side, as far from the peak and about as high; or lower on the loss side.
+    """Add a low bell on both sides, at the same distance and of similar height; or lower on the loss side.
 
     Of ten spectra of a monochromated map, two have a gain side that is up to three times as high as
-    the loss side from two to six widths. A bell on the loss side alone is taken for a loss.
+    the loss side, two to six widths from the peak. A bell on the loss side alone would be a loss.
     """
     place = np.exp(rng.uniform(np.log(0.8), np.log(4.0)))
     width = place * rng.uniform(0.4, 1.3)
@@ -237,10 +237,11 @@ def _with_shoulders(core, x, rng):
 def _with_tails(core, x, rng):
     """Add detector tails (exponential) and a weak halo of power-law scattering.
 
-    Light and charge spread alike to both sides of a channel: of a monochromated peak measured in
-    vacuum, one side is 0.95 to 1.05 times the other from one to six widths, of another 0.6 to 0.9
-    times. Now and then they are drawn independently, so that nothing is taken for granted. The
-    same peaks fall off with the power 2.4 of the distance nearby and with its first power far away.
+    Light and charge spread in the same way to both sides of a channel: in one monochromated peak
+    measured in vacuum, one side is 0.95 to 1.05 times the other between one and six widths, in another
+    0.6 to 0.9 times. In one case of ten, the two sides are drawn independently, so that the
+    network cannot rely on it. These peaks fall with the power 2.4 of the distance near the maximum and
+    with its first power far away.
     """
     core = core / core.sum()
     if rng.random() < 0.6:

@@ -1,12 +1,12 @@
-"""How sure an answer is: calibrated intervals from the error sizes that the network tells (NumPy).
+"""Calibrated intervals from the sizes of the errors that the network predicts (NumPy).
 
-The network tells, for every channel, the mean size of its error where it is too high and where it
-is too low. Read as a two-sided exponential distribution around the answer this gives quantiles;
-a factor found on simulations that were used for nothing else (conformal calibration: the factor
-under which the wanted share of the truth lies inside) makes them honest. It is stored with the
-weights. One factor does not do: where the tail of the response is far above the losses, and where
-electrons are few, errors are larger than told. So it is a product of two, for these two: see
-`Regime`.
+For every channel, the network predicts the mean size of its error where it is too high and where it
+is too low. Taken as a two-sided exponential distribution around the answer, they give quantiles. A
+factor makes these hold: it is found on simulations that were used for nothing else (conformal
+calibration: the factor with which the wanted share of the truth lies inside), and stored with the
+weights. One factor is not enough: where the tail of the response is far above the losses, and where
+electrons are few, errors are larger than predicted. It is therefore a product of two factors, one for
+each of these circumstances: see `Regime`.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,14 +14,16 @@ from statistics import NormalDist
 
 import numpy as np
 
-# Standard error of the zero-loss position in widths: by noise (times the root of the electrons) and by
+# Standard error of the zero-loss position in widths: from noise (over the root of the electrons) and from
 # peaks that lean to one side. Chosen on simulations.
 POSITION_NOISE, POSITION_LEAN = 2.4, 0.006
-# By how much wider intervals are where the response was estimated beforehand: what the network tells of its
-# errors is of responses that it has found itself, or been given. Chosen on simulated maps.
+# Factor on intervals where the response was estimated beforehand: the network predicts its errors only for
+# responses that it has found itself, or that were measured. Chosen on simulated maps.
 ESTIMATED = 1.25
 STANDARD_CONFIDENCE = 0.6827  # of one standard deviation to either side
-LEAST_ALPHA = 1e-4
+LEAST_ALPHA = (
+    1e-4  # smallest share outside: the tails of the distribution are not known any farther
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Regime:
     dominance : numpy.ndarray or float
         As from `dominance`, ``(batch, channels)``.
     electrons : numpy.ndarray or float
-        Of the elastic peak, as the noise of the data tells them, ``(batch, 1)``.
+        Of the elastic peak, estimated from the noise of the data, ``(batch, 1)``.
     given, estimated : bool
         Whether a measured response was used, or one that was estimated beforehand.
     """
@@ -94,9 +96,9 @@ class Calibration:
                 raise ValueError(f"{name} must have the shape {size}, not {found}.")
 
     def factor(self, confidence, regime):
-        """Factor at a confidence in a `Regime`, interpolated; an array where that holds arrays."""
+        """Factor at a confidence in a `Regime`, interpolated; an array if the regime holds arrays."""
         table = np.array(self.given if regime.given else self.blind)
-        # What grows with the confidence is interpolated: then no interval is wider than one of more.
+        # The interpolated product grows with the confidence: so does the interval.
         within = np.clip(confidence, self.confidences[0], self.confidences[-1])
         growth = np.log(2 / (1 - np.array(self.confidences)))
         column = [np.interp(within, self.confidences, row * growth) for row in table]
@@ -138,7 +140,7 @@ def reaches(above, below, confidence):
     above, below : numpy.ndarray
         Mean size of the error where the answer is too high, and where it is too low.
     confidence : float
-        Share of the truth between both bounds; the rest is shared by both sides alike.
+        Share of the truth between both bounds; half of the rest is on either side.
 
     Returns
     -------
@@ -186,9 +188,9 @@ def dominance(elastic, inelastic):
 
 
 def normal_reach(confidence):
-    """Standard errors to either side of a normal distribution that hold this share of it.
+    """Number of standard errors to either side that hold a share of a normal distribution.
 
-    As `reaches`, no more than those of the highest share that is told apart from all of it.
+    As in `reaches`, the share is at most ``1 - LEAST_ALPHA``.
 
     Examples
     --------
@@ -212,7 +214,7 @@ def position_error(fwhm, electrons):
 
 
 def shift_error(estimate, fwhm, electrons):
-    """What an answer may be off because the zero-loss peak lies a little off where it was found.
+    """Error of an answer that comes from the error of the zero-loss position.
 
     Parameters
     ----------
@@ -255,29 +257,38 @@ def bounds(estimate, peak, above, below, confidence, calibration, regime, common
     regime : Regime
         The circumstances.
     common_error : numpy.ndarray or float
-        Standard error that the network knows nothing of (of the flat offset, of the position), of the
-        shape of ``estimate`` or ``(batch, 1)``.
+        Standard error that the network does not predict (of the flat offset, of the position), of
+        the shape of ``estimate`` or ``(batch, 1)``.
 
     Returns
     -------
     lower, upper : numpy.ndarray
-        ``(batch, channels)``; lower bounds are not below zero but for this error.
+        ``(batch, channels)``; lower bounds are not negative, except by this error.
     """
     factor = calibration.factor(confidence, regime)
     elastic = calibration.elastic_error(confidence, regime.given) * peak
     offset = normal_reach(confidence) * np.asarray(common_error)
     common = np.hypot(elastic, offset)
     down, up = (np.hypot(factor * reach, common) for reach in reaches(above, below, confidence))
-    # No spectrum is negative, but its offset may be smaller than the one that is added to it.
+    # No spectrum is negative, but its true offset may be smaller than the one that will be added.
     return np.maximum(estimate - down, -offset), estimate + up
 
 
 def variance(peak, above, below, calibration, regime, common_error=0.0):
-    """Predicted variance: the square of half of what the 68.27 % interval reaches down and up.
+    """Predicted variance: the square of half the 68.27 % interval.
 
-    Not as it is cut at zero, and with what all channels share added in squares to the mean of both.
+    The interval is not cut off at zero here, and the errors that are common to all channels are added in
+    squares to the mean of its two sides.
 
-    Parameters are those of `bounds`.
+    Parameters
+    ----------
+    peak, above, below, calibration, regime, common_error
+        As for `bounds`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(batch, channels)``.
     """
     factor = calibration.factor(STANDARD_CONFIDENCE, regime)
     elastic = calibration.elastic_error(STANDARD_CONFIDENCE, regime.given) * peak

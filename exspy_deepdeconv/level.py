@@ -7,26 +7,31 @@ import numpy as np
 from .segments import SHORTEST_SEGMENT, Segments, straight_line
 
 SHORTEST = 24  # channels from which an offset can be read
-SIGNIFICANT = 1.0  # an offset smaller than this many times its error is none
-DOUBT = 0.5  # share of what was taken off for the tail, whose shape is a guess, that may be wrong
-QUIETER = 0.6  # noise per count of the darkest channels over that of brighter ones: worth a look
-# Half a chi-square by which a line that begins at an offset must explain the noise better.
-BETTER = 12.0
-EQUAL = 2.0  # the same, of lines that explain it as well: two standard errors
+SIGNIFICANT = 1.0  # times its error: a smaller offset counts as none
+DOUBT = 0.5  # share of the subtracted tail that may be wrong, since its shape is assumed
+QUIETER = (
+    0.6  # noise per count in the darkest channels over that in brighter ones: an offset is likely
+)
+BETTER = 12.0  # half a chi-square by which a line from an offset must explain the noise better
+EQUAL = 2.0  # the same for lines that explain it equally well: two standard errors
 LEAST_SHARE = 0.1  # of the channels that must be negative for a negative offset
-TAILS = 4.0  # by how much their squared differences are to be multiplied for what is common to all
-LOWER_HALF = 0.8  # standard deviations that the lower half of normal numbers lies below their mean
-CONTRADICTED = 3.0  # standard errors by which the gain side's own level may lie above it
-SHARING = 8  # spectra from which they are taken to share their flat offset
-TELLING = 1 / 8  # of them that must tell one
-OWN = 5.0  # standard errors by which an offset must differ from the shared one to be another
+TAILS = 4.0  # factor on the squared differences of stretches, for the tails that all of them share
+LOWER_HALF = (
+    0.8  # standard deviations by which the lower half of normal numbers is below their mean
+)
+CONTRADICTED = (
+    3.0  # standard errors by which the level of the gain side may be above a negative offset
+)
+SHARING = 8  # spectra from which on they are assumed to share their flat offset
+TELLING = 1 / 8  # share of them that must show one
+OWN = 5.0  # standard errors by which an offset must differ from the shared one to replace it
 
 
 @dataclass(frozen=True)
 class Dark:
     """The flat offset that the spectra of a map share, and its standard error, in data units.
 
-    A detector has one; what is read spectrum by spectrum comes and goes with their noise.
+    A detector has one; offsets that are read from each spectrum vary with their noise.
     """
 
     level: float
@@ -34,16 +39,18 @@ class Dark:
 
 
 def flat_level(spectra, zero_loss, dark=None):
-    """The flat offset under each spectrum, where there is no doubt about it.
+    """The flat offset under each spectrum, where it is certain; else zero.
 
-    It is read from the outer half of the gain side, beyond five zero-loss widths, and believed if
-    that is level, far above (or below) its noise, and nowhere undercut by the rest of the spectrum:
-    the tail of a response is none of these. What the tail adds there, falling off with the square of
-    the distance to the peak, is fitted and taken off. Where nothing can be read from the gain side,
-    or not as well, stretches of channels that are negative beyond doubt tell a negative offset,
-    wherever they lie, for no spectrum is; unless the gain side shows that they alone are (bad
-    channels). Then the noise is asked: counts of an offset scatter less than electrons do. Else the
-    level is zero.
+    Three sources are used, in this order.
+
+    1. The outer half of the gain side, beyond five zero-loss widths, if it is level, far above (or
+       below) its noise, and nowhere undercut by the rest of the spectrum: the tail of a response is
+       none of these. What the tail adds there is assumed to fall with the square of the distance to
+       the peak; it is fitted and subtracted.
+    2. Where the gain side shows nothing, or less clearly: stretches of channels, anywhere, that are
+       certainly negative. No spectrum is, so the offset must be; unless the gain side shows that only
+       these channels are negative (bad channels).
+    3. The noise: counts of an offset scatter less than electrons do.
 
     Parameters
     ----------
@@ -52,14 +59,14 @@ def flat_level(spectra, zero_loss, dark=None):
     zero_loss : ZeroLoss
         As found by `find_zero_loss`.
     dark : Dark, optional
-        What the spectra are known to share: it holds for all that have a zero-loss peak and whose gain
-        side does not clearly show another.
+        The offset that the spectra are known to share: it is used for all that have a zero-loss peak
+        and whose gain side does not clearly show another.
 
     Returns
     -------
     level, error : numpy.ndarray
-        And its standard error (0 where there is no offset), in the units of the data, navigation
-        shape.
+        The offset and its standard error (0 where there is none), in the units of the data,
+        navigation shape.
 
     Examples
     --------
@@ -94,10 +101,19 @@ def flat_level(spectra, zero_loss, dark=None):
 
 
 def shared_dark(seen):
-    """The flat offset that inspected spectra share: the median of what they tell.
+    """The flat offset that inspected spectra share: the median of their own ones.
 
-    None where they are too few. It is 0 where hardly any of them tells one. (The mean of the spectra
-    tells it worse: where it has no noise, all of it may be the response's tail.)
+    Parameters
+    ----------
+    seen : Inspected
+        The spectra, ``(batch,)``.
+
+    Returns
+    -------
+    Dark or None
+        None for fewer than eight spectra without flags; 0 if hardly any of them shows an offset. (The
+        mean of the spectra is no better source: without noise, an offset cannot be told from the tail
+        of the response.)
     """
     good = seen.flags == 0
     level, error = seen.level[good], seen.level_error[good]
@@ -108,14 +124,14 @@ def shared_dark(seen):
         return Dark(0.0, 0.0)
     middle = float(np.median(level[told]))
     scatter = 1.48 * float(np.median(np.abs(level[told] - middle)))
-    # What a tail makes uncertain it does in all of them alike: they do not scatter by it.
+    # A tail makes all of them uncertain in the same way, so their scatter does not show it.
     return Dark(middle, float(np.hypot(scatter, np.median(error[told]))))
 
 
 def _negative_level(spectra, ends, position):
     """Offsets and their errors from the lowest stretch of channels, if it is negative; else 0.
 
-    Stretches of about the same height as the lowest one are taken together with it: the lowest of
+    Stretches of about the same height as the lowest one are averaged with it, since the lowest of
     many is too low by chance.
     """
     level, error = np.zeros((2, len(spectra)))
@@ -131,17 +147,17 @@ def _negative_level(spectra, ends, position):
     alike = mean <= lowest + 2 * of_lowest
     together = alike.sum(axis=-1)
     level, of_level = (mean * alike).sum(axis=-1) / together, of_lowest[:, 0] / np.sqrt(together)
-    # What they differ by beyond their noise are tails, which may lie in all of them.
+    # Differences beyond their noise come from tails, which may be in all of them.
     spread = np.where(alike, (mean - level[:, None]) ** 2, 0).sum(axis=-1) / together
     tails = np.maximum(spread - (of_lowest[:, 0] / 2) ** 2, 0)
-    # A tail that still falls where the spectrum is lowest has not come down to the offset there. One that
-    # falls off with the square of the distance adds twice as much to the lower half as to the lowest,
-    # which by chance alone lies so far below.
+    # Where a tail still falls, even the lowest stretch is above the offset. A tail that falls with the
+    # square of the distance adds twice as much to the lower half of the stretches as to the lowest one;
+    # chance alone, which also puts the lowest one below the others, is subtracted.
     by_chance = of_lowest[:, 0] / 2 * (np.sqrt(2 * np.log(number)) - LOWER_HALF)
     lower_half = np.sort(mean, axis=-1)[:, : max(number // 2, 2)].mean(axis=-1)
     left = np.maximum(lower_half - lowest[:, 0] - by_chance, 0)
     error_of_level = np.sqrt(of_level**2 + TAILS * tails + left**2)
-    # A few bad channels are no offset of all.
+    # A few bad channels do not make an offset of all.
     about_as_low = (mean < 0.5 * lowest).sum(axis=-1)
     sure = (lowest < -5 * of_lowest)[:, 0] & (level < -6 * of_level)
     sure &= about_as_low >= max(LEAST_SHARE * number, 2)
@@ -152,7 +168,7 @@ def _negative_level(spectra, ends, position):
 
 
 def _level_of_noise(spectra, position):
-    """Offsets and their errors from the noise alone; 0 where it tells none.
+    """Offsets and their errors from the noise alone; 0 where it shows none.
 
     Noise in proportion to the counts above an offset is a line through that offset. It must explain
     the noise of the segments far better than the best one with a positive noise floor does, and no
@@ -164,7 +180,7 @@ def _level_of_noise(spectra, position):
     # Where a spectrum is negative everywhere, its highest channel is no scale.
     top = np.maximum(np.abs(spectra).max(axis=-1, initial=0.0), 1e-100)
     segments = Segments.of(spectra / top[:, None], 1, position.astype(int))
-    # Counts that do not scatter at all are no electrons: these segments tell the offset best.
+    # Counts that do not scatter at all are no electrons: these segments show the offset best.
     segments = replace(segments, silent=np.zeros_like(segments.silent))
     per_count = segments.variance / np.maximum(segments.counts, 1e-9)
     per_count = np.take_along_axis(per_count, np.argsort(segments.counts, axis=-1), -1)
@@ -186,8 +202,8 @@ def _level_of_noise(spectra, position):
     lowest = np.sqrt(few.variance.min(axis=-1) / few.length)
     undercut = found[:, 0] > few.counts.min(axis=-1) + 3 * lowest + electron[:, 0]
     sure = (best[:, 0] < plain - BETTER) & ~undercut
-    # Readout noise adds to the variance: the line then begins below the offset, which lies somewhere
-    # between there and the darkest segment.
+    # Readout noise adds to the variance: the line then begins below the offset, which is somewhere
+    # between that point and the darkest segment.
     half = np.maximum(few.counts.min(axis=-1) - found[:, 0], 0) / 2
     level[rows] = np.where(sure, found[:, 0] + half, 0.0) * top[rows]
     error[rows] = np.where(sure, np.hypot(np.hypot(scatter, lowest), half), 0.0) * top[rows]
@@ -232,12 +248,12 @@ def _offset_likely(spectra, ends):
     mean = first.sum(axis=-1) / number
     deviation = np.where(inside, first - mean[:, None], 0.0)
     error = _error_of_mean(np.sqrt((deviation**2).sum(axis=-1) / number), number)
-    # A shade more than `_level_of_one` lets through: it has the last word.
+    # A shade less strict than `_level_of_one`, which decides.
     return (ends >= SHORTEST) & (np.abs(mean) > 5.99 * error)
 
 
 def _error_of_mean(scatter, number):
-    """Twice that of white noise: neighbours may share theirs."""
+    """Twice that of white noise, since neighbouring channels may share their noise."""
     return 2 * scatter / np.sqrt(number)
 
 
@@ -259,7 +275,7 @@ def _level_of_one(spectrum, end, position):
 def _without_tail(first, position):
     """Offset and its error: a straight line over the inverse square distance to the peak.
 
-    The less the slope stands out of its own error, the less of it is believed.
+    A slope within its own error is used only in part.
     """
     number = first.size
     tail = ((position - number + 1) / (position - np.arange(number))) ** 2

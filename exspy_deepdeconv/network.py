@@ -2,7 +2,7 @@
 
 ``y = elastic + response (*) s`` is solved in three steps, all of them batched:
 
-1. a small U-shaped network reads the elastic peak (hence the response) off the spectrum;
+1. a small U-shaped network finds the elastic peak (hence the response) in the spectrum;
 2. accelerated Richardson-Lucy and two Wiener filters deconvolve the rest under that response;
 3. a larger U-shaped, dilated network turns these classical estimates into the answer.
 
@@ -30,7 +30,7 @@ from .steps import (
 )
 
 N_SHARED = 8  # hidden features handed from the response head to the estimator
-SHARPENINGS = (MAX_SHARPENING, 8.0, 4.0, 2.0)  # F/R at which the size of the error is told
+SHARPENINGS = (MAX_SHARPENING, 8.0, 4.0, 2.0)  # F/R at which the size of the error is predicted
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Config:
             if BLOCK % coarsest:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} with fold={self.fold!r} leads to a grid of "
-                    f"every {coarsest}th channel; their number must divide {BLOCK}."
+                    f"every {coarsest}th channel; {coarsest} must divide {BLOCK}."
                 )
 
     def to_dict(self):
@@ -98,7 +98,7 @@ class Spectra:
     has_psf : torch.Tensor or None
         1 where ``psf`` is to be used, 0 where the response is to be found.
     estimated : bool
-        Whether ``psf`` was read off spectra, not measured: it is used, but not trusted as much.
+        Whether ``psf`` was estimated from spectra, not measured: it is used, but trusted less.
     """
 
     counts: torch.Tensor
@@ -117,9 +117,9 @@ class Spectra:
 
 
 def told_resolutions(fwhm, least=MIN_RESOLUTION_CHANNELS):
-    """Widths (channels, FWHM) at which the network tells its error, ``(batch, 4)``.
+    """Widths (channels, FWHM) at which the network predicts its error, ``(batch, 4)``.
 
-    Through a Gaussian of the first its own answer is seen.
+    The first, the finest, is the resolution of its own answer.
     """
     return torch.stack([torch.clamp(fwhm / ratio, min=least) for ratio in SHARPENINGS], 1)
 
@@ -127,8 +127,8 @@ def told_resolutions(fwhm, least=MIN_RESOLUTION_CHANNELS):
 class Circular(nn.Conv1d):
     """Convolution on a circle: the frame has no ends, so the network must see none.
 
-    Within the U-Nets the features of a sample lie side by side in memory, ``(batch, size,
-    channels)``, as the library behind torch convolves them fastest.
+    Within the U-Nets the features of a sample are side by side in memory, ``(batch, size,
+    channels)``: the library behind torch convolves this layout fastest.
     """
 
     def __init__(self, inputs, outputs, kernel, stride=1, dilation=1):
@@ -136,15 +136,15 @@ class Circular(nn.Conv1d):
         reach = dilation * (kernel - 1)
         # Samples that a window begins before its own.
         self.before = reach // 2 if stride == 1 else 1
-        self.wrong = -(-self.before // stride)  # outputs at either end that zeros would enter
+        self.wrong = -(-self.before // stride)  # outputs at either end that see padded zeros
         self.first = (self.wrong - 1) * stride + reach - self.before + 1
 
     def forward(self, x):
         """``(batch, size, channels)``; an even size, with a stride of two."""
         out = self._convolved(x, self.before)
         if self.wrong:
-            # What zeros have entered is done again where the circle closes. (Repeating both ends
-            # of all of it first would be shorter, and copy all of it.)
+            # Outputs that saw zeros are computed again, across the joint of the circle. (Padding the
+            # input with its own ends would be shorter, but copy all of it.)
             last = self.wrong * self.stride[0] + self.before
             joint = torch.cat([x[:, x.shape[1] - last :], x[:, : self.first]], 1)
             ends = self._convolved(joint, 0)
@@ -340,9 +340,9 @@ class DeconvolutionNet(nn.Module):
         return Answer(inelastic, elastic, elastic_counts, shift, base, told, spectra.fwhm, frame)
 
     def elastic_peak(self, view):
-        """The elastic peak that is read off the data, and features for the estimator."""
+        """The elastic peak that is read from the data, and features for the estimator."""
         said = self.response(view.response_features())
-        # What of the peak lies outside the window is not seen: its flank is continued.
+        # The part of the peak outside the window is not seen: its flank is continued.
         return view.frame.fade(view.level * factor(said[:, 0]), view.fwhm / 3), said[:, 1:]
 
     def losses(self, view, elastic, transfer, hidden):

@@ -14,18 +14,18 @@ from .segments import (
     straight_line,
 )
 
-LOWEST = -10.0  # of the maximum; what is lower is no spectrum, and would overflow single precision
+LOWEST = -10.0  # of the maximum; lower values are no spectrum, and would overflow single precision
 WIDE_STRIDE = 4  # channels; farther apart, neighbours' noise is taken to be independent
 FEWEST_CHANNELS = SHORTEST_SEGMENT + WIDE_STRIDE * (len(DIFFERENCE) - 1)
-FEWEST_AT_WIDE_STRIDE = 192  # channels: on shorter axes no segment seen at it is clear of the peak
-CORRELATED = 1.5  # a smaller excess of the variance at the wide stride is scatter
-CLEARLY_CORRELATED = 2.0  # the same, where only some of the segments are asked
-BRIGHT = 0.03  # of the maximum
-MOST_HIDDEN = 360.0  # what a spread of 3.5 channels (FWHM) hides of the noise from neighbours
-DOUBTFUL = 2.0  # more than half of the segments this far above their line: no straight line
-USUAL_READOUT = 5.0  # electrons (standard deviation): believed where the data do not tell
-MOST_READOUT = 50.0  # electrons: more is a gain that was not told
-AS_GOOD = 2.0  # cost by which a line with the usual readout may explain them worse
+FEWEST_AT_WIDE_STRIDE = 192  # channels: on shorter axes no wide segment is clear of the peak
+CORRELATED = 1.5  # factor on the variance at the wide stride: a smaller one is scatter
+CLEARLY_CORRELATED = 2.0  # the same, where only some of the segments are used
+BRIGHT = 0.03  # of the maximum: darker segments are not on the flanks of the highest peak
+MOST_HIDDEN = 360.0  # factor by which a spread of 3.5 channels (FWHM) hides noise from neighbours
+DOUBTFUL = 2.0  # factor: with half of the segments farther above their line, it is no straight line
+USUAL_READOUT = 5.0  # electrons (standard deviation): assumed where the data do not show it
+MOST_READOUT = 50.0  # electrons: more means that the gain was not found
+AS_GOOD = 2.0  # cost by which a line with the usual readout may explain the segments worse
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Noise:
     correlation : numpy.ndarray
         Correlation coefficient of the electrons' noise in neighbouring channels; 0 for white noise.
     white_floor : numpy.ndarray of bool
-        Whether the floor is white all the same: a readout comes after the electrons' spread.
+        Whether the floor is white nevertheless: readout noise is added after the electrons' spread.
     """
 
     gain: np.ndarray
@@ -52,7 +52,7 @@ class Noise:
         return self.gain[..., None] * np.maximum(counts, 0) + self.floor[..., None]
 
     def in_rows(self, number):
-        """The same for ``number`` spectra one below the other; one noise serves all of them."""
+        """The same with one value for each of ``number`` spectra; a single one is repeated."""
         values = (np.broadcast_to(np.ravel(value), number) for value in vars(self).values())
         return Noise(*values)
 
@@ -78,23 +78,23 @@ class Noise:
 def estimate_noise(spectra, position=None):
     """Read the noise from the spectra: variance = gain x counts + floor.
 
-    What a data unit is worth in electrons is unknown (detector gain, summed or averaged frames),
-    so both numbers are read from fourth differences, which a blurred spectrum hardly feels. Their
-    mean squares over segments of the spectrum are laid on a straight line over the segments' mean
-    counts. Structure only ever inflates a segment, so those above the line pull little and those
-    below it much. Noise that neighbouring channels share hides from differences of neighbours:
-    where differences at a stride of four channels show clearly more of it, they are believed (from
-    192 channels on). That may show only where electrons make more noise than a white readout.
-    Channels in which nothing scatters at all (no electron came, or zeros were filled in) are not
-    heeded where others will do.
+    How many electrons a data unit stands for is unknown (detector gain, summed or averaged frames),
+    so both numbers are read from fourth differences, which a blurred spectrum hardly changes. A
+    straight line is fitted to their mean squares over segments of the spectrum, as a function of the
+    mean counts. Structure can only inflate the value of a segment, so segments above the line weigh
+    little and those below it much. Differences of neighbouring channels do not show the noise that
+    these share: if differences at a stride of four channels show clearly more noise, they are used
+    instead (on axes of 192 channels or more). For this, it is enough if the segments show it in
+    which electrons make more noise than a white readout. Segments in which nothing scatters at all
+    (no electron arrived, or zeros were filled in) are ignored if there are enough others.
 
     Parameters
     ----------
     spectra : numpy.ndarray
         Counts without their flat offset, shape ``(..., channels)``.
     position : numpy.ndarray, optional
-        Channels of the zero-loss peaks, navigation shape. The segments are laid from there, so
-        that a spectrum shifted along the axis is cut in the same way.
+        Channels of the zero-loss peaks, navigation shape. The segments are counted from there, so
+        that a spectrum that is shifted along the axis is cut in the same way.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def estimate_noise(spectra, position=None):
     Raises
     ------
     ValueError
-        If the spectra have less than 32 channels.
+        If the spectra have fewer than 32 channels.
 
     Notes
     -----
@@ -132,7 +132,7 @@ def estimate_noise(spectra, position=None):
     scaled = np.maximum(scaled, LOWEST)
     start = np.zeros(len(flat)) if position is None else np.reshape(position, -1)
     gain, floor, *spread = _noise_of_scaled(scaled, np.nan_to_num(start).astype(int))
-    # Nothing but zeros: any scale will do. Noise-free data still need a positive one.
+    # For nothing but zeros, any scale will do. Noise-free data still need a positive one.
     gain = np.where(usable, np.maximum(gain, 1e-9) * top, 1.0)
     floor = np.where(usable, np.maximum(floor, 1e-18) * top**2, 1.0)
     shape = data.shape[:-1]
@@ -146,7 +146,7 @@ def _noise_of_scaled(spectra, start):
     gain, floor = straight_line(near)
     gain = _usual_gain(near, gain, floor)
     excess = near.variance / near.line(gain, floor)
-    # An offset that was not taken off bends the line: then all are scaled up.
+    # An offset that was not subtracted bends the line: then gain and floor are scaled up.
     bent = np.median(excess, axis=-1)
     gain, floor = (x * np.where(bent > DOUBTFUL, bent, 1.0) for x in (gain, floor))
 
@@ -156,7 +156,7 @@ def _noise_of_scaled(spectra, start):
     correlated &= spectra.shape[-1] >= FEWEST_AT_WIDE_STRIDE
     wide_gain = np.minimum(wide_gain, MOST_HIDDEN * gain)  # more is structure
     neighbours, hidden = _blurred_white_noise(wide_gain / np.maximum(gain, 1e-12))
-    # The noise of the readout comes after the electrons' spread: mostly it is white.
+    # Readout noise is added after the electrons' spread, so it is mostly white.
     white = wide_floor < CORRELATED * floor
     gain = np.where(correlated, wide_gain / hidden, gain)
     floor = np.where(correlated, wide_floor / np.where(white, 1.0, hidden), floor)
@@ -164,10 +164,10 @@ def _noise_of_scaled(spectra, start):
 
 
 def _usual_gain(segments, gain, floor):
-    """The gain, or a higher one where none is told: up to that at which the floor is a usual readout.
+    """The gain, or a higher one if the data do not show it: at most one with a usual readout as floor.
 
-    Where nothing but a narrow zero-loss peak stands out of the readout, its segment alone holds noise of
-    electrons, and its flanks hide that: any small gain explains the noise as well.
+    Where only a narrow zero-loss peak stands out of the readout, its segment alone holds noise of
+    electrons, and its flanks hide that: any small gain then explains the noise equally well.
     """
     gain = np.maximum(gain, LEAST)
     low = np.flatnonzero(np.sqrt(floor) > MOST_READOUT * gain)
@@ -199,7 +199,7 @@ def _share_noise(segments, near, wide):
     line = segments.line(gain, floor)
     electrons = plain & (gain[:, None] * segments.counts > floor[:, None])
     electrons &= segments.counts < BRIGHT  # the flanks of the highest peak are steep
-    electrons &= segments.variance > line / 4  # else a line through spikes is believed
+    electrons &= segments.variance > line / 4  # else a line through spikes would count
     enough = electrons.sum(axis=-1) >= ENOUGH_SEGMENTS
     expected = segments.line(*near)
 

@@ -1,7 +1,7 @@
-"""Rivals given every advantage: told the exact response, tuned by the truth itself.
+"""Classical rivals with every advantage: given the exact response and tuned with the truth itself.
 
-They know the flat level, too, and keep it where it is positive, as every result does. Every one is
-tried with more and more smoothing on top.
+They also know the flat level, and keep it where it is positive, as every result does. Each is tried
+with several amounts of extra smoothing.
 """
 
 from dataclasses import replace
@@ -17,11 +17,11 @@ from .variation import solve_weights
 RL_ITERATIONS = (1, 2, 3, 4, 6, 8, 11, 15, 20, 28, 40, 56, 80, 112, 160, 224, 320, 450, 640)
 TGV_WEIGHTS = tuple(float(weight) for weight in np.geomspace(1e-3, 10**1.5, 10))
 FOURIER_DAMPINGS = tuple(float(damping) for damping in np.geomspace(0.01, 100, 9))
-EXTRA_SMOOTHING = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)
+EXTRA_SMOOTHING = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)  # FWHM in units of the resolution
 
 
 def oracle_richardson_lucy(simulation, resolution):
-    """Richardson-Lucy told the exact response, stopped and smoothed where the truth likes it best.
+    """Richardson-Lucy with the exact response, at the iterations and smoothing of least error.
 
     Returns
     -------
@@ -46,10 +46,10 @@ def oracle_richardson_lucy(simulation, resolution):
 def reflected_tail(simulation):
     """The simulation with a response whose tail on the loss side is that of its gain side, mirrored.
 
-    The gain side is what a spectrum itself shows of its response; mirroring it is how zero-loss
-    peaks are commonly taken off. Rivals that are given this response know all that a blind method
-    can read with certainty, and free of noise: the core (to one zero-loss width past the energy
-    zero) and the gain side are exact, from two widths on the loss side is the mirror image.
+    The gain side is what a spectrum itself shows of its response; mirroring it is a common way to
+    subtract zero-loss peaks. Rivals with this response know all that a blind method can be certain
+    of, and without noise: the core (up to one zero-loss width past the energy zero) and the gain side
+    are exact; from two widths on, the loss side is the mirror image.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def reflected_tail(simulation):
 
 
 def oracle_total_generalised_variation(simulation, resolution):
-    """TGV told the exact response, at the weight and smoothing that the truth likes best.
+    """TGV with the exact response, at the weight and smoothing of least error.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def oracle_total_generalised_variation(simulation, resolution):
 
 
 def oracle_fourier(simulation, resolution):
-    """Fourier ratio told the exact response, at the best damping and smoothing.
+    """Fourier ratio with the exact response, at the damping and smoothing of least error.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def best_errors(estimates, simulation, resolution):
     """
     seen = _smoothed(estimates, simulation, resolution)
     scores = [errors(estimate, simulation, resolution, shift=False) for estimate in seen]
-    # The best shift is costly to find: it is looked for where an error is smallest without it.
+    # The best shift is costly to find: it is looked for only where an error is small without it.
     for name in ("loss", "near", "sqrt"):
         order = np.argsort([getattr(score, name) for score in scores[: len(seen)]])
         scores += [errors(seen[number], simulation, resolution) for number in order[:4]]
@@ -164,7 +164,7 @@ def _smoothed(estimates, simulation, resolution):
 
 
 def raw_errors(simulation, resolution):
-    """The errors of the data as measured, with the zero-loss peak taken off by the oracle."""
+    """The errors of the data as measured, with the exact zero-loss peak replaced by the Gaussian."""
     removed = simulation.counts - simulation.elastic - min(simulation.dark, 0.0)
     peak = simulation.elastic_counts * gaussian(removed.size, simulation.position, resolution)
     return errors(removed + peak, simulation, resolution)

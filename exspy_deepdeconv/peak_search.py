@@ -14,14 +14,14 @@ from .peaks import (
 )
 
 SPIKE_RATIO = 2.5  # a channel higher than this many times both neighbours is cut to that height
-ROUGH_BLURS = (3.0, 5.0, 9.0, 16.0, 28.0)  # channels
-# Smoothing that widens a peak this many times has merged it with the losses behind, if the peak is so
-# many times as high as the noise around it: then noise has not cut it short.
+ROUGH_BLURS = (3.0, 5.0, 9.0, 16.0, 28.0)  # channels (FWHM), tried one after the other
+# Smoothing that widens a peak by more than the first factor has merged it with the losses behind it; but
+# only if the peak is higher than the noise by the second, so that noise has not cut it short.
 MERGED, CLEAR_OF_NOISE = 1.5, 50.0
 
 
 def without_spikes(spectra):
-    """Isolated spikes, which are no peaks, cut down to what they share with a neighbour."""
+    """The spectra with isolated spikes, which are no peaks, cut down by their neighbours."""
     ring = np.concatenate([spectra[:, -1:], spectra, spectra[:, :1]], axis=1)
     return np.minimum(spectra, SPIKE_RATIO * np.maximum(ring[:, :-2], ring[:, 2:]))
 
@@ -33,9 +33,9 @@ def rough_peak(spectra, shared):
 
 
 def _first_strong_peak(spectra, shared, index):
-    """A narrow peak left of a broad maximum (thick specimens: the plasmon tops the zero-loss).
+    """A narrow peak left of a broad maximum (thick specimens: the plasmon is higher than it).
 
-    Noise and hot pixels on the gain side are none: the peak must stand out of a smoothed
+    To exclude noise and hot pixels on the gain side, the peak must stand out of a smoothed
     spectrum and be three channels wide at half its height.
 
     Returns
@@ -49,7 +49,7 @@ def _first_strong_peak(spectra, shared, index):
     reach = (index - width).astype(int)
     channel = np.arange(shared.shape[-1])
     blur = ROUGH_BLURS[0]
-    # Few spectra have anything there; no smoothing makes a higher peak of it.
+    # Few spectra have anything there; smoothing could not make it higher.
     tallest = np.where(channel < reach[:, None] + int(2 * blur), shared, -np.inf).max(axis=-1)
     least = 0.2 * _smoothed_near(shared, index, 0, blur)[:, 0]
     rows = np.flatnonzero((reach >= 3) & (tallest > least))
@@ -73,7 +73,7 @@ def _first_strong_peak(spectra, shared, index):
 
 def _widened(spectra, index, width):
     """Channel and width of the peak, smoothed more and more while noise still cuts it short."""
-    # Where the peak is cut by an end of the axis, smoothing, which repeats the last value, moves it.
+    # Smoothing repeats the last value, which would move a peak that an end of the axis cuts.
     whole = (index >= width) & (index + width < spectra.shape[-1])
     index, width, rows = index.copy(), width.copy(), np.flatnonzero(whole)
     for blur in ROUGH_BLURS:
@@ -109,7 +109,7 @@ def _smoothed_peak(spectra, index, reach, blur):
     top = highest(np.where(inside, near, -np.inf), np.full(len(near), half), reach)
     below = inside & (near < 0.5 * at(near, top)[:, None])
     left, right = nearest(below, top)
-    # Beyond the ends of the axis there is nothing to be found.
+    # Beyond the ends of the axis there are no channels.
     first, stop = (np.clip(x + index - half, -1, channels) for x in (left, right))
     cut = ((left < 0) & (index > half)) | ((right > 2 * half) & (index + half < channels - 1))
     top, run = top + index - half, (stop - first - 1.0)

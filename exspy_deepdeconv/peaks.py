@@ -2,7 +2,7 @@
 
 import numpy as np
 
-WIDE_ENOUGH = 4  # channels: of narrower peaks the noise around them cannot be told
+WIDE_ENOUGH = 4  # channels: around narrower peaks the noise cannot be estimated
 
 
 def parabola_vertex(spectra, index):
@@ -19,6 +19,13 @@ def parabola_vertex(spectra, index):
     -------
     numpy.ndarray
         Fractional channel, at most half a channel away from ``index``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import parabola_vertex
+    >>> float(parabola_vertex(np.array([0.0, 3.0, 4.0, 1.0]), np.array(2)))
+    1.75
     """
     inner = np.clip(index, 1, spectra.shape[-1] - 2)
     left, centre, right = (
@@ -33,7 +40,27 @@ def parabola_vertex(spectra, index):
 
 
 def half_height_width(spectra, index):
-    """Distance in channels between the half-height crossings around ``index`` (NaN if one lacks)."""
+    """Distance between the half-height crossings around a channel: the full width at half maximum.
+
+    Parameters
+    ----------
+    spectra : numpy.ndarray
+        Shape ``(..., channels)``.
+    index : numpy.ndarray of int
+        The channel of the peak in each spectrum (navigation shape).
+
+    Returns
+    -------
+    numpy.ndarray
+        In channels, interpolated (navigation shape); NaN where one crossing is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import gaussian, half_height_width
+    >>> round(float(half_height_width(gaussian(64, 30.0, 8.0), np.array(30))), 1)
+    8.0
+    """
     left, right = half_height_crossings(spectra, index)
     return right - left
 
@@ -44,7 +71,7 @@ def half_height_crossings(spectra, index):
     top = index.reshape(-1)
     half = 0.5 * at(flat, top)
     below = flat < half[:, None]
-    below[np.arange(len(flat)), top] = False  # a negative one lies below its half
+    below[np.arange(len(flat)), top] = False  # a negative peak lies below half of itself
     left, right = nearest(below, top)
     found = (left >= 0) & (right < flat.shape[-1])
     left, right = np.where(found, left, 0), np.where(found, right, 1)
@@ -59,9 +86,10 @@ def half_height_crossings(spectra, index):
 
 
 def stands_out(spectra, height):
-    """Where ``height`` exceeds five times the scatter.
+    """Where ``height`` exceeds five times `difference_scatter`.
 
-    A median is below a limit if more than half of the values are: counting is quicker.
+    The scatter is a median, which is below a limit if more than half of the values are: counting them is
+    quicker than sorting.
     """
     values = _second_differences(spectra)
     limit = height / 5 * (0.6745 * np.sqrt(6.0))

@@ -158,7 +158,7 @@ def _prepared(spectra, dark=None):
     spectra = np.asarray(spectra, np.float64)
     found = find_zero_loss(spectra)
     lost = np.isnan(found.position)
-    if lost.any():  # half of a peak's height may lie under a high offset
+    if lost.any():  # a high offset may be more than half of a peak's height
         floor = np.where(lost, np.quantile(spectra, 0.1, axis=-1), 0.0)
         found = find_zero_loss(spectra - floor[..., None])
     level, error = flat_level(spectra, found, dark)
@@ -180,7 +180,7 @@ class Inspected:
     ----------
     counts : numpy.ndarray
         float64 counts without their flat offset; zeros where a spectrum is not finite
-        (as which values beyond `HIGHEST_VALUE` count).
+        (values beyond `HIGHEST_VALUE` count as not finite).
     zero_loss : ZeroLoss
         Their zero-loss peaks.
     level, level_error : numpy.ndarray
@@ -204,7 +204,7 @@ class Inspected:
         return self.counts + self.level[..., None]
 
     def select(self, rows):
-        """These of the spectra."""
+        """What is known of some of the spectra."""
         return Inspected(
             self.counts[rows],
             self.zero_loss.select(rows),
@@ -221,9 +221,27 @@ class Inspected:
 
 
 def inspect(spectra, dark=None):
-    """Look at a stack of spectra of any real type, ``(..., channels)``; see `Inspected`.
+    """Find out all that must be known of spectra before they are deconvolved.
 
-    ``dark`` is the flat offset that they share, where it is known (see `flat_level`).
+    Parameters
+    ----------
+    spectra : numpy.ndarray
+        Counts of any real type, shape ``(..., channels)``.
+    dark : Dark, optional
+        The flat offset that they share, if it is known; see `flat_level`.
+
+    Returns
+    -------
+    Inspected
+        Offset, zero-loss peak, noise and flags of each spectrum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import EMPTY, gaussian, inspect
+    >>> seen = inspect(np.stack([1e5 * gaussian(256, 60.0, 8.0), np.zeros(256)]))
+    >>> seen.usable.tolist(), bool(seen.flags[1] == EMPTY)
+    ([True, False], True)
     """
     spectra = np.asarray(spectra, np.float64)
     finite = (np.abs(spectra) <= HIGHEST_VALUE).all(axis=-1)
@@ -240,10 +258,10 @@ def centred_response(psf, channels):
     Parameters
     ----------
     psf : numpy.ndarray
-        Measured zero-loss peaks, shape ``(..., any length)``. A flat offset is taken off, tails are
-        averaged where they vanish in the noise, and what is negative is set to zero.
+        Measured zero-loss peaks, shape ``(..., any length)``. A flat offset is subtracted, tails are
+        averaged where they vanish in the noise, and negative values are set to zero.
     channels : int
-        Length of the answer's half axis: it covers ``-channels .. channels - 1``.
+        How far the returned axis reaches: it covers ``-channels .. channels - 1``.
 
     Returns
     -------
@@ -254,7 +272,7 @@ def centred_response(psf, channels):
     Raises
     ------
     ValueError
-        If a response has no positive counts, or less than three channels.
+        If a response is not finite, has no positive counts, or has fewer than three channels.
 
     Examples
     --------

@@ -15,12 +15,15 @@ from .broadening import broadened, doubtful_width, of_one_width
 from .peaks import half_height_crossings
 from .physics import centred_response, gaussian
 
-DAMPING = 1e-3  # of the Gaussian's transfer function, in the quotient q
+DAMPING = 1e-3  # level of the Gaussian's transfer function below which the quotient q is damped
 CORE_WIDTHS = 0.75  # zero-loss widths to both sides, where the elastic peak is fitted
 UNKNOWN_WIDTH = 4.0  # channels: where no zero-loss peak was found
 MAX_SHIFT = 1.0  # channels between the energy zeros of a response and of the data
 BEYOND = (0.0, 0.5, 2.0, 8.0)  # zero-loss widths: where the stretches beyond the end begin
-NEAR_END = 8.0, 0.25  # zero-loss widths, share of the channels: the longer is fitted before the end
+NEAR_END = (
+    8.0,
+    0.25,
+)  # zero-loss widths and share of the channels: the fit covers the longer of them
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def measured_response(psf, channels):
 
 
 def fitted_response(psf, channels, seen):
-    """The same, broadened where it is narrower than the zero-loss peaks: as the network is given it.
+    """The same, broadened where it is narrower than the zero-loss peaks, as the network gets it.
 
     Parameters
     ----------
@@ -154,7 +157,7 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
     elastic = dot(peak, counts) / np.maximum(dot(peak, peak), 1e-300)
     rest = padded
     if zero_loss:
-        # What of the peak lies outside the window is outside the result as well.
+        # The part of the peak outside the window is outside the result as well.
         peak_seen = elastic * gaussian(size, position[:, 0] + pad, resolution)
         rest = padded - peak_seen
     rest = seen(fft.rfft(rest) * quotient)
@@ -166,9 +169,9 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
 def _scattered_in(target, size, pad, transfer, found, weight):
     """Counts that come from beyond the upper end of the window.
 
-    The result is continued there with its last value. Where the spectrum goes on in another way,
-    with a peak or at another level, this shows near the end, and as far as the gain side of the
-    response reaches: what is to be added over a few stretches beyond the end is fitted there.
+    The result is continued there with its last value. If the true spectrum continues differently,
+    with a peak or at another level, the data show it near the end, as far as the gain side of the
+    response reaches: there, the counts to be added in a few stretches beyond the end are fitted.
     """
     channels = target.shape[-1]
     channel, fwhm = np.arange(channels), np.nan_to_num(found.fwhm, nan=UNKNOWN_WIDTH)[:, None]
@@ -185,7 +188,7 @@ def _scattered_in(target, size, pad, transfer, found, weight):
 
 
 def _stretches_seen(channels, size, pad, transfer, fwhm):
-    """What the window sees of one count in every channel of each stretch, ``(batch, 4, channels)``.
+    """Counts in the window from one count in every channel of a stretch, ``(batch, 4, channels)``.
 
     The sum of the response over a stretch is the difference of its running sums.
     """

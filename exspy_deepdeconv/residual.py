@@ -10,20 +10,20 @@ from .reblur import UNKNOWN_WIDTH, blur_again, fitted_response, measured_respons
 
 WINDOW = 4.0  # zero-loss widths: a misfit of one feature is judged in a window of this length
 SMALLEST_WINDOW = 24  # channels
-LEAST_OF_MEAN = 1e-6  # a variance of zero is no certainty
-ELECTRONS = 25.0  # from which a mean variance is read
-MANY = 50.0  # electrons in a channel, for which their number is its own expectation
-MISFIT = 30.0  # mean square over the worst window
-TOLERANCE = 0.02  # of the counts: a smaller misfit is none, however many the counts are
+LEAST_OF_MEAN = 1e-6  # of the mean variance: a variance of zero does not mean certainty
+ELECTRONS = 25.0  # in a run of channels from which a mean variance is read
+MANY = 50.0  # electrons in a channel, from which their number is the best estimate of its mean
+MISFIT = 30.0  # mean square of the residual over the worst window, above which it is a misfit
+TOLERANCE = 0.02  # of the counts: a smaller misfit is none, however high the counts are
 
 
 def expected_variance(counts, noise, fwhm):
     """Noise variance of every channel, from the data alone.
 
-    Where counts are many they are their own expectation. Where they are few, their mean is, over
-    runs of channels that are at least half a zero-loss width long and hold what 25 electrons
-    make, be it as noise of the readout: over each run the squared noise then is what is expected.
-    The result has no say: one that claims too many counts would be granted the noise of them.
+    Where counts are high, they are the best estimate of their own expectation. Where they are low, the
+    estimate is their mean over runs of channels that are at least half a zero-loss width long and
+    have the noise of 25 electrons (readout noise included): over each run, the squared noise then is
+    as expected. The result is not used: one with too many counts would be allowed too much noise.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def expected_variance(counts, noise, fwhm):
     electrons = noise.variance(counts) / noise.gain[:, None] ** 2
     longest = ELECTRONS * 2 / np.nan_to_num(fwhm, nan=UNKNOWN_WIDTH)[:, None]
     total = np.cumsum(np.minimum(electrons, longest), axis=-1)
-    # The last run is not full: it stays by itself, for the one before may hold the peak's flank.
+    # The last run is not full, but stays separate: the one before may hold the flank of the peak.
     runs = ((total - total[:, :1]) // ELECTRONS).astype(int)
     number = runs.max(initial=0) + 1  # of runs in any of the spectra
     place = (runs + number * np.arange(len(runs))[:, None]).ravel()
@@ -61,14 +61,14 @@ class Verdict:
     ----------
     chi2 : numpy.ndarray
         Mean square of the residual, in units of the expected noise, over the loss region: one
-        zero-loss width past the peak and on (the whole axis where there is no peak). Of few channels
-        it is low by four of them: so many parameters are fitted beyond the upper end.
+        zero-loss width past the peak and on (the whole axis where there is no peak). On short axes it
+        is too low, since four parameters are fitted beyond the upper end.
     whiteness : numpy.ndarray
-        Correlation of the residual of neighbouring channels in the loss region, less that of the
+        Correlation of the residual of neighbouring channels in the loss region, minus that of the
         noise itself, in units of its standard error 1 / sqrt(channels).
     worst : numpy.ndarray
-        The largest mean square over a window of four zero-loss widths (at least 24 channels), a
-        misfit of 2 % of the counts being allowed beside the noise.
+        The largest mean square over a window of four zero-loss widths (at least 24 channels), where a
+        misfit of 2 % of the counts is allowed beside the noise.
     """
 
     chi2: np.ndarray
@@ -77,7 +77,7 @@ class Verdict:
 
     @property
     def misfit(self):
-        """Where a result does not explain its data: with honest ones, in under 1 % of cases."""
+        """Where a result does not explain its data; false alarms are under 1 %."""
         return self.worst > MISFIT
 
 
@@ -93,12 +93,12 @@ def judge(residual, found, correlation=0.0, clarity=0.0):
     correlation : float or numpy.ndarray
         That of the noise of neighbouring channels, one for all pairs or ``(batch, channels - 1)``.
     clarity : float or numpy.ndarray
-        Counts thereabouts over their noise, ``(batch, channels)``; 0 where no misfit is allowed.
+        Counts near a channel over their noise, ``(batch, channels)``; 0 where no misfit is allowed.
 
     Returns
     -------
     Verdict
-        NaN where under two channels lie past the zero-loss peak.
+        NaN where fewer than two channels are past the zero-loss peak.
     """
     channels = residual.shape[-1]
     start = np.nan_to_num(np.ceil(found.position + found.fwhm), nan=0.0)
@@ -171,8 +171,8 @@ def residual_block(
     -------
     numpy.ndarray
         ``(..., channels + 2)``: the residual in units of the expected noise, chi2 and whiteness.
-        NaN where data or response are unusable, or the result is (zeros under a mask, NaN); zeros
-        and NaN where data are empty.
+        NaN where data, response or result are unusable (zeros under a mask, NaN); where the data are
+        empty, the residual is zero, and chi2 and whiteness are NaN.
     flags : numpy.ndarray of uint8
         Navigation shape.
     """
@@ -230,7 +230,7 @@ def better_residual_block(spectra, psf, *, respond, **options):
 
 
 def unknown_block(spectra, **_):
-    """The same as `residual_block` where the response of each spectrum is unusable."""
+    """The result of `residual_block` for spectra whose own response is unusable."""
     empty = (spectra == 0).all(axis=-1)
     out = np.full((*empty.shape, spectra.shape[-1] + 2), np.nan)
     out[empty, :-2] = 0
@@ -250,7 +250,7 @@ def explain(estimate, seen, response, resolution, zero_loss):
 def _left_over(estimate, seen, response, variance, resolution, zero_loss):
     """Residuals in units of the expected noise, and the verdict on them."""
     found = seen.zero_loss
-    # The answer keeps an offset, but never a negative one.
+    # A result keeps the offset, unless it is negative.
     counts = seen.counts + np.maximum(seen.level, 0)[:, None]
     expected = expected_variance(seen.counts, seen.noise, found.fwhm)
     if variance is None:
@@ -264,18 +264,18 @@ def _left_over(estimate, seen, response, variance, resolution, zero_loss):
     sigma = np.sqrt(variance)
     residual = (counts - model) / sigma
     correlation = seen.noise.correlations(expected)
-    # What a peak holds counts for the channels beside it, too, over which it is blurred.
+    # The counts of a peak also allow a misfit in the channels beside it, over which it is blurred.
     widths = np.nan_to_num(found.fwhm, nan=UNKNOWN_WIDTH)
     around = np.array([smooth(row, w) for row, w in zip(seen.counts, widths, strict=True)])
     return residual, judge(residual, found, correlation, np.nan_to_num(around / sigma))
 
 
 def _believed(variance, seen):
-    """A variance that was handed over, less the noise that it was read from.
+    """The variance that the user has set, without the noise of the counts that it was read from.
 
-    HyperSpy's Poisson rule takes the counts themselves for the variance: an empty channel has none,
-    which is no certainty, and one with a single electron too much. There the rule is applied to the
-    counts that are to be expected. Any other variance is left as it is.
+    HyperSpy's Poisson rule uses the counts themselves as the variance: too little in an empty channel,
+    which is not certain, and too much in one with a single electron. If this rule was used, it is
+    applied to the expected counts instead. Any other variance is left as it is.
     """
     usable = np.isfinite(variance).all(axis=-1) & (variance > 0).any(axis=-1)
     variance = np.where(usable[:, None], variance, seen.noise.variance(seen.counts))

@@ -6,10 +6,10 @@ import numpy as np
 
 SEGMENTS = 32
 SHORTEST_SEGMENT = 16
-FEW_CHANNELS = 128  # of fewer, segments are half as long: else most of them hold the zero-loss peak
-LEAST = 1e-14  # of the squared maximum: single precision tells no smaller variance
-DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # a blurred spectrum hardly feels fourth differences
-ENOUGH_SEGMENTS = 4
+FEW_CHANNELS = 128  # with fewer, segments are half as long: else most would hold the zero-loss peak
+LEAST = 1e-14  # of the squared maximum: single precision cannot hold a smaller variance
+DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth differences: almost 0 for a blurred spectrum
+ENOUGH_SEGMENTS = 4  # for a line through them
 INFLATED, DEFLATED = 4.0, 12.0  # largest cost of one segment above and below the line
 
 
@@ -26,7 +26,7 @@ class Segments:
     kurtosis : numpy.ndarray
         How far rare events may make the variance scatter, in the units of `cost`.
     silent : numpy.ndarray of bool
-        Where nothing scatters (no electron came, or zeros were filled in): not heeded.
+        Where nothing scatters (no electron arrived, or zeros were filled in): these are ignored.
     """
 
     variance: np.ndarray
@@ -51,7 +51,7 @@ class Segments:
         first = np.minimum(start % length, size - number * length)
         chosen = first[:, None] + np.arange(number * length)
 
-        def cut(values):  # what is over at both ends is left out
+        def cut(values):  # channels left over at both ends are dropped
             return np.take_along_axis(values, chosen, 1).reshape(len(values), number, length)
 
         square = cut(difference**2 / 70.0)
@@ -80,7 +80,7 @@ class Segments:
         return np.where(self.silent, 0, deviance)
 
     def capped_cost(self, gain, floor):
-        """Sum of the segments' costs; one that is far off counts no more than a few."""
+        """Sum of the segments' costs, each limited: one far off the line does not decide."""
         inflated = self.variance > self.line(gain, floor)
         limit = np.where(inflated, INFLATED, DEFLATED)
         return np.minimum(self.cost(gain, floor), limit).sum(axis=-1)
@@ -91,11 +91,11 @@ class Segments:
         return replace(self, **{name: getattr(self, name)[rows] for name in fields})
 
     def beyond(self, offsets):
-        """Candidates with only what the counts exceed these offsets by, ``(batch, lines)``."""
+        """Candidates whose counts are those above these offsets, ``(batch, lines)``."""
         return replace(self, counts=np.maximum(self.counts - offsets[..., None], 0))
 
     def candidates(self):
-        """The same with an axis for candidate lines before the last; float32 will do for these."""
+        """The same with an axis for candidate lines before the last; float32 is precise enough."""
         variance, counts, kurtosis = (
             x[:, None, :].astype(np.float32) for x in (self.variance, self.counts, self.kurtosis)
         )

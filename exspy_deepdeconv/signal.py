@@ -48,15 +48,17 @@ def deep_deconvolve(
         up to the zero-loss width of the data. The default is a quarter of that width, at least 2
         channels; a zero-loss peak under 3 channels wide cannot be sharpened and keeps its width.
     psf : EELSSpectrum, optional
-        A measured response, for instance a spectrum taken in vacuum, on the same dispersion. Its
-        length and area are free, but what it lacks of its tails counts as losses (one that is cut off
-        high above zero is warned of); its maximum is its energy zero. Either one for all spectra or
-        one for each (same navigation shape). One that is narrower than a zero-loss peak (drift,
-        charging) is broadened to its width. By default it is estimated from each spectrum; for a map
-        that shows fewer losses in some places than in others, ``s.estimate_psf(shared=True)`` finds a
-        better one. What was estimated is trusted no more than what is found by default, and where it
-        does not fit (another zero-loss width, a result that does not explain the spectrum or gains more
-        than it loses), the response is found in the spectrum itself: one warning tells how often.
+        A measured response, for instance a spectrum taken in vacuum, on the same dispersion: either
+        one for all spectra or one for each (same navigation shape). Its maximum is its energy zero;
+        its length and area are free, but if its tails are cut off, the missing part counts as losses
+        (a warning says so where it is cut off high above zero). A response that is narrower than the
+        zero-loss peak, because of drift or charging, is broadened to the width of the peak. One whose
+        width differs from that of the peak is used, but not trusted: intervals are as wide as without.
+        By default the response is estimated from each spectrum. For a map that shows fewer losses in
+        some places than in others, ``s.estimate_psf(shared=True)`` finds a better one. Such an
+        estimate is trusted no more than the default one, and where it does not fit (another zero-loss
+        width, a result that does not explain the spectrum or gains more than it loses), the response
+        is found in the spectrum itself. One warning says how often a `psf` does not fit.
     model : str, path or model object, optional
         Name of a bundled model (see ``exspy_deepdeconv.models.available()``), path of a weights
         file or what ``exspy_deepdeconv.models.load()`` returns. The default is the newest bundled
@@ -64,11 +66,11 @@ def deep_deconvolve(
     zero_loss : bool, default True
         If False, the elastic peak is left out of the result.
     return_interval : bool, default False
-        If True, the lower and the upper bound of an interval around the result are returned too.
+        If True, also return the lower and the upper bound of an interval around the result.
     confidence : float, default 0.9
-        Share of the true spectrum (as seen at this resolution) that the interval is to cover,
-        channel by channel; between 0 and 1. Calibrated on simulations: see the model card for how
-        far it holds.
+        Share of the channels in which the interval is to contain the true spectrum (as seen at this
+        resolution); between 0 and 1. The intervals are calibrated on simulations: the model card
+        says how far this holds.
     navigation_mask : numpy.ndarray of bool or BaseSignal, optional
         True where a spectrum is left out: zeros are returned there. As in ``decomposition()``, an
         array has the shape ``s.axes_manager.navigation_shape``.
@@ -78,12 +80,13 @@ def deep_deconvolve(
         Where the network runs, for instance ``"cuda"`` or ``"cpu"``. The default is the CPU; for
         maps of 4096 spectra and more it is a graphics card, if torch finds one.
     interactive : bool, default False
-        If True, show a widget with a live preview of the current spectrum, in which the settings
-        are found; its Apply runs the whole signal. Needs the extra ``exspy_deepdeconv[gui]``.
+        If True, show a widget with a live preview of the current spectrum, in which settings can be
+        tried; its Apply button deconvolves the whole signal. Needs the extra
+        ``exspy_deepdeconv[gui]``.
     display : bool, default True
         With `interactive`: whether to show the widget or to return its parts.
     toolkit : str, optional
-        With `interactive`: as for HyperSpy's other tools; ``"ipywidgets"`` is there.
+        With `interactive`: as for HyperSpy's other tools; only ``"ipywidgets"`` is supported.
     %(computing)s
 
     Returns
@@ -92,9 +95,9 @@ def deep_deconvolve(
         Counts (float32) on the same axes. ``metadata.Signal.deep_deconvolution`` holds the model
         and its sha256, the version of this package, ``resolution`` and ``zero_loss_fwhm`` (the
         median zero-loss width of the data) in eV, where the response came from, and how many
-        spectra were flagged, of maps also which (``flags.maps``). With `return_interval`,
-        ``[result, lower, upper]``. With `interactive` the tool behind the widget, whose ``result``
-        is there after Apply (``display=False``: the dictionary of the widget).
+        spectra were flagged; for a map also which ones (``flags.maps``). With `return_interval`,
+        ``[result, lower, upper]``. With `interactive`, the tool behind the widget, which has its
+        ``result`` after Apply (with ``display=False``, the dictionary of the widget).
 
     Raises
     ------
@@ -113,23 +116,33 @@ def deep_deconvolve(
     Warns
     -----
     UserWarning
-        One warning with the counts of flagged spectra of a map: empty ones and ones without a
-        zero-loss peak (zeros are returned), ones that are not finite or whose own `psf` is
-        unusable (NaN), ones with a saturated zero-loss peak or a spike, and ones that the result,
-        blurred again, does not explain (somewhere, over four zero-loss widths, the mean square of
-        the difference is 30 times that of the noise, where 2 %% of the counts are allowed beside
-        the noise; ``deconvolution_residual`` shows smaller ones), or whose counts it does
-        not hold within 5 %% or their noise, and ones whose result gains more energy than it loses
-        (by over 0.3 %% of the counts), which no specimen does: the response, given or estimated,
-        does not fit, or there is a background. For a lazy result it
-        comes when all of it has been computed, and the counts are not in its metadata. Another
-        one if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut
-        off and no measured `psf` given, if it holds fewer than about 800 electrons, or if its width
-        differs much between the spectra; one if the energy axis begins above 0 eV, or has another peak
-        there, so that what was taken for the zero-loss peak should be none; one for a negative flat
-        offset that is taken off; one for a `psf` that is saturated, has a spike or is cut off; one if the
-        peak is under 3 channels wide and keeps its width; one if the signal is itself a result; and one
-        if an interval is wanted of a model that was not calibrated.
+        One warning counts the flagged spectra:
+
+        - those that are empty or have no zero-loss peak (the result is zero);
+        - those that are not finite, or whose own `psf` is unusable (the result is NaN);
+        - those with a saturated zero-loss peak or a spike;
+        - those that the result, blurred again, does not explain: somewhere, over four zero-loss
+          widths, the mean square of the difference is 30 times that of the noise, where a misfit of
+          2 %% of the counts is allowed beside the noise (``deconvolution_residual`` shows smaller
+          misfits); or the counts of the result differ from those of the data by more than 5 %% and
+          more than their noise;
+        - those whose result shows more energy gains than losses (by more than 0.3 %% of the counts),
+          which no specimen does: the response, given or estimated, does not fit, or there is a
+          background.
+
+        For a lazy result this warning comes once all of it has been computed, and the numbers are
+        not in its metadata. Other warnings are given
+
+        - if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut off
+          and no measured `psf` is given, if it holds fewer than about 800 electrons, or if its width
+          differs much between the spectra;
+        - if the peak is under 3 channels wide and therefore keeps its width;
+        - if the energy axis begins above 0 eV, or has another peak at 0 eV, so that the peak that was
+          found cannot be the zero-loss peak;
+        - if a negative flat offset is subtracted;
+        - if a `psf` is saturated, has a spike or is cut off;
+        - if the signal is itself a result;
+        - if an interval is requested from a model that was not calibrated.
 
     See Also
     --------
@@ -140,35 +153,43 @@ def deep_deconvolve(
     Notes
     -----
     The energy axis is left as it is: the zero-loss peak is found in the data and stays where it
-    is. Counts are conserved, plural scattering is not removed (see ``fourier_log_deconvolution``)
-    and a flat dark offset stays in the result; a negative one is taken off where channels that
-    hold nothing else show it. From eight spectra on, all share one offset (``dark_level`` in the
-    metadata), but those whose gain side clearly shows another. The method is
-    equivariant to the scale of the data. The `resolution` is the same for the whole signal, from
-    the median zero-loss width of at most 256 spectra spread over it.
+    is. Counts are conserved, and plural scattering is not removed (see
+    ``fourier_log_deconvolution``). The method is equivariant to the scale of the data. The
+    `resolution` is the same for the whole signal; it is derived from the median zero-loss width of
+    at most 256 spectra spread over the signal.
 
-    The noise is read from the data, or taken from ``set_noise_variance()`` where that was called.
-    Deconvolve before `decomposition` denoises: of a map rebuilt from few components the noise that
-    is left is read, not what these components miss, and the intervals are far too narrow.
+    A flat dark offset stays in the result; a negative one is subtracted where channels that hold
+    nothing else show it. If there are eight spectra or more, they share one offset (``dark_level``
+    in the metadata), except those whose gain side clearly shows another.
+
+    The noise is read from the data, or taken from ``set_noise_variance()`` if that was called.
+    Deconvolve before `decomposition` denoises the data: in a map rebuilt from few components, only
+    the remaining noise is read, not the part of the signal that these components miss, and the
+    intervals are far too narrow.
 
     The predicted variance of every channel (the square of half the interval that covers 68 %%) is
-    attached to the result as its noise variance, which model fits take as weights; where there is
-    no result (empty spectra, a mask) it is 1e30. The errors of neighbouring channels are
-    correlated, over about the resolution and by the response as a whole, and those of pixels by their
-    common response: summing results does not lower them as it lowers noise, and ``rebin`` carries a
-    variance that is too small; rebin the data instead. HyperSpy scales the printed errors of a fit by
-    its chi-square, which is next to nothing for a result as smooth as this: such errors mean
-    nothing. The weights are nearly those of a constant relative error: what a model lacks between
-    the peaks draws it as much as the peaks do (one Lorentzian fitted to measured aluminium over
-    a wide window comes out well above its plasmon; without weights it does not). Fit a narrow window, or
-    without the variance. Align, crop and stack before deconvolving, or cut the result
-    with ``isig``: HyperSpy's ``crop_signal`` and ``align_zero_loss_peak`` leave the attached
-    variance as it was, and ``hyperspy.api.stack`` joins variances along the energy. Deleting
-    ``metadata.Signal.Noise_properties`` rids a result of it. A lazy result carries no
-    variance: it would be computed in a pass of its own. The three signals of a lazy interval share
-    their blocks: ``dask.compute(result.data, lower.data, upper.data)`` runs the network once.
+    attached to the result as its noise variance, which model fits use as weights; where there is
+    no result (empty spectra, a mask) it is 1e30. Before you use it, note that
 
-    The network is of the lineage of EELSpecNet [1]_.
+    - the errors of neighbouring channels are correlated, over about the resolution and through the
+      response as a whole, and the errors of different pixels through their common response. Summing
+      results therefore does not lower their errors as it lowers noise, and ``rebin`` gives a
+      variance that is too small: rebin the data instead;
+    - HyperSpy scales the printed errors of a fit by its chi-square, which is almost zero for a result
+      as smooth as this: such errors mean nothing;
+    - the weights are nearly those of a constant relative error, so that a fit is attracted as much
+      by what its model lacks between the peaks as by the peaks themselves (one Lorentzian fitted to
+      measured aluminium over a wide window comes out well above its plasmon; without weights it does
+      not). Fit a narrow window, or fit without the variance;
+    - HyperSpy's ``crop_signal`` and ``align_zero_loss_peak`` leave the attached variance as it was,
+      and ``hyperspy.api.stack`` joins variances along the energy. Align, crop and stack before
+      deconvolving, or cut the result with ``isig``;
+    - deleting ``metadata.Signal.Noise_properties`` removes the variance from a result;
+    - a lazy result carries no variance, since that would need a second pass of the network. The three
+      signals of a lazy interval share their blocks:
+      ``dask.compute(result.data, lower.data, upper.data)`` runs the network once.
+
+    The network descends from EELSpecNet [1]_.
 
     References
     ----------
@@ -216,10 +237,10 @@ def deep_deconvolve(
 def estimate_psf(
     self, *, model=None, shared=False, show_progressbar=None, num_workers=None, lazy_output=None
 ):
-    """Read the response of the instrument off the zero-loss peaks of low-loss spectra.
+    """Estimate the response of the instrument from the zero-loss peaks of low-loss spectra.
 
-    The same network that ``deep_deconvolve`` uses takes the losses away from under the elastic
-    peak. The answer can be given to every method that takes a `psf`.
+    The network that ``deep_deconvolve`` uses separates the elastic peak from the losses under its
+    tail. The estimate can be given to every method that takes a `psf`.
 
     Parameters
     ----------
@@ -228,19 +249,20 @@ def estimate_psf(
         file or what ``exspy_deepdeconv.models.load()`` returns. The default is the newest bundled
         model.
     shared : bool, default False
-        If True, one response for the whole map: that of the sum of its quietest spectra, the tenth with
-        the least losses beside the zero-loss peak (of at most 1024, spread over the map). Single
-        spectra leave weak losses on the tail of the zero-loss peak in their response; the spectra
-        beside a particle or past an edge hold less of them.
+        If True, estimate one response for the whole map, from the sum of its quietest spectra: the
+        tenth of them with the least losses beside the zero-loss peak (out of at most 1024, spread
+        over the map). A response from a single spectrum contains the weak losses on the tail of its
+        zero-loss peak; spectra beside a particle or past an edge hold less of them.
     %(computing)s
 
     Returns
     -------
     EELSSpectrum or LazyEELSSpectrum
         One response for each spectrum (float32), of unit area, on an energy axis of the same
-        length and dispersion on which the zero-loss peak lies at 0 eV. With `shared` a single one, in
-        memory; ``metadata.Signal.psf_estimation.shared`` is True where the spectra were summed (in the
-        order of the data), so that it can be seen whether the specimen shows least there.
+        length and dispersion on which the zero-loss peak lies at 0 eV. With `shared`, a single one,
+        in memory; ``metadata.Signal.psf_estimation.shared`` is a map (in the order of the data) that
+        is True for the spectra that were summed, so that you can check that the specimen shows the
+        least losses there.
 
     Raises
     ------
@@ -254,10 +276,10 @@ def estimate_psf(
     Warns
     -----
     UserWarning
-        One warning with the counts of flagged spectra of a map: empty ones and ones without a
-        zero-loss peak (zeros are returned), ones that are not finite (NaN), ones with a saturated
-        zero-loss peak or a spike. With `shared` these are left out, and not counted. One if the energy
-        axis begins above 0 eV, or has another peak there.
+        One warning counts the flagged spectra: those that are empty or have no zero-loss peak (the
+        response is zero), those that are not finite (NaN), and those with a saturated zero-loss peak
+        or a spike. With `shared` these are left out and not counted. Another warning is given if the
+        energy axis begins above 0 eV, or has another peak at 0 eV.
 
     See Also
     --------
@@ -266,13 +288,13 @@ def estimate_psf(
     Notes
     -----
     The energy zero is where the zero-loss peak of the spectrum was found; the highest channel of the
-    response may lie a hundredth of its width beside it. Where the zero-loss peak stands near the
-    start of the energy axis, the axis of the answer begins earlier, so that the flank of the response
-    is not cut off.
+    response may lie a hundredth of its width beside it. Where the zero-loss peak is near the start
+    of the energy axis, the axis of the response begins earlier, so that the flank of the response is
+    not cut off.
 
-    A shared response is that of one instrument in one state: where it does not fit, ``deep_deconvolve``
-    finds that of the spectrum itself. Losses that all spectra show alike (a film without holes) can be
-    left in it, as in any that is estimated.
+    A shared response is that of one instrument in one state: where it does not fit a spectrum,
+    ``deep_deconvolve`` finds that of the spectrum itself. Losses that are the same in all spectra (a
+    film without holes) can be left in it, as in any estimated response.
 
     Examples
     --------
@@ -290,7 +312,7 @@ def estimate_psf(
     >>> round(float(abs(energy[psf.data.argmax()])), 6)
     0.0
 
-    A nanorod in the middle of a map: what its edges lack tells the response.
+    A nanorod in the middle of a map; the quiet spectra at its edges give the response:
 
     >>> from exspy_deepdeconv import data
     >>> s = data.plasmonic_map(shape=(8, 8))

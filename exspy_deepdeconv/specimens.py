@@ -76,9 +76,11 @@ def lorentzian(axis, centre, width, area):
 
 def bell(axis, centre, width, area):
     """Gaussian of FWHM ``width`` (eV) and ``area``; at least one fine sample wide."""
-    sigma = max(width, axis.step) / 2.3548
+    # Rounded: exact values would change every spectrum that is simulated from a seed.
+    fwhm_per_sigma, root_2_pi = 2.3548, 2.5066
+    sigma = max(width, axis.step) / fwhm_per_sigma
     density = np.exp(-0.5 * ((axis.energy - centre) / sigma) ** 2)
-    return area * axis.step * density / (sigma * 2.5066)
+    return area * axis.step * density / (sigma * root_2_pi)
 
 
 def drude_lorentz(energy, oscillators, background=1.0, core=1.0):

@@ -14,7 +14,7 @@ N_RESPONSE_FEATURES = 14
 N_ESTIMATE_FEATURES = 17
 BASE = 1  # the Richardson-Lucy iterate that the estimator corrects
 CORE_WIDTHS = 0.75  # a measured response is fitted within so many widths of the peak's maximum
-LEAST_CORE = 1.5  # channels: of fewer than three, scale and shift cannot be told apart
+LEAST_CORE = 1.5  # channels to both sides: fewer than three cannot tell scale and shift apart
 DYNAMIC_RANGE = 1e-7  # smallest level of interest, in units of the zero-loss height
 
 
@@ -24,11 +24,11 @@ class View:
     def __init__(self, spectra, frame):
         self.frame = frame
         self.fwhm = spectra.fwhm
-        # Of an estimated response the estimator is not told: it doubts it as it doubts its own.
+        # The estimator does not know of an estimated response: it trusts it as little as its own.
         self.has_psf = spectra.has_psf if spectra.measured else None
         self.gain = spectra.gain[:, None]
-        # Float32 transforms resolve no more than this, whatever the noise; and a single electron
-        # more or less never means much.
+        # Float32 transforms resolve no more than this, whatever the noise; and one electron more or
+        # less never means much.
         floor = torch.maximum(spectra.floor[:, None], (0.3 * self.gain) ** 2)
         self.floor = floor.clamp(min=DYNAMIC_RANGE**2)
         self.y = frame.put(spectra.counts)
@@ -143,7 +143,7 @@ def known_response(spectra, view, elastic):
         Complex, ``(batch, frequencies)``, 1 at frequency 0.
     shift : torch.Tensor
         Of the energy zero from where the data alone have it, in channels, ``(batch,)``: a measured
-        response tells it better than the peak's vertex does.
+        response gives it better than the vertex of the peak does.
     """
     frame = view.frame
     counts = elastic.sum(1, keepdim=True)

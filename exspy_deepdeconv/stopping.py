@@ -4,11 +4,11 @@ import numpy as np
 
 from .physics import prepare
 
-# Iteration counts at which the misfit is looked at: about a quarter apart.
+# Iteration counts at which the misfit is computed, each about a quarter more than the one before.
 COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 19, 24, 30, 38, 48, 60, 75, 95, 120, 150, 190, 240, 300,
           380, 480, 600)  # fmt: skip
-LEVEL = 0.018  # per iteration, for a zero-loss peak one channel wide
-ZERO_LOSS_WIDTHS = 2.0
+LEVEL = 0.018  # relative fall per iteration that counts as level, for a peak one channel wide
+ZERO_LOSS_WIDTHS = 2.0  # past the maximum of the zero-loss peak, where the misfit is judged
 
 
 def loss_region(spectra):
@@ -40,10 +40,10 @@ def loss_region(spectra):
 def stop_when_level(advance, misfit, width):
     """Iterate each spectrum until its misfit has levelled off.
 
-    With the number of iterations k the misfit Q first falls steeply, as the features of the
-    spectrum are fitted, and then creeps, as noise is. A spectrum is stopped at the first of
+    As the number of iterations grows, the misfit Q first falls steeply, while the features of the
+    spectrum are fitted, and then slowly, while noise is. A spectrum is stopped at the first of
     `COUNTS` after which Q falls by less than ``LEVEL / width`` of itself per iteration. The rule
-    asks for no noise level, so none can mislead it.
+    needs no noise level, so a wrong one cannot mislead it.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def stop_when_level(advance, misfit, width):
     References
     ----------
     E. P. Bellido, D. Rossouw, G. A. Botton, Microsc. Microanal. 20 (2014) 767, stop
-    Richardson-Lucy where its slope says that nothing more is gained. The measure of the slope
+    Richardson-Lucy where its slope shows that nothing more is gained. The measure of the slope
     and its limit are our own, set on simulations (`benchmarks/classical.py` checks them).
     """
     rows = np.arange(width.size)

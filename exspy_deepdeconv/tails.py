@@ -1,20 +1,20 @@
-"""The tails of a measured response, without the noise that would be taken for them (NumPy)."""
+"""The tails of a measured response, freed of noise that would count as tails (NumPy)."""
 
 import numpy as np
 
 from .noise import FEWEST_CHANNELS, estimate_noise
 
-FROM = 3.0  # zero-loss widths from the peak: nearer everything is taken as it is
-REACH = 1 / 3  # of the distance to the peak, over which a tail is averaged to either side
-BELIEVED = 10.0  # squared signal over noise of a channel that is half believed
+FROM = 3.0  # zero-loss widths from the peak, where the tails begin
+REACH = 1 / 3  # of the distance to the peak: a tail is averaged over this length to either side
+BELIEVED = 10.0  # squared signal over noise with which a channel and the average weigh the same
 
 
 def quiet_tails(responses, found):
     """Average the tails where they vanish in the noise.
 
-    No response is negative, and what is negative is set to zero. Of a tail in the noise of the readout
-    that would leave the positive half: some per cent of the counts, over all channels. Where a channel
-    stands out of the noise it stays as it is.
+    Negative values are set to zero, since no response is negative. For a tail below the readout noise,
+    this alone would leave the positive half of the noise: some per cent of the counts, over all
+    channels. Channels that stand out of the noise stay as they are.
 
     Parameters
     ----------
@@ -52,16 +52,16 @@ def quiet_tails(responses, found):
 
 
 def _averaged_tails(responses, position, start):
-    """Means over stretches of each tail that grow with the distance; never negative.
+    """Non-negative means of the tails over stretches that grow with the distance to the peak.
 
-    Nearer than ``start`` the responses themselves: they stay as they are.
+    Nearer to the peak than ``start``, the responses themselves.
     """
     channels = responses.shape[-1]
     channel = np.arange(channels)
     distance = np.abs(channel - position)
     reach = np.maximum(distance * REACH, 1).astype(int)
     low, high = channel - reach, channel + reach + 1
-    # No stretch goes nearer than the tail begins, nor beyond the end of the axis.
+    # No stretch reaches nearer to the peak than the tail begins, nor beyond the end of the axis.
     gain_end = np.ceil(position - start).astype(int)
     loss_start = np.floor(position + start).astype(int) + 1
     loss_side = channel > position

@@ -13,9 +13,9 @@ from .elastic import split
 from .physics import MIN_RESOLUTION_CHANNELS, NOT_FINITE, gaussian, smooth
 
 SECOND_ORDER = 2.0  # channels: weight of the second term beside the first
-GRADIENT_WIDTH = 0.3  # of the zero-loss width: over which a first answer's slopes are averaged
-GRADIENT_FLOOR = 0.3  # typical noise of a channel per channel: slopes below count as none
-ITERATIONS = (200, 300)
+GRADIENT_WIDTH = 0.3  # zero-loss widths over which the slopes of the first answer are averaged
+GRADIENT_FLOOR = 0.3  # slope that counts as none, in units of the typical noise, per channel
+ITERATIONS = (200, 300)  # of ADMM, in the first and the second run
 SHARPENING = 300  # Richardson-Lucy iterations before them
 
 # The automatic weight: FACTOR times a power of the structure in units of the noise.
@@ -27,7 +27,7 @@ LIGHTEST, HEAVIEST = 0.01, 10.0
 def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, return_chosen=False):
     """Maximum a posteriori with a second-order total-generalised-variation prior.
 
-    The elastic peak is fitted with the response, taken off and put back as a Gaussian two channels
+    The elastic peak is fitted with the response, subtracted and put back as a Gaussian two channels
     wide; its height and position stay free while the loss spectrum is sought. That is the
     non-negative spectrum which explains the data to within their noise, channel by channel, and
     consists of nearly straight pieces. It is sought twice: in the second run the prior weighs
@@ -40,13 +40,13 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
     Parameters
     ----------
     spectra : numpy.ndarray
-        Counts, shape ``(..., channels)``. A flat offset is taken off and, if positive, put back.
+        Counts, shape ``(..., channels)``. A flat offset is subtracted and, if positive, put back.
     psf : numpy.ndarray
         The response, shape ``(length,)`` or ``(..., length)``.
     weight : float or "auto"
         Weight of the prior, in units of the noise: at 0.01 noise is fitted, at 10 only the
-        strongest features are left. ``"auto"`` takes less the further the structure of the loss
-        spectrum stands above the noise: see Notes.
+        strongest features are left. ``"auto"`` chooses it for each spectrum, the lower the farther
+        the structure of the loss spectrum stands above the noise: see Notes.
     noise : Noise, optional
         Of the spectra; read from them by default.
     return_chosen : bool
@@ -68,11 +68,11 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
     -----
     ``weight="auto"`` is an a-priori choice: a power of the signal-to-noise ratio, in the manner
     of Engl, Hanke and Neubauer, 0.55 S**-0.9. S is the structure of the loss spectrum: the
-    elastic peak taken off, it is the root mean square difference between the rest smoothed to a
+    elastic peak subtracted, it is the root mean square difference between the rest smoothed to a
     quarter of the zero-loss width and to half of it, in units of the noise of a typical channel.
-    Counts alone do not count: a broad plasmon needs little sharpening, however strong it is, and
-    stands a heavy prior. Factor and power were set on simulations. The rule asks for no second
-    run. The discrepancy principle, cross-validation and whiteness did worse there: all
+    The number of counts alone is no measure: a broad plasmon needs little sharpening, however strong
+    it is, and a heavy prior does it no harm. Factor and power were set on simulations. The rule needs
+    no second run. The discrepancy principle, cross-validation and whiteness did worse there: all
     of them judge the blurred answer, in which steep features and noise look the same.
 
     References
@@ -154,8 +154,8 @@ class Prepared:
     def of(cls, rows, blur, noise=None):
         """Take offset and elastic peak off and measure the noise; see `elastic.split`."""
         seen, variance, elastic = split(rows, blur, noise)
-        # Where no electron came, one may be expected all the same: else a hundredth of a per cent of
-        # the response too much there outweighs the zero-loss peak.
+        # Where no electron arrived, one may be expected nevertheless: else a response that is too high
+        # there by a hundredth of a per cent would outweigh the zero-loss peak.
         electron = (seen.noise if noise is None else noise).gain[:, None]
         variance = np.maximum(variance, electron**2)
         after = np.arange(rows.shape[-1]) >= np.nan_to_num(elastic.position)[:, None]
@@ -182,9 +182,9 @@ class Prepared:
         return minimise(self.problem, first, SECOND_ORDER * first, x, ITERATIONS[1])
 
     def sharpened(self):
-        """The data after Richardson-Lucy iterations above a fixed elastic peak: a start near by.
+        """The data after Richardson-Lucy iterations with a fixed elastic peak: a good start.
 
-        From the data themselves, narrow peaks of 10,000 times the noise would take thousands of
+        From the data themselves, narrow peaks of 10,000 times the noise would need thousands of
         iterations to reach their height.
         """
         blur, elastic = self.problem.blur, np.maximum(self.problem.peak, 0)
@@ -210,7 +210,7 @@ class Prepared:
     def spectra(self, x, factors):
         """Spectra seen with a resolution of two channels, in data units, offset included."""
         counts = self.counts * (1 + factors[0])
-        most = np.maximum(1.0, self.width / 4)  # a loss near the peak moves where it is found
+        most = np.maximum(1.0, self.width / 4)  # a loss near the peak moves its fitted position
         shift = np.clip(factors[1] / np.maximum(1 + factors[0], 0.1), -most, most)
         channels = self.problem.blur.channels
         peak = gaussian(channels, self.position + shift, MIN_RESOLUTION_CHANNELS)

@@ -16,19 +16,18 @@ from .peaks import (
     stands_out,
 )
 
-# By how much (in widths) noise must be expected to move the vertex of a parabola through three
-# channels for a cubic through more of them to be better in a narrow peak, and for the peak to be
-# smoothed.
+# Expected error of the vertex of the parabola through three channels, in widths: from the first on, a
+# cubic through more channels is better in a narrow peak; from the second on, the peak is smoothed.
 UNCERTAIN, DOUBTFUL = 0.004, 0.02
-# Channels: narrower peaks have too few for a cubic, wider ones are better off with it in any case
-# (noise that neighbours share does not show).
+# Channels: peaks under the first have too few for a cubic; peaks over the second always get one (noise
+# that neighbours share does not show in the expected error).
 NARROW, WIDE = 6.0, 12.0
-# Reach of the cubic to either side, in widths. It leans where the peak is no cubic, the more the
-# farther it reaches: it does so only where electrons are fewer than these.
+# Reach of the cubic to either side, in widths, by the largest number of electrons. Where the peak is
+# not a cubic, a longer reach biases its maximum; with few electrons, noise matters more than that.
 REACHES = {np.inf: 0.35, 3e5: 0.5, 2e4: 0.75}
-FARTHEST = 0.6  # from the middle that its maximum may be, in reaches
-# Standard error of what smoothing adds to the square of a width, in units of what it adds to that of a
-# Gaussian, times the root of the electrons; and by how much the two may differ (a Lorentzian: 0.8).
+FARTHEST = 0.6  # reaches: largest distance of the maximum of a cubic from where it was expected
+# What smoothing adds to the square of a width, in units of what it adds to that of a Gaussian: its
+# standard error times the root of the electrons, and by how much it may differ from 1 (a Lorentzian: 0.8).
 WIDENING_NOISE, MOST_UNLIKE = 15.0, 1.0
 FALLBACK_WIDTH = 8.0  # channels: where no peak was found, but a width is needed
 
@@ -64,13 +63,13 @@ class ZeroLoss:
 def find_zero_loss(spectra):
     """Find the zero-loss peak in the data; it is never assumed to lie at 0 eV.
 
-    The peak is the highest one, unless a narrower peak of at least a fifth of its height stands
-    on its low-energy side (a plasmon may overtop the zero-loss peak in a thick specimen). Its
+    The peak is the highest one, unless there is a narrower peak of at least a fifth of its height
+    on its low-energy side (a plasmon may be higher than the zero-loss peak in a thick specimen). Its
     position is the maximum of a cubic through the logarithms of the counts around it (cubic, since
-    peaks may lean to one side); that of narrow ones, unless noise would move it by more than a few
-    thousandths of the width, is the vertex of the parabola through the three highest channels. Where
-    counts are few, height and width are read from a slightly smoothed spectrum and the smoothing is
-    taken off the width.
+    peaks may lean to one side). The position of a narrow peak is the vertex of the parabola through
+    its three highest channels, unless noise would move that by more than a few thousandths of the
+    width. Where counts are low, height and width are read from a slightly smoothed spectrum, and the
+    width is corrected for the smoothing.
 
     Parameters
     ----------
@@ -85,7 +84,7 @@ def find_zero_loss(spectra):
     Raises
     ------
     ValueError
-        If the spectra have less than three channels.
+        If the spectra have fewer than three channels.
 
     Examples
     --------
@@ -96,7 +95,7 @@ def find_zero_loss(spectra):
     """
     data = np.asarray(spectra, np.float64)
     if data.ndim == 0 or data.shape[-1] < 3:
-        raise ValueError(f"spectra of shape {data.shape}: a peak takes at least 3 channels.")
+        raise ValueError(f"spectra of shape {data.shape}: a peak needs at least 3 channels.")
     if not np.isfinite(data).all():
         data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
     flat = data.reshape(-1, data.shape[-1])
@@ -127,7 +126,7 @@ def _find(spectra):
     rows = np.flatnonzero(found & (width >= np.where(doubt > UNCERTAIN, NARROW, WIDE)))
     if rows.size:
         reach = _reach(width[rows], doubt[rows])
-        for _ in range(2):  # the second time around the maximum that was found
+        for _ in range(2):  # the second time around the maximum of the first
             position[rows] = _cubic_maximum(spectra[rows], position[rows], reach)
     return np.where(found, [position, width, height], np.nan)
 
@@ -135,9 +134,9 @@ def _find(spectra):
 def _width_before(smoothed, index, width, blur, doubt):
     """Widths before the peaks were smoothed with Gaussians of ``blur`` channels.
 
-    A Gaussian's grows in squares. How much more that of a peak with tails has grown, and how much less
-    that of one with a flat top, shows when it is smoothed to twice as much; the less that stands out of
-    its own error, the less of it is believed.
+    The squares of the widths of Gaussians add up. The width of a peak with tails grows by more than
+    that, and that of a peak with a flat top by less; by how much, is measured with a second
+    smoothing, to twice the blur. A difference within its own error is used only in part.
     """
     if not len(index):
         return width
@@ -151,7 +150,7 @@ def _width_before(smoothed, index, width, blur, doubt):
 
 
 def _electrons(width, doubt):
-    """How many the `_vertex_error` tells of, in Gaussian peaks of 8 to 60 channels."""
+    """Number of electrons that follows from `_vertex_error`, in Gaussian peaks of 8 to 60 channels."""
     return (0.085 * width**1.5 / np.maximum(doubt, 1e-12)) ** 2
 
 
@@ -161,7 +160,7 @@ def _reach(width, doubt):
     share = np.full(len(width), np.nan)
     for fewest, reach in REACHES.items():
         share[electrons <= fewest] = reach
-    # Of narrow peaks fewer channels would be left than a cubic takes.
+    # In narrow peaks, a short reach would leave fewer channels than a cubic needs.
     return width * np.where(width < WIDE, np.maximum(share, REACHES[3e5]), share)
 
 
@@ -174,8 +173,8 @@ def _cubic_maximum(spectra, position, reach):
     inside = (np.abs(x) < 1) & (place >= 0) & (place < spectra.shape[-1])
     top = np.where(inside, seen, 0).max(axis=-1, keepdims=True)
     share = np.maximum(seen / top, 1e-3)
-    # The noise of a logarithm is one over the root of the counts. Towards the ends less and less is
-    # believed, so that no channel makes a jump when it comes in.
+    # The noise of a logarithm is one over the root of the counts. Weights go to zero at the ends, so that
+    # the result does not jump when a channel comes in.
     weight = np.where(inside, share * (1 - x**2), 0.0)
     powers = x[..., None] ** np.arange(4)
     matrix = np.einsum("bc,bci,bcj->bij", weight, powers, powers)
@@ -191,7 +190,7 @@ def _cubic_maximum(spectra, position, reach):
 
 
 def _vertex_error(spectra, index, width):
-    """How far noise moves the vertex, in widths; 0 for narrow peaks, of which it cannot be told."""
+    """How far noise moves the vertex, in widths; 0 for narrow peaks, where it cannot be estimated."""
     error = np.zeros(len(spectra))
     rows = np.flatnonzero(width >= WIDE_ENOUGH)
     error[rows] = width[rows] * relative_noise(spectra, rows, index[rows], width[rows]) / 7.8

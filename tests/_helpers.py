@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import hyperspy.api as hs
+import numpy as np
 import pytest
 
 import exspy_deepdeconv
+from exspy_deepdeconv import data
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -24,6 +26,17 @@ def non_uniform(signal):
 
 def complex_data(signal):
     signal.data = signal.data.astype(complex)
+
+
+def loss_region(simulation):
+    """Channels from one zero-loss width past the peak on."""
+    return slice(int(np.ceil(simulation.position + simulation.fwhm)), None)
+
+
+def small_nanorod():
+    """A small simulated map, and the vacuum spectrum of its instrument."""
+    signal = data.plasmonic_map(shape=(8, 8), channels=512)
+    return signal, data.vacuum_spectrum(signal)
 
 
 def measured(name):

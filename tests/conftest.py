@@ -53,6 +53,15 @@ def network(monkeypatch):
 
 
 @pytest.fixture
+def no_figures_left():
+    """Close the figures of a test when it has ended."""
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
 def save(make_signal, tmp_path):
     """Write a small simulated signal; returns its path."""
 

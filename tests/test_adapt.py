@@ -4,11 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
+from _helpers import small_nanorod
 from scipy.ndimage import gaussian_filter1d
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
-from exspy_deepdeconv import cli, data, models
+from exspy_deepdeconv import cli, models
 from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.network import Config, DeconvolutionNet
@@ -32,8 +33,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def nanorod():
-    signal = data.plasmonic_map(shape=(8, 8), channels=512)
-    return signal, data.vacuum_spectrum(signal)
+    return small_nanorod()
 
 
 def quick(model, signal, psf=None, **options):

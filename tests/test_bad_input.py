@@ -328,7 +328,7 @@ TABLE = [
     *works("big-endian-float", of_type(">f8"), *GOOD),
     # One bit a channel: whether an electron came
     *works("bool", with_data(lambda d: np.random.default_rng(0).random(256) < d / d.max()), peak,
-           as_float64, lazy=False, warns="fewer than anything trained on"),
+           as_float64, lazy=False, warns="fewer than any in the training"),
     *refused("complex64", of_type("c8"), "The signal must hold real numbers, not complex64",
              lazy=False),
     *refused("complex128", of_type("c16"), "real numbers, not complex128", lazy=False),
@@ -375,9 +375,9 @@ TABLE = [
     *works("saturated-in-map", with_data(lambda d: np.stack([d[0], np.minimum(d[1], 6000)]), 2),
            counts, others_as_without(1), flagged(saturated=1), warns="of 2 spectra 1 with a satur"),
     *works("350-counts", few_counts(3e-3), counts, peak, as_float64, lazy=False,
-           warns="fewer than anything trained on"),
+           warns="fewer than any in the training"),
     *works("30-counts", few_counts(3e-4), counts, lazy=False,
-           warns="fewer than anything trained on"),
+           warns="fewer than any in the training"),
     *refused("one-count", with_data(lambda d: (np.arange(256) == 60) * 1.0), "No zero-loss peak"),
     *works("spike", with_values(180, 3e4), like_clean_data, flagged(spike=1),
            warns="deep_deconvolve: a spectrum with a spike", lazy=False),
@@ -451,7 +451,7 @@ TABLE = [
     *refused("all-masked", with_mask(np.ones((3, 2), bool)), "navigation_mask leaves out every"),
     *refused("single-masked", with_mask(np.array(True), ()), "navigation_mask leaves out every"),
     *refused("mask-of-other-shape", with_mask(MASK[:2]), r"navigation_mask has the shape \(2, 2\)"),
-    *refused("mask-of-numbers", with_mask(MASK * 1), "navigation_mask must be of bool, not of int"),
+    *refused("mask-of-numbers", with_mask(MASK * 1), "navigation_mask must hold bool, not int"),
 ]  # fmt: skip
 
 

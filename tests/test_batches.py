@@ -135,7 +135,7 @@ def test_a_tilde_is_the_home_folder(save, tmp_path, monkeypatch):
 
 def test_an_input_is_no_response_of_its_own(run, save, results):
     path = save("a.hspy")
-    assert "that is the spectra themselves" in run(path, "--psf", path, code=1)
+    assert "this is one of the inputs" in run(path, "--psf", path, code=1)
     assert results() == []
 
 
@@ -217,7 +217,7 @@ def test_a_shared_response_is_estimated_from_each_map(run, rod, log, tmp_path):
     assert note.psf == "estimated beforehand: simulated nanorod"
     assert log()[0]["settings"]["psf"] == "shared by the spectra"
     assert "0 done, 1 skipped" in run(rod, "--shared-psf")  # resumed
-    assert "was made otherwise (psf: shared by the spectra)" in run(rod, code=1)
+    assert "was made with other settings (psf: shared by the spectra)" in run(rod, code=1)
 
 
 def test_an_estimated_response_may_come_from_a_file(run, rod, tmp_path):
@@ -386,9 +386,9 @@ def test_a_result_tells_its_settings_by_itself(run, make_signal, tmp_path):
     run(paths[0])
     log = "--log", tmp_path / "another.jsonl"
     assert "1 skipped" in run(paths[0], *log)
-    assert "made otherwise (input" in " ".join(run(paths[1], *log, code=1).split())
+    assert "made with other settings (input" in " ".join(run(paths[1], *log, code=1).split())
     told = run(paths[0], *log, "--psf", paths[1], code=1)
-    assert "made otherwise (psf: None)" in " ".join(told.split())
+    assert "made with other settings (psf: None)" in " ".join(told.split())
 
 
 def test_a_folder_of_data_and_results_can_be_moved(save, tmp_path):
@@ -414,10 +414,12 @@ def test_a_result_of_other_settings_is_not_taken_for_this_one(run, save, log, tm
     run(path)
     assert "1 skipped" in run(path)
     told = " ".join(run(path, "--resolution", 0.05, code=1).split())
-    assert "a_deconvolved.hspy exists, but was made otherwise (resolution: None)" in told
+    assert "a_deconvolved.hspy exists, but was made with other settings (resolution: None)" in told
     assert [line["status"] for line in log()] == ["done", "skipped", "failed"]
     psf = save("vacuum.hspy")
-    assert "made otherwise (psf: None)" in " ".join(run(path, "--psf", psf, code=1).split())
+    assert "made with other settings (psf: None)" in " ".join(
+        run(path, "--psf", psf, code=1).split()
+    )
     assert "1 done" in run(path, "--resolution", 0.05, "--overwrite")
     assert "1 skipped" in run(path, "--resolution", 0.05)
 
@@ -429,16 +431,16 @@ def test_a_result_of_another_file_of_that_name_is_not_taken_for_this_one(run, sa
     other = tmp_path / "scan2" / "a.hspy"
     other.write_bytes(path.read_bytes())
     told = " ".join(run(other, code=1).split())
-    assert f"made otherwise (input: {path}" in told
+    assert f"made with other settings (input: {path}" in told
     os.utime(path, (1, 1))
-    assert "made otherwise (changed: " in " ".join(run(path, code=1).split())
+    assert "made with other settings (changed: " in " ".join(run(path, code=1).split())
 
 
 def test_an_input_that_is_gone_is_told_of_in_words(run, save, tmp_path):
     path = save("a.hspy")
     run(path)
     told = " ".join(run(tmp_path / "elsewhere" / "a.hspy", code=1).split())
-    assert f"made otherwise (input: {path}" in told
+    assert f"made with other settings (input: {path}" in told
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone is that of the computer")
@@ -472,7 +474,7 @@ def test_a_result_is_known_by_any_spelling_of_its_path(run, save, tmp_path, monk
     command = ["deconvolve", str(path), "--output", "results", "--resolution", "0.06"]
     result = CliRunner().invoke(cli.app, command)
     assert result.exit_code == 1
-    assert "was made otherwise (resolution: 0.05)" in " ".join(result.output.split())
+    assert "was made with other settings (resolution: 0.05)" in " ".join(result.output.split())
 
 
 def test_a_response_that_was_replaced_makes_another_result(run, save):
@@ -480,7 +482,9 @@ def test_a_response_that_was_replaced_makes_another_result(run, save):
     run(path, "--psf", psf)
     assert "skipped" in run(path, "--psf", psf)
     os.utime(psf, (1, 1))
-    assert "made otherwise (psf_changed" in " ".join(run(path, "--psf", psf, code=1).split())
+    assert "made with other settings (psf_changed" in " ".join(
+        run(path, "--psf", psf, code=1).split()
+    )
 
 
 def test_a_result_whose_log_is_gone_tells_how_it_was_made(run, save, tmp_path):
@@ -488,7 +492,9 @@ def test_a_result_whose_log_is_gone_tells_how_it_was_made(run, save, tmp_path):
     run(path, "--resolution", 0.05)
     (tmp_path / "results" / _files.LOG_NAME).unlink()
     assert "skipped" in run(path, "--resolution", 0.05)
-    assert "made otherwise (resolution" in " ".join(run(path, "--resolution", 0.06, code=1).split())
+    assert "made with other settings (resolution" in " ".join(
+        run(path, "--resolution", 0.06, code=1).split()
+    )
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])

@@ -12,11 +12,7 @@ import matplotlib.pyplot as plt
 
 from exspy_deepdeconv import _classical_methods, compare, physics
 
-
-@pytest.fixture(autouse=True)
-def _no_figures_left():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("no_figures_left")
 
 
 def run(signal, *args, **kwargs):

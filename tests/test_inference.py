@@ -316,8 +316,8 @@ def few_electrons(counts):
     ("spectra", "psf", "words"),
     [
         (low_loss(position=8.0), None, "the gain side of the zero-loss peak"),
-        (few_electrons(low_loss(shape=(9,))), None, "fewer than anything trained on"),
-        (low_loss(shape=(9,), offset=0.0) - 60.0, None, "negative as it is, it is taken off"),
+        (few_electrons(low_loss(shape=(9,))), None, "fewer than any in the training"),
+        (low_loss(shape=(9,), offset=0.0) - 60.0, None, "since it is negative, it is subtracted"),
         (low_loss(), 1e6 * gaussian(31, 15.0, 9.0), "psf is cut off"),
         (low_loss(), np.minimum(1e6 * gaussian(200, 99.0, 9.0), 4e4), "saturated"),
     ],

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from _helpers import loss_region
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,10 +10,6 @@ from exspy_deepdeconv.physics import estimate_noise, gaussian, prepare, smooth
 from exspy_deepdeconv.simulate import Detector, simulate
 
 SCENES = ("vibrational", "plasmonic", "gap", "doublet", "bulk")
-
-
-def loss_region(simulation):
-    return slice(int(np.ceil(simulation.position + simulation.fwhm)), None)
 
 
 @pytest.mark.parametrize("scene", SCENES)

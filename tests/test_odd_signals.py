@@ -43,7 +43,7 @@ def test_more_gains_than_losses_are_flagged(make_signal):
     ("arguments", "flag", "words"),
     [
         ({"fwhm": 0.7}, "narrow", "channels wide"),
-        ({"fwhm": 80.0, "channels": 1024, "position": 300.0}, "wide", "more than anything"),
+        ({"fwhm": 80.0, "channels": 1024, "position": 300.0}, "wide", "wider than any"),
         ({"position": 11.0}, "no_gain_side", "gain side"),
     ],
 )

@@ -9,7 +9,7 @@ from dataclasses import replace
 import hyperspy.api as hs
 import numpy as np
 import pytest
-from _helpers import measured
+from _helpers import measured, small_nanorod
 from sklearn.decomposition import NMF, PCA
 
 from exspy_deepdeconv import data, physics
@@ -26,11 +26,6 @@ KEYS = {"counts", "position", "fwhm", "elastic", "inelastic", "dark", "psf", "ha
         "floor"}  # fmt: skip
 
 
-def simulated():
-    signal = data.plasmonic_map(shape=(8, 8), channels=512)
-    return signal, data.vacuum_spectrum(signal)
-
-
 def tungsten_disulfide():
     return measured("ws2_mono_specimen.hspy"), measured("ws2_mono_vacuum.hspy")
 
@@ -43,14 +38,14 @@ def boron_nitride_frames():
     return measured("boron_nitride_100_frames.dm3"), None
 
 
-MAPS = [simulated, tungsten_disulfide, manganite_line, boron_nitride_frames]
+MAPS = [small_nanorod, tungsten_disulfide, manganite_line, boron_nitride_frames]
 several_maps = pytest.mark.parametrize("pair", MAPS, ids=[m.__name__ for m in MAPS])
 few_spectra = pytest.mark.filterwarnings("ignore:Training pairs from")
 
 
 @pytest.fixture(scope="module")
 def pairs():
-    signal, vacuum = simulated()
+    signal, vacuum = small_nanorod()
     return replace(measured_pairs(signal, vacuum), channels_per_batch=16 * 512)
 
 
@@ -233,7 +228,7 @@ def test_measured_noise_is_kept_as_it_was():
 
 
 def test_lazy_and_integer_maps_give_the_same(pairs):
-    signal, vacuum = simulated()
+    signal, vacuum = small_nanorod()
     lazy = replace(measured_pairs(signal.as_lazy(), vacuum), channels_per_batch=16 * 512)
     same_batches(pairs, lazy)
     whole = signal.deepcopy()
@@ -261,7 +256,7 @@ def test_vacuum_pixels_of_the_map_serve_as_response():
 
 
 def test_blind_response_is_like_the_measured_one(pairs):
-    signal, _ = simulated()
+    signal, _ = small_nanorod()
     blind = measured_pairs(signal)
     one, other = (sampled_response(p.response, 512) for p in (blind, pairs))
     assert np.abs(one - other).sum() < 0.2
@@ -282,27 +277,27 @@ def test_a_captured_response_is_freed_of_noise_and_broadened_to_the_map():
     "algorithm", [PCA(5, random_state=0), NMF(5, random_state=0, max_iter=3000), "sklearn_pca"]
 )
 def test_algorithms_of_scikit_learn(pairs, algorithm):
-    other = measured_pairs(*simulated(), algorithm=algorithm)
+    other = measured_pairs(*small_nanorod(), algorithm=algorithm)
     references, others = pairs.references(), other.references()
     assert np.linalg.norm(references - others) < 0.05 * np.linalg.norm(references)
 
 
 def test_number_of_components_and_scree_plot(pairs):
     assert 2 <= pairs.elastic.size <= 8
-    assert measured_pairs(*simulated(), components=3).elastic.size == 3
+    assert measured_pairs(*small_nanorod(), components=3).elastic.size == 3
     axes = plot_scree(pairs)
     signal, noise = axes.lines[:2]
     assert len(signal.get_ydata()) == pairs.elastic.size
     np.testing.assert_allclose(noise.get_ydata()[0], pairs.variance_ratio[pairs.elastic.size])
     assert plot_scree(pairs, ax=axes) is axes
     with pytest.raises(ValueError, match="no scree plot"):
-        plot_scree(measured_pairs(*simulated(), frames=True))
+        plot_scree(measured_pairs(*small_nanorod(), frames=True))
     with pytest.raises(TypeError, match=r"measured_pairs\(signal\) returns, not .* EELSSpectrum"):
-        plot_scree(simulated()[0])
+        plot_scree(small_nanorod()[0])
 
 
 def test_frames_of_one_area_are_one_reference():
-    signal, vacuum = simulated()
+    signal, vacuum = small_nanorod()
     expected = data.simulations(signal.metadata.Simulation.as_dictionary())[28].expected
     bright = np.random.default_rng(1).uniform(0.8, 1.2, (60, 1))
     counts = np.random.default_rng(2).poisson(np.maximum(expected, 0) * bright)
@@ -364,7 +359,7 @@ def test_a_damaged_file_of_pairs_is_named(pairs, tmp_path):
 
 
 def test_few_spectra():
-    signal, vacuum = simulated()
+    signal, vacuum = small_nanorod()
     with pytest.raises(ValueError, match="7 usable .* at least 8 .* simulated pairs"):
         measured_pairs(signal.inav[:7, 0], vacuum)
     with pytest.warns(UserWarning, match="from 8 spectra"):
@@ -393,13 +388,13 @@ def test_few_spectra():
     ],
 )
 def test_bad_arguments(arguments, error, words):
-    signal, vacuum = simulated()
+    signal, vacuum = small_nanorod()
     with pytest.raises(error, match=words):
         measured_pairs(signal, **({"psf": vacuum} | arguments))
 
 
 def test_bad_signals():
-    signal, vacuum = simulated()
+    signal, vacuum = small_nanorod()
     with pytest.raises(TypeError, match="signal must be an EELSSpectrum"):
         measured_pairs(signal.data)
     coarse = vacuum.deepcopy()

@@ -12,11 +12,7 @@ import matplotlib.pyplot as plt
 
 from exspy_deepdeconv import data, plotting
 
-
-@pytest.fixture(autouse=True)
-def _no_figures_left():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("no_figures_left")
 
 
 @pytest.fixture(scope="module")
@@ -409,7 +405,7 @@ def test_a_curve_below_the_logarithmic_axis_is_not_lost():
 def test_what_is_no_map_is_refused(shape):
     s = data.plasmonic_map((2, 4), 512)
     s = s.inav[:, 0] if shape else s.inav[0, 0]
-    shown = r"energy_window\(s, low, high\)\.plot\(\)" if shape else "plot_spectra shows"
+    shown = r"energy_window\(s, low, high\)\.plot\(\)" if shape else "Use plot_spectra"
     with pytest.raises(ValueError, match=f"no map.*{shown}"):
         plotting.plot_map_comparison({"a": s}, (0.4, 0.5), place=(1,))
     with pytest.raises(ValueError, match=r"two uniform axes.*image\.plot\(\)"):

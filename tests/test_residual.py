@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from _helpers import loss_region
 
 from exspy_deepdeconv import physics, reblur, residual
 from exspy_deepdeconv.simulate import SCENES, Detector, simulate
@@ -25,10 +26,6 @@ def scene(family, seed, **detector):
 def chi2_of(simulation, seen, estimate, resolution, zero_loss=True):
     response = reblur.Response(simulation.psf, CHANNELS)
     return float(residual.explain(estimate[None], seen, response, resolution, zero_loss).chi2[0])
-
-
-def loss_of(simulation):
-    return slice(int(np.ceil(simulation.position + simulation.fwhm)), None)
 
 
 def test_white_readout_under_electrons_that_spread():
@@ -77,7 +74,7 @@ def test_truth_blurred_again_is_the_expected_spectrum(family, finer):
     error = (again[0] - simulation.expected) / np.sqrt(variance[0])
     ends = int(simulation.fwhm)  # what lies beyond them is not known
     assert np.abs(error)[ends : -2 * ends].max() < 1.0
-    assert np.sqrt(np.mean(error[loss_of(simulation)] ** 2)) < 0.3
+    assert np.sqrt(np.mean(error[loss_region(simulation)] ** 2)) < 0.3
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.4])
@@ -107,7 +104,7 @@ def test_result_without_the_peak_and_a_response_off_its_zero(shift):
         error = (model - simulation.expected) / np.sqrt(variance[0])
         core = np.abs(np.arange(CHANNELS) - simulation.position) < simulation.fwhm
         assert np.sqrt(np.mean(error[core] ** 2)) < 2.0
-        assert np.sqrt(np.mean(error[loss_of(simulation)] ** 2)) < 0.5
+        assert np.sqrt(np.mean(error[loss_region(simulation)] ** 2)) < 0.5
 
 
 def test_result_without_a_resolution_is_blurred_with_the_response():

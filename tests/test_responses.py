@@ -191,7 +191,7 @@ def test_too_few_electrons_are_told(make_signal):
     s = make_signal(8, channels=512)
     mean = 400 * gaussian(512, 150.0, 8.0) + 100 * gaussian(512, 300.0, 60.0)
     s.data = np.random.default_rng(1).poisson(mean, (8, 512))
-    with pytest.warns(UserWarning, match="electrons, fewer than anything trained on.*sum or bin"):
+    with pytest.warns(UserWarning, match="electrons, fewer than any in the training.*sum or bin"):
         result = s.deep_deconvolve(show_progressbar=False)
     assert result.metadata.Signal.deep_deconvolution.flags.few_electrons
 

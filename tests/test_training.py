@@ -425,7 +425,7 @@ def test_weights_that_are_no_numbers_are_neither_written_nor_read(tmp_path):
     with torch.no_grad():
         network.response.head.bias.fill_(np.nan)
     path = models.save_model(network, tmp_path / "nan.safetensors", name="nan")
-    with pytest.raises(ValueError, match="weights that are no numbers"):
+    with pytest.raises(ValueError, match="weights that are not finite"):
         models.load(path)
 
 

@@ -54,9 +54,9 @@ class Model:
         return f"<Model {self.name}, sha256 {self.sha256[:12]}>"
 
     def __reduce__(self):
-        """To another process a bundled model goes by its name: each reads the weights once.
+        """Send a bundled model to another process by its name: each process reads the weights once.
 
-        Not so one that was changed, as by ``dataclasses.replace(model, calibration=...)``.
+        A model that was changed, as by ``dataclasses.replace(model, calibration=...)``, is sent whole.
         """
         if REGISTRY.get(self.name) == self.sha256 and load(self.name) is self:
             return load, (self.name,)
@@ -67,7 +67,7 @@ class Model:
         if self.calibration == Calibration():
             warnings.warn(
                 f"model={self.name!r}: its intervals and variances are not calibrated "
-                "(python -m exspy_deepdeconv.training.calibrate does it).",
+                "(python -m exspy_deepdeconv.training.calibrate calibrates them).",
                 UserWarning,
                 stacklevel=stacklevel + 1,
             )
@@ -120,7 +120,7 @@ def load(name=None):
         return _load_file(FOLDER / f"{name}.safetensors", name, REGISTRY[name])
     path = Path(name).expanduser()
     if path.suffix == ".safetensors" and path.is_file():
-        # A file written anew is read anew, also within one tick of the file system's clock.
+        # A file that was overwritten is read again, also within one tick of the file system's clock.
         about = path.stat()
         version = about.st_mtime_ns, about.st_size, about.st_ino
         return _load_file(path.resolve(), path.stem, None, version)
@@ -148,11 +148,12 @@ def _load_file(path, name, expected_hash, _version=None):
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         about = json.loads(header["__metadata__"]["exspy_deepdeconv"])
-        with torch.random.fork_rng(devices=[]):  # first weights are drawn: not from the user's
+        # The network draws initial weights: not from the user's random numbers.
+        with torch.random.fork_rng(devices=[]):
             network = DeconvolutionNet(Config.from_dict(about["config"]))
         network.load_state_dict({key: value.float() for key, value in tensors.items()})
         if not all(torch.isfinite(value).all() for value in tensors.values()):
-            raise ValueError("it holds weights that are no numbers")
+            raise ValueError("it holds weights that are not finite")
         calibration = Calibration.from_dict(about.get("calibration", {}))
         provenance = dict(about["provenance"])
     except Exception as error:
@@ -223,7 +224,7 @@ def save_model(network, path, *, name, provenance=None, calibration=None):
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
     }
-    # One entry only: safetensors keeps no order of several, and the hash would not be repeatable.
+    # One entry only: safetensors does not keep the order of several, and the hash would vary.
     about = {
         "name": name,
         "config": network.config.to_dict(),
@@ -234,8 +235,7 @@ def save_model(network, path, *, name, provenance=None, calibration=None):
     path = Path(path)
     part = path.with_name(f"{path.name}.part")
     try:
-        # Written by hand, so that others may read it as they may any file: the library's own function
-        # leaves it to its owner alone.
+        # Written by hand: the library's own function makes a file that only its owner can read.
         part.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
         os.replace(part, path)
     finally:

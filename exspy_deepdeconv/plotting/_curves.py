@@ -5,18 +5,22 @@ Colours are those of Okabe and Ito, which people with a colour vision deficiency
 
 import numpy as np
 
+GREY, BLACK = "#999999", "#000000"
+BLUE, SKY_BLUE = "#0072B2", "#56B4E9"
+ORANGE, VERMILLION = "#E69F00", "#D55E00"
+GREEN, PURPLE = "#009E73", "#CC79A7"
 COLOURS = {
-    "measured": "#999999",
-    "deconvolved": "#0072B2",
-    "truth": "#D55E00",
-    "data": "#999999",
-    "deep": "#0072B2",
-    "rl": "#E69F00",
-    "ml": "#56B4E9",
-    "fourier": "#009E73",
-    "tgv": "#CC79A7",
+    "measured": GREY,
+    "deconvolved": BLUE,
+    "truth": VERMILLION,
+    "data": GREY,
+    "deep": BLUE,
+    "rl": ORANGE,
+    "ml": SKY_BLUE,
+    "fourier": GREEN,
+    "tgv": PURPLE,
 }
-OTHER_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+OTHER_COLOURS = (GREEN, PURPLE, SKY_BLUE, ORANGE, BLACK)  # of spectra with other labels
 
 
 def curve(signal, label, energy_range):
@@ -50,7 +54,7 @@ def energy_label(signal):
 
 
 def axis_label(axis, unnamed):
-    """Name and units; HyperSpy's values for an axis without are no text, those of a file may be empty."""
+    """Name and units, if it has any: else HyperSpy gives ``Undefined``, and some files empty text."""
     name = axis_name(axis, unnamed)
     return f"{name} ({axis.units})" if isinstance(axis.units, str) and axis.units else name
 
@@ -75,9 +79,9 @@ def log_limits(curves):
 
 
 def below_sight(values, floor):
-    """Dots along the lower end of a logarithmic axis for a curve most of which lies below; else None.
+    """Dots along the lower end of a logarithmic axis, for a curve that is mostly below it; else None.
 
-    A line that is out of sight looks like one that was forgotten.
+    A line that is out of sight would look as if it had been forgotten.
     """
     below = np.asarray(values) < floor
     return np.where(below, 1.1 * floor, np.nan) if below.mean() > 0.5 else None

@@ -27,7 +27,7 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
     Raises
     ------
     ValueError
-        If it has no two uniform axes, as a line scan.
+        If it does not have two uniform axes, like a line scan.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
     axes = image.axes_manager._axes
     if len(axes) != 2 or not all(axis.is_uniform for axis in axes):
         raise ValueError(
-            f"image must have two uniform axes to be shown as a map; it has {axes}: image.plot()."
+            f"image must have two uniform axes to be shown as a map; it has {axes}: use image.plot()."
         )
     y, x = axes
     extent = (
@@ -52,7 +52,7 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
         y.low_value - y.scale / 2,
     )
     shown = ax.imshow(image.data, cmap="viridis", extent=extent, interpolation="nearest")
-    # Of the map's height, also where the map is long; its width is a share of the longer side.
+    # As high as the map, also if that is long; its width is a share of the longer side.
     width = 0.05 * max(np.ptp(extent[2:]) / np.ptp(extent[:2]), 1)
     beside = ax.inset_axes([1 + width / 2, 0, width, 1])
     ax.figure.colorbar(shown, cax=beside, label=label)
@@ -118,8 +118,8 @@ def _check_maps(signals, place):
         shape = signal.axes_manager.navigation_shape
         if len(shape) != 2:
             raise ValueError(
-                f"{label!r} is no map: {signal!r}; plot_spectra shows single spectra, and "
-                "energy_window(s, low, high).plot() a line."
+                f"{label!r} is no map: {signal!r}. Use plot_spectra for single spectra, and "
+                "energy_window(s, low, high).plot() for a line."
             )
         if np.shape(place) != (2,) or not all(map(is_whole, place)):  # HyperSpy: 1.0 is no pixel
             raise ValueError(f"place={place!r} must hold the column and the row of a pixel.")

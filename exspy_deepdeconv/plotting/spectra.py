@@ -54,7 +54,7 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     units = {str(s.axes_manager.signal_axes[0].units) for s in spectra.values()}
     if len(units) > 1:
         raise ValueError(
-            f"spectra have energies in {' and '.join(sorted(units))}: convert_to_units()."
+            f"spectra have energies in {' and '.join(sorted(units))}: use convert_to_units() first."
         )
     if ax is None:
         _, ax = plt.subplots(layout="constrained")

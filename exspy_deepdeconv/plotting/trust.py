@@ -6,7 +6,16 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ._curves import OTHER_COLOURS
+from ._curves import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    OTHER_COLOURS,
+    PURPLE,
+    SKY_BLUE,
+    VERMILLION,
+)
 
 HISTORY = ("loss_error", "near_error", "sqrt_error")  # columns of a training log
 
@@ -48,7 +57,7 @@ def plot_calibration(nominal, observed, ax=None):
     if ax is None:
         _, ax = plt.subplots(layout="constrained", figsize=(4.2, 4.2))
     ax.plot([0, 100], [0, 100], color="0.4", ls="--", lw=1, label="ideal")
-    colours = ("#0072B2", "#D55E00", *OTHER_COLOURS)
+    colours = (BLUE, VERMILLION, *OTHER_COLOURS)
     markers = "osD^vPX"
     for number, (label, curve) in enumerate(curves.items()):
         style = {"color": colours[number % len(colours)], "marker": markers[number % len(markers)]}
@@ -111,7 +120,7 @@ def plot_training_history(path, ax=None, *, columns=None, log=True):
         raise ValueError(f"columns={negative} are not positive everywhere: use log=False.")
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
-    colours = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+    colours = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY_BLUE, BLACK)
     for number, name in enumerate(columns):
         known = np.isfinite(history[name])  # held-out spectra are not looked at in every line
         # A single point has no line.

@@ -265,6 +265,8 @@ def test_early_stop_keeps_the_best_weights(tmp_path):
     assert len(losses) == int(np.nanargmin(losses)) + 1 + 3 == model.provenance["steps"] < 40
     kept = Monitor(PAIRS, 1, 0, "cpu").scores(model.network)["held_out_loss"]
     assert kept == pytest.approx(np.nanmin(losses), rel=1e-3)
+    # The scores on the card are those of the weights that it lies beside, not of the last ones.
+    assert model.provenance["scores"]["after"]["held_out_loss"] == pytest.approx(kept, rel=1e-5)
 
 
 def test_a_score_that_is_no_number_is_not_the_best(tmp_path, monkeypatch):
@@ -366,6 +368,31 @@ def test_what_is_no_plan_and_no_source_of_batches_is_named(tmp_path):
 def test_bad_plans_are_refused(key):
     with pytest.raises(ValueError, match=f"{key}=-1"):
         replace(PLAN, **{key: -1})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weight_decay", -1e-3),
+        ("checkpoint_minutes", float("nan")),
+        ("checkpoint_minutes", "5"),
+        ("bf16", "no"),
+        ("muon", 1),
+    ],
+)
+def test_settings_that_would_be_misread_are_refused(key, value):
+    with pytest.raises(ValueError, match=f"{key}="):
+        replace(PLAN, **{key: value})
+
+
+def test_settings_may_be_numbers_of_numpy(tmp_path):
+    """Neither weights file nor checkpoint can hold those: all that was learnt would be lost."""
+    settings = {"steps": np.int64(6), "seed": np.int32(3), "learning_rate": np.float32(1e-3)}
+    plan = replace(PLAN, **settings, muon=np.False_)
+    model = train(plan, tmp_path, pairs=PAIRS, config=TINY)
+    assert model.provenance["plan"]["steps"] == 6
+    longer = train(replace(plan, steps=7), tmp_path, pairs=PAIRS, config=TINY)
+    assert longer.provenance["steps"] == 7
 
 
 def test_checkpoints_are_not_trained_over(tmp_path):

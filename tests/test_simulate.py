@@ -247,6 +247,22 @@ def test_responses_are_read_from_files(tmp_path):
         read_response(tmp_path / "c.csv")
 
 
+def test_several_spectra_of_a_file_are_one_response(tmp_path):
+    """One after the other they would be a peak with others in its tails."""
+    counts = 1e4 * gaussian(200, 80.0, 9.0)
+    for number, stack in enumerate(([counts, counts], counts[:, None], [[counts], [counts]])):
+        path = tmp_path / f"{number}.npy"
+        np.save(path, stack)
+        shares = {0: 2, 1: 1, 2: 2}
+        np.testing.assert_allclose(read_response(path), shares[number] * counts)
+
+
+def test_several_signals_of_a_file_are_no_response(tmp_path, monkeypatch):
+    monkeypatch.setattr("hyperspy.api.load", lambda _: [Signal1D(np.ones(64))] * 2)
+    with pytest.raises(ValueError, match="several signals"):
+        read_response(tmp_path / "a.hspy")
+
+
 @pytest.mark.parametrize("place", [0, -1])
 def test_a_response_with_its_maximum_at_an_end_is_none(tmp_path, place):
     """Half of it is not there; one in ten spectra that were drawn of it could not be made."""

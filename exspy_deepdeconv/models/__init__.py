@@ -231,7 +231,7 @@ def save_model(network, path, *, name, provenance=None, calibration=None):
         "calibration": (calibration or Calibration()).to_dict(),
     }
     metadata = {"exspy_deepdeconv": json.dumps(about)}
-    path = Path(path)
+    path = Path(path).expanduser()
     part = path.with_name(f"{path.name}.part")
     try:
         # Written by hand, so that others may read it as they may any file: the library's own function

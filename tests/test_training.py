@@ -234,10 +234,11 @@ def test_log_is_written(tmp_path):
 def test_a_log_that_a_power_cut_has_spoiled_stops_no_run(tmp_path):
     train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
     before = rows_of(tmp_path)
-    with open(tmp_path / "log.csv", "ab") as file:
-        file.write(bytes(20) + b"\n")
-    train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
-    assert rows_of(tmp_path) == before
+    for spoiled in (bytes(20) + b"\n", b"1,0.1,0.001,1.0,5,1e-"):
+        with open(tmp_path / "log.csv", "ab") as file:
+            file.write(spoiled)
+        train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
+        assert rows_of(tmp_path) == before
 
 
 def test_held_out_scores_and_figure(tmp_path):

@@ -1,5 +1,7 @@
 """The simulator against closed forms."""
 
+from math import factorial
+
 import numpy as np
 import pytest
 from hyperspy.signals import Signal1D
@@ -98,6 +100,17 @@ def test_plural_scattering_of_a_single_line():
     assert peak == pytest.approx(40.0, abs=0.06)
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.02, 0.04])
+def test_plural_scattering_of_an_axis_that_has_no_channel_at_zero(offset):
+    """Each order is where it belongs whatever part of a channel the axis is off: a Poisson sum of Gaussians."""
+    axis = EnergyAxis(np.arange(-20, 200, 0.05) + offset, 0.05, 0.5)
+    series = plural_scattering(axis, specimens.bell(axis, 20.0, 1.0, 1.0), 1.3)
+    orders = (
+        specimens.bell(axis, 20.0 * n, np.sqrt(n), 1.3**n / factorial(n)) for n in range(1, 10)
+    )
+    np.testing.assert_allclose(series, sum(orders), atol=1e-3 * series.max())
+
+
 def test_plural_scattering_does_not_wrap():
     """Orders beyond the end of the axis are gone, not back at its beginning."""
     axis = EnergyAxis(np.arange(-20, 200, 0.05), 0.05, 0.5)
@@ -185,6 +198,11 @@ def test_dark_level_and_gain():
     counts = Detector(gain=2.0, readout=4.0, dark=10.0).record(np.zeros(100_000), rng)
     assert counts.mean() == pytest.approx(20.0, rel=0.01)
     assert counts.std() == pytest.approx(8.0, rel=0.02)
+
+
+def test_gain_errors_are_in_proportion_to_the_counts():
+    counts = Detector(gain_error=0.01).record(np.full(100_000, 1e8), np.random.default_rng(0))
+    assert counts.std() / counts.mean() == pytest.approx(0.01, rel=0.02)
 
 
 def test_measured_responses_are_used():

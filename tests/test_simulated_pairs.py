@@ -68,6 +68,19 @@ def test_the_truth_is_the_best_answer():
     assert perfect < worse < training_loss(answer, batch)[0]
 
 
+def test_errors_are_relative_to_the_losses_whatever_is_left_of_the_dark_level():
+    batch = tensors(PAIRS.batch(2))
+    answer = DeconvolutionNet(TINY)(to_spectra(batch))
+    truth, answer.elastic = (answer.frame.put(batch[k]) for k in ("inelastic", "elastic"))
+    found = []
+    for left in (0.0, 0.1):  # of the height of the zero-loss peak
+        answer.inelastic = 1.05 * truth + left
+        above = batch | {"inelastic": batch["inelastic"] + left, "dark": batch["dark"] + left}
+        found.append(training_loss(answer, above)[1])
+    for key in ("loss_error", "near_error"):
+        assert found[0][key] == pytest.approx(found[1][key], rel=1e-2)
+
+
 def cut_twice():
     """A batch in which spectra are seen through two windows, and the places of the second ones."""
     for number in range(20):

@@ -1,5 +1,6 @@
 """The training loop, on a tiny network."""
 
+import copy
 import csv
 import itertools
 import os
@@ -18,10 +19,12 @@ import exspy_deepdeconv
 from exspy_deepdeconv import models
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.training import SimulatedPairs, loop
+from exspy_deepdeconv.training.batches import tensors
 from exspy_deepdeconv.training.card import data_hash
 from exspy_deepdeconv.training.loop import Plan, learning_rate, train
 from exspy_deepdeconv.training.monitor import HELD_OUT, Monitor
 from exspy_deepdeconv.training.plan import CHECKPOINT
+from exspy_deepdeconv.training.state import TrainingState
 
 TINY = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 PAIRS = SimulatedPairs(seed=3, channels_per_batch=2048)
@@ -198,6 +201,20 @@ def test_command_line_of_a_bare_node_tells_what_is_wrong_in_one_line(tmp_path, o
     with pytest.raises(SystemExit, match=words) as end:
         loop.main(["--folder", str(tmp_path / "run"), option])
     assert str(end.value).startswith("Error: ")
+
+
+@pytest.mark.parametrize(("step", "kept"), [(0, 0.1), (10_000, 0.8)])
+def test_the_average_follows_the_weights(tmp_path, step, kept):
+    """By what the decay leaves; at first, when it would hold the random start, by more."""
+    plan = replace(PLAN, ema=0.8, steps=20_000)
+    state = TrainingState(DeconvolutionNet(TINY), plan, False, tmp_path / CHECKPOINT, step=step)
+    before = copy.deepcopy(state.average)
+    loop.training_step(state, plan, tensors(PAIRS.batch(0)), "cpu")
+    for old, mean, new in zip(
+        *(each.parameters() for each in (before, state.average, state.network)), strict=True
+    ):
+        torch.testing.assert_close(mean, kept * old + (1 - kept) * new)
+    assert state.step == step + 1
 
 
 def test_part_of_the_start_is_kept(tmp_path):

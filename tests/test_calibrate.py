@@ -137,6 +137,21 @@ def test_an_output_that_cannot_be_is_told_before_any_work(monkeypatch, tmp_path,
 
 
 @pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ("nothing", [], "model='nothing'"),
+        (None, ["--cases", "0"], "cases=0"),
+        (None, ["--device", "nowhere"], "device='nowhere'"),
+    ],
+)
+def test_command_tells_what_is_wrong_without_a_traceback(tmp_path, capsys, model, options, words):
+    output = str(tmp_path / "mine.safetensors")
+    with pytest.raises(SystemExit):
+        module.main([model or models.available()[-1], "--output", output, *options])
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "arguments", [{"cases": 0}, {"cases": 1.5}, {"device": "nowhere"}, {"seed": -1}]
 )
 def test_bad_arguments_are_named_before_any_work(monkeypatch, arguments):

@@ -26,20 +26,13 @@ from exspy_deepdeconv.instruments import random_response
 from exspy_deepdeconv.oracles import RL_ITERATIONS, best_estimate
 from exspy_deepdeconv.physics import default_resolution
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
-from exspy_deepdeconv.specimens import bell
+from exspy_deepdeconv.specimens import EnergyAxis, bell
 
 SEPARATIONS = (0.4, 0.6, 0.8, 1.0, 1.4, 2.0)  # in F
 WIDTH = 0.15  # of the peaks, in F
 WEAKER = 0.7
 NORMAL = 0.6745  # median of the absolute value of a standard normal number
 DISPERSION = 0.01  # eV per channel; nothing depends on it
-
-
-class Axis:
-    """The fine energy axis as `exspy_deepdeconv.specimens` takes it, in channels from zero loss."""
-
-    def __init__(self, grid, position):
-        self.energy, self.step = grid.fine_channels - position, 1 / grid.oversampling
 
 
 def doublet(separation, case, channels):
@@ -54,7 +47,8 @@ def doublet(separation, case, channels):
     areas = strength * np.array([1, WEAKER]) / (1 + WEAKER)
     level = strength * rng.uniform(0.02, 0.1) / (4 * fwhm)
     response = random_response(grid, fwhm, 0.0, rng)
-    axis = Axis(grid, position)
+    # Energies in channels from zero loss.
+    axis = EnergyAxis(grid.fine_channels - position, 1 / grid.oversampling, fwhm)
     specimen = level * axis.step * (axis.energy > 0)
     for offset, area in zip(offsets, areas, strict=True):
         specimen = specimen + bell(axis, offset, WIDTH * fwhm, area)

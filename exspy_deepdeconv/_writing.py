@@ -93,8 +93,17 @@ def _make_sure_of_room(part, signal):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
     if hasattr(os, "posix_fallocate") and needed <= RESERVED_AT_MOST:
         with part.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, needed)
+            _reserve(file, needed)
         part.unlink()
+
+
+def _reserve(file, needed):
+    try:
+        os.posix_fallocate(file.fileno(), 0, needed)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        # Some file systems cannot reserve room, which says nothing about whether there is some.
 
 
 def _flush_to_disk(part):

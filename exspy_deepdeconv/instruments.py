@@ -267,9 +267,9 @@ def read_response(path):
     Parameters
     ----------
     path : str or pathlib.Path
-        A NumPy ``.npy`` file of counts, a HyperSpy file (``.hspy``, ``.zspy``; its spectra are
-        summed), or a text file whose last column holds counts (commas or white space between
-        columns; lines that are not numbers are passed over).
+        A NumPy ``.npy`` file of counts or a HyperSpy file (``.hspy``, ``.zspy``) of one signal, whose
+        spectra are summed, or a text file whose last column holds counts (commas or white space
+        between columns; lines that are not numbers are passed over).
 
     Returns
     -------
@@ -279,15 +279,17 @@ def read_response(path):
     Raises
     ------
     ValueError
-        If the file holds no positive peak inside its axis.
+        If the file holds no positive peak inside its axis, or several signals.
     """
     if str(path).endswith(".npy"):
-        counts = np.load(path, allow_pickle=False).ravel()
+        counts = _summed(np.load(path, allow_pickle=False))
     elif str(path).endswith((".hspy", ".zspy")):
         import hyperspy.api as hs  # not there on a bare GPU node, which gets .npy files
 
         signal = hs.load(path)
-        counts = signal.data.reshape(-1, signal.data.shape[-1]).sum(axis=0)
+        if isinstance(signal, list):
+            raise ValueError(f"{path} holds several signals: save the zero-loss peak alone.")
+        counts = _summed(signal.data)
         if signal.axes_manager[-1].scale < 0:  # the energy falls along the axis
             counts = counts[::-1]
     else:
@@ -300,6 +302,12 @@ def read_response(path):
     if not (usable and 0 < counts.argmax() < counts.size - 1):
         raise ValueError(f"{path} holds no zero-loss peak.")
     return counts
+
+
+def _summed(data):
+    """The sum of all spectra; a single one may be a row or a column."""
+    spectra = np.atleast_1d(np.squeeze(data))
+    return spectra.reshape(-1, spectra.shape[-1]).sum(axis=0)
 
 
 def _is_number(text):

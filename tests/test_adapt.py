@@ -186,6 +186,7 @@ def test_command_names_what_is_wrong(run, arguments, words):
         ({"minutes": None, "steps": None}, ValueError, "minutes=None"),
         ({"minutes": -1}, ValueError, "minutes=-1"),
         ({"minutes": "1"}, ValueError, "minutes='1'"),
+        ({"minutes": np.inf}, ValueError, "minutes=inf"),
         ({"steps": 1.5}, ValueError, "steps=1.5 must be a whole number"),
         ({"seed": 1.5}, ValueError, "seed=1.5 must be a whole number"),
         ({"workers": None, "seed": -1}, ValueError, "seed=-1"),

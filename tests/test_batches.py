@@ -1,5 +1,6 @@
 """Batches of files: killed and resumed, with corrupt files among them, on a full disk; the log."""
 
+import errno
 import json
 import os
 import subprocess
@@ -184,6 +185,20 @@ def test_a_failed_write_leaves_what_was_there(make_signal, tmp_path, monkeypatch
     with pytest.raises(OSError, match="network drive"):
         _writing.write_safely(s, target)
     np.testing.assert_array_equal(hs.load(target).data, old.data)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no room is reserved here")
+def test_a_file_system_that_cannot_reserve_room_is_written_to(make_signal, tmp_path, monkeypatch):
+    """As ZFS or some network drives: EINVAL or EOPNOTSUPP say nothing about how much room there is."""
+
+    def cannot(*_):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    s, target = make_signal(), tmp_path / "x.hspy"
+    _writing.write_safely(s, target)
+    np.testing.assert_array_equal(hs.load(target).data, s.data)
     assert list(tmp_path.iterdir()) == [target]
 
 

@@ -1,14 +1,19 @@
 """Calibration: intervals of a network whose errors are told wrongly become honest."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from exspy_deepdeconv import models
 from exspy_deepdeconv.batched import deconvolve_block
-from exspy_deepdeconv.evaluate import coverage
+from exspy_deepdeconv.binning import answer_of
+from exspy_deepdeconv.evaluate import coverage, visible_losses
+from exspy_deepdeconv.forward import batch_of, quick_and_quiet
 from exspy_deepdeconv.intervals import Calibration, Regime
 from exspy_deepdeconv.models import Model
-from exspy_deepdeconv.simulate import simulate
+from exspy_deepdeconv.physics import inspect
+from exspy_deepdeconv.simulate import Detector, simulate
 from exspy_deepdeconv.training import calibrate as module
 from exspy_deepdeconv.training.calibrate import calibrate
 
@@ -73,6 +78,36 @@ def test_what_few_electrons_need_is_found():
         assert whole.factor(confidence, Regime(1.75, 3e4)) == pytest.approx(2 * wanted, rel=0.1)
 
 
+def test_scenes_count_alike_whatever_their_number_of_channels():
+    at = {size: Regime(np.full(size, 1.75), np.full(size, 3e6)) for size in (2000, 100)}
+    found = [("a", np.ones((6, 2000)), at[2000]), ("b", np.full((6, 100), 3.0), at[100])]
+    table, by_electrons = module._factors(found)
+    whole = Calibration(blind=table, by_electrons=(by_electrons,) * 2)
+    assert whole.factor(0.9, Regime(1.75, 3e6)) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("dark", [0.0, 300.0])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_channel_needs_a_factor_above_one_where_the_interval_without_factors_misses(dark, given):
+    """Channel by channel what `deconvolve_block` tells: sides, offset and other errors are the same."""
+    plain = Model("plain", "", models.load().network, {}, Calibration())
+    simulation = simulate(SCENE, np.random.default_rng(3), 512, Detector(dark=dark))
+    seen, ratio = inspect(simulation.counts[None]), 4
+    psf = simulation.psf[None] if given else None
+    with quick_and_quiet(None, plain) as (where, network):
+        spectra, _ = batch_of(seen, seen.usable, psf, where)
+        answer_on = partial(answer_of, network, spectra)
+        needed, _, _ = module._needed(answer_on, seen, spectra, simulation, ratio)
+    resolution = float(seen.zero_loss.fwhm[0]) / ratio
+    for factors, confidence in zip(needed, Calibration().confidences, strict=True):
+        estimate, _, lower, upper = deconvolve_block(
+            simulation.counts, model=plain, resolution=resolution, psf=psf, interval=confidence
+        )
+        truth, visible = visible_losses(estimate, simulation, resolution)
+        inside = ((lower <= truth) & (truth <= upper))[visible]
+        assert np.mean(inside == (factors <= 1)) > 0.99 and visible.sum() > 200
+
+
 def test_calibration_is_repeatable(monkeypatch):
     monkeypatch.setattr(module, "SCENES", ("gap",))
     monkeypatch.setattr(module, "LENGTHS", (512,))
@@ -99,6 +134,21 @@ def test_an_output_that_cannot_be_is_told_before_any_work(monkeypatch, tmp_path,
     with pytest.raises(SystemExit):
         module.main([models.available()[-1], "--output", str(tmp_path / output)])
     assert str(tmp_path / output) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ("nothing", [], "model='nothing'"),
+        (None, ["--cases", "0"], "cases=0"),
+        (None, ["--device", "nowhere"], "device='nowhere'"),
+    ],
+)
+def test_command_tells_what_is_wrong_without_a_traceback(tmp_path, capsys, model, options, words):
+    output = str(tmp_path / "mine.safetensors")
+    with pytest.raises(SystemExit):
+        module.main([model or models.available()[-1], "--output", output, *options])
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 
-from exspy_deepdeconv import _classical_methods, compare, physics
+from exspy_deepdeconv import _classical_methods, compare, data, physics
+from exspy_deepdeconv.evaluate import errors
 
 pytestmark = pytest.mark.usefixtures("no_figures_left")
 
@@ -116,6 +117,19 @@ def test_the_truth_itself_has_no_error(make_signal, truth, monkeypatch):
     assert max(scores.loss, scores.near, scores.sqrt) < 1e-6
     assert scores.noise_gain == 0
     assert scores.resolution == pytest.approx(0.03, rel=0.05)
+
+
+def test_errors_are_those_that_accuracy_is_measured_by():
+    """Though all that is known here of the truth is what it looks like."""
+    s = data.plasmonic_map(shape=(1, 3), channels=512)
+    comparison = run(s, "rl", truth=data.truth(s, 0.03), resolution=0.03)
+    made = data.simulations(s.metadata.Simulation.as_dictionary())
+    for name, scores in comparison.scores.items():
+        spectra = comparison.signals[name].data.reshape(3, -1)
+        wanted = [errors(x, each, 3.0) for x, each in zip(spectra, made, strict=True)]
+        for key in ("loss", "near", "sqrt"):
+            median = np.median([getattr(each, key) for each in wanted])
+            assert getattr(scores, key) == pytest.approx(median, rel=0.01)
 
 
 def test_noise_gain_of_a_linear_method(make_signal, monkeypatch):

@@ -24,6 +24,13 @@ def recipe_set():
     return evaluation_set(60)
 
 
+def test_responses_are_the_peaks_of_the_input(recipe_set):
+    """With their energy zero, channel 2048 of them, where that of the target is."""
+    for elastic, psf in zip(recipe_set.elastic, recipe_set.psf, strict=True):
+        seen = psf[2048 - 400 : 4096 - 400]
+        np.testing.assert_allclose(elastic, seen * (elastic.sum() / seen.sum()), rtol=1e-6)
+
+
 def test_recipe_is_as_published(recipe_set):
     """2048 channels of 5 meV, responses 35 to 200 meV wide and smeared, noise up to 1e-3."""
     counts, target = recipe_set.counts, recipe_set.target

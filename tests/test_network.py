@@ -154,6 +154,13 @@ def test_a_file_replaced_within_a_tick_of_the_clock_is_read_anew(weights, tmp_pa
     assert models.load(path).sha256 != before
 
 
+def test_weights_in_the_home_folder(weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model = models.load(weights)
+    models.save_model(model.network, "~/mine.safetensors", name="mine")
+    assert models.load("~/mine.safetensors").name == "mine"
+
+
 def test_bundled_weights_must_have_the_registered_hash(weights, monkeypatch):
     monkeypatch.setattr(models, "FOLDER", weights.parent)
     monkeypatch.setattr(models, "REGISTRY", {"untrained": "0" * 64})

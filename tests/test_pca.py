@@ -10,10 +10,12 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 from _helpers import measured, small_nanorod
+from scipy.interpolate import PchipInterpolator
 from sklearn.decomposition import NMF, PCA
 
 from exspy_deepdeconv import data, physics
-from exspy_deepdeconv.training.exported import MeasuredPairs
+from exspy_deepdeconv.grid import grid_for
+from exspy_deepdeconv.training.exported import MeasuredPairs, _varied
 from exspy_deepdeconv.training.pca import measured_pairs, plot_scree
 from exspy_deepdeconv.training.references import (
     captured_response,
@@ -227,6 +229,50 @@ def test_measured_noise_is_kept_as_it_was():
     np.testing.assert_allclose(size, counts + 400, rtol=0.3)
 
 
+@few_spectra
+def test_noise_that_the_components_took_is_counted_too():
+    """Eight components leave half of the noise of sixteen spectra."""
+    signal = data.plasmonic_map(shape=(4, 4), channels=512)
+    pairs = measured_pairs(signal, data.vacuum_spectrum(signal), components=8)
+    assert np.median(pairs.excess) == pytest.approx(1.0, abs=0.15)
+
+
+def test_drawn_spectra_are_as_noisy_as_the_measured_ones(pairs):
+    rng, response = np.random.default_rng(0), PchipInterpolator(*pairs.response)
+    ratios = []
+    for _ in range(60):
+        made = pairs._simulation(pairs.specimens(), response, rng)
+        variance = pairs.gain * np.maximum(made.expected - made.dark, 0) + pairs.floor
+        ratios.append((made.counts - made.expected) ** 2 / (variance * pairs.excess))
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.1)
+
+
+def test_batches_do_not_depend_on_the_unit_of_the_counts(pairs):
+    """A detector that counts ten for each electron, under an offset, shows the same spectra."""
+    one = replace(pairs, level=40.0)
+    ten = replace(
+        one, elastic=10 * one.elastic, losses=10 * one.losses, gain=10 * one.gain,
+        floor=100 * one.floor, level=10 * one.level,
+    )  # fmt: skip
+    for key, value in one.batch(0).items():
+        np.testing.assert_allclose(ten.batch(0)[key], value, rtol=1e-3, atol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize(("width", "skew"), [(1.5, 1.0), (0.7, 1.0), (1.0, 1.2)])
+def test_a_varied_response_is_wider_or_leans(pairs, width, skew):
+    """Both halves are stretched, that of the losses by width times skew."""
+    grid = grid_for(512, pairs.fwhm)
+    response = PchipInterpolator(*pairs.response)
+    halves = []
+    for stretch in ((1.0, 1.0), (width, skew)):
+        shape = _varied(response, grid, *stretch)
+        assert shape.sum() == pytest.approx(1)
+        high = grid.wrapped_channels[shape > 0.5 * shape.max()]
+        halves.append((high.max(), -high.min()))
+    wanted = np.array(halves[0]) * [width * skew, width / skew]
+    np.testing.assert_allclose(halves[1], wanted, atol=1.5 / grid.oversampling)
+
+
 def test_lazy_and_integer_maps_give_the_same(pairs):
     signal, vacuum = small_nanorod()
     lazy = replace(measured_pairs(signal.as_lazy(), vacuum), channels_per_batch=16 * 512)
@@ -318,7 +364,8 @@ import sys
 for name in ("hyperspy", "exspy", "sklearn", "dask", "matplotlib"):
     sys.modules[name] = None
 import numpy as np
-from exspy_deepdeconv.training.exported import MeasuredPairs
+from exspy_deepdeconv.grid import grid_for
+from exspy_deepdeconv.training.exported import MeasuredPairs, _varied
 np.savez(sys.argv[2], **MeasuredPairs.load(sys.argv[1]).batch(3))
 """
     out = tmp_path / "batch.npz"

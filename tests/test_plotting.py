@@ -89,6 +89,14 @@ def test_map_has_axes_and_a_colour_bar(signals):
     np.testing.assert_array_equal(ax.images[0].get_array(), image.data)
 
 
+def test_pixels_of_a_map_lie_where_its_axes_say_also_where_these_fall():
+    image = hs.signals.Signal2D(np.arange(6.0).reshape(2, 3))
+    for axis, scale in zip(image.axes_manager.signal_axes, (-2.0, -1.0), strict=True):
+        axis.scale, axis.offset = scale, 10.0
+    ax = plotting.plot_map(image)
+    assert ax.images[0].get_extent() == [11, 5, 8.5, 10.5]  # first pixel at 10, 10
+
+
 @pytest.mark.parametrize("shape", [(2, 12), (12, 2)])
 def test_the_colour_bar_is_as_high_as_the_map_and_as_narrow_whatever_its_shape(shape):
     ax = plotting.plot_map(hs.signals.Signal2D(np.ones(shape)))
@@ -262,6 +270,13 @@ def test_training_history_shows_errors(log):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Training step", "Relative error")
     assert ax.get_yscale() == "log"
     assert_nothing_is_clipped(ax)
+
+
+def test_what_a_power_cut_has_spoiled_is_left_out_of_the_history(log):
+    whole = plotting.plot_training_history(log).lines[0].get_xydata()
+    with open(log, "ab") as file:
+        file.write(bytes(9) + b"\n400,0.002,0.5,8e-")
+    np.testing.assert_array_equal(plotting.plot_training_history(log).lines[0].get_xydata(), whole)
 
 
 def test_training_history_of_one_column(log):

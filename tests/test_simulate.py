@@ -1,5 +1,7 @@
 """The simulator against closed forms."""
 
+from math import factorial
+
 import numpy as np
 import pytest
 from hyperspy.signals import Signal1D
@@ -98,6 +100,17 @@ def test_plural_scattering_of_a_single_line():
     assert peak == pytest.approx(40.0, abs=0.06)
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.02, 0.04])
+def test_plural_scattering_of_an_axis_that_has_no_channel_at_zero(offset):
+    """Each order is where it belongs whatever part of a channel the axis is off: a Poisson sum of Gaussians."""
+    axis = EnergyAxis(np.arange(-20, 200, 0.05) + offset, 0.05, 0.5)
+    series = plural_scattering(axis, specimens.bell(axis, 20.0, 1.0, 1.0), 1.3)
+    orders = (
+        specimens.bell(axis, 20.0 * n, np.sqrt(n), 1.3**n / factorial(n)) for n in range(1, 10)
+    )
+    np.testing.assert_allclose(series, sum(orders), atol=1e-3 * series.max())
+
+
 def test_plural_scattering_does_not_wrap():
     """Orders beyond the end of the axis are gone, not back at its beginning."""
     axis = EnergyAxis(np.arange(-20, 200, 0.05), 0.05, 0.5)
@@ -187,6 +200,11 @@ def test_dark_level_and_gain():
     assert counts.std() == pytest.approx(8.0, rel=0.02)
 
 
+def test_gain_errors_are_in_proportion_to_the_counts():
+    counts = Detector(gain_error=0.01).record(np.full(100_000, 1e8), np.random.default_rng(0))
+    assert counts.std() / counts.mean() == pytest.approx(0.01, rel=0.02)
+
+
 def test_measured_responses_are_used():
     """A response with a side peak that no synthetic kind has turns up where it is offered."""
     x = np.arange(400.0)
@@ -245,6 +263,22 @@ def test_responses_are_read_from_files(tmp_path):
     (tmp_path / "c.csv").write_text("nothing\n")
     with pytest.raises(ValueError, match="no zero-loss peak"):
         read_response(tmp_path / "c.csv")
+
+
+def test_several_spectra_of_a_file_are_one_response(tmp_path):
+    """One after the other they would be a peak with others in its tails."""
+    counts = 1e4 * gaussian(200, 80.0, 9.0)
+    for number, stack in enumerate(([counts, counts], counts[:, None], [[counts], [counts]])):
+        path = tmp_path / f"{number}.npy"
+        np.save(path, stack)
+        shares = {0: 2, 1: 1, 2: 2}
+        np.testing.assert_allclose(read_response(path), shares[number] * counts)
+
+
+def test_several_signals_of_a_file_are_no_response(tmp_path, monkeypatch):
+    monkeypatch.setattr("hyperspy.api.load", lambda _: [Signal1D(np.ones(64))] * 2)
+    with pytest.raises(ValueError, match="several signals"):
+        read_response(tmp_path / "a.hspy")
 
 
 @pytest.mark.parametrize("place", [0, -1])

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from exspy_deepdeconv.network import Config, DeconvolutionNet
+from exspy_deepdeconv.physics import parabola_vertex
+from exspy_deepdeconv.simulate import simulate
 from exspy_deepdeconv.training import MixedPairs, SimulatedPairs
 from exspy_deepdeconv.training.batches import tensors, to_spectra
 from exspy_deepdeconv.training.loop import main
 from exspy_deepdeconv.training.loss import training_loss
 from exspy_deepdeconv.training.options import read_options
+from exspy_deepdeconv.training.pairs import Cut, training_rows
 
 TINY = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 PAIRS = SimulatedPairs(seed=3, channels_per_batch=2048)
@@ -65,6 +68,19 @@ def test_the_truth_is_the_best_answer():
     assert perfect < worse < training_loss(answer, batch)[0]
 
 
+def test_errors_are_relative_to_the_losses_whatever_is_left_of_the_dark_level():
+    batch = tensors(PAIRS.batch(2))
+    answer = DeconvolutionNet(TINY)(to_spectra(batch))
+    truth, answer.elastic = (answer.frame.put(batch[k]) for k in ("inelastic", "elastic"))
+    found = []
+    for left in (0.0, 0.1):  # of the height of the zero-loss peak
+        answer.inelastic = 1.05 * truth + left
+        above = batch | {"inelastic": batch["inelastic"] + left, "dark": batch["dark"] + left}
+        found.append(training_loss(answer, above)[1])
+    for key in ("loss_error", "near_error"):
+        assert found[0][key] == pytest.approx(found[1][key], rel=1e-2)
+
+
 def cut_twice():
     """A batch in which spectra are seen through two windows, and the places of the second ones."""
     for number in range(20):
@@ -93,6 +109,32 @@ def test_spectra_are_cut_twice():
             np.testing.assert_allclose(one, other, atol=1e-3)  # offsets are read from each window
         assert batch["has_psf"][first] == batch["has_psf"][second]
         np.testing.assert_array_equal(batch["psf"][first], batch["psf"][second])
+
+
+@pytest.mark.parametrize("first", [0, 40])
+def test_the_response_of_a_cut_is_the_whole_spectrums(first):
+    """Its energy zero is in the middle, as in a simulation of that length."""
+    longer = simulate("plasmonic", np.random.default_rng(1), 640)
+    cut = Cut(longer, first, 600)
+    assert cut.psf.shape == (1200,) and cut.psf.sum() == pytest.approx(1)
+    whole = longer.psf[40:-40]
+    np.testing.assert_allclose(cut.psf, whole / whole.sum())
+    assert parabola_vertex(cut.psf, np.asarray(600)) == pytest.approx(600, abs=0.02)
+    np.testing.assert_array_equal(cut.counts, longer.counts[first : first + 600])
+    assert cut.position == longer.position - first
+
+
+def test_a_window_whose_other_one_is_left_out_is_compared_with_none():
+    """Else it would be held against the spectrum before, which is another one."""
+    other, longer = (simulate("bulk", np.random.default_rng(n), 640) for n in (1, 2))
+    behind = int(longer.position + 8 * longer.fwhm)  # the first window does not show the peak
+    spectra = [Cut(other, 0, 256), Cut(longer, behind, 256), Cut(longer, 0, 256)]
+    rows = training_rows(spectra, 0.5, np.random.default_rng(0))
+    assert [bool(row["same"]) for row in rows] == [False, False]
+    rows = training_rows(
+        [spectra[0], spectra[2], Cut(longer, 3, 256)], 0.5, np.random.default_rng(0)
+    )
+    assert [bool(row["same"]) for row in rows] == [False, False, True]
 
 
 def test_spectra_are_shown_again_with_their_response():

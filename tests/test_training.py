@@ -1,5 +1,6 @@
 """The training loop, on a tiny network."""
 
+import copy
 import csv
 import itertools
 import os
@@ -18,10 +19,12 @@ import exspy_deepdeconv
 from exspy_deepdeconv import models
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.training import SimulatedPairs, loop
+from exspy_deepdeconv.training.batches import tensors
 from exspy_deepdeconv.training.card import data_hash
 from exspy_deepdeconv.training.loop import Plan, learning_rate, train
 from exspy_deepdeconv.training.monitor import HELD_OUT, Monitor
 from exspy_deepdeconv.training.plan import CHECKPOINT
+from exspy_deepdeconv.training.state import TrainingState
 
 TINY = Config(response_width=(4,) * 4, estimate_width=(4,) * 4, iterates=(1, 2, 3, 4))
 PAIRS = SimulatedPairs(seed=3, channels_per_batch=2048)
@@ -200,6 +203,20 @@ def test_command_line_of_a_bare_node_tells_what_is_wrong_in_one_line(tmp_path, o
     assert str(end.value).startswith("Error: ")
 
 
+@pytest.mark.parametrize(("step", "kept"), [(0, 0.1), (10_000, 0.8)])
+def test_the_average_follows_the_weights(tmp_path, step, kept):
+    """By what the decay leaves; at first, when it would hold the random start, by more."""
+    plan = replace(PLAN, ema=0.8, steps=20_000)
+    state = TrainingState(DeconvolutionNet(TINY), plan, False, tmp_path / CHECKPOINT, step=step)
+    before = copy.deepcopy(state.average)
+    loop.training_step(state, plan, tensors(PAIRS.batch(0)), "cpu")
+    for old, mean, new in zip(
+        *(each.parameters() for each in (before, state.average, state.network)), strict=True
+    ):
+        torch.testing.assert_close(mean, kept * old + (1 - kept) * new)
+    assert state.step == step + 1
+
+
 def test_part_of_the_start_is_kept(tmp_path):
     """The same training, and weights on the straight line between its two ends."""
     start = train(PLAN, tmp_path / "start", pairs=PAIRS, config=TINY)
@@ -234,10 +251,11 @@ def test_log_is_written(tmp_path):
 def test_a_log_that_a_power_cut_has_spoiled_stops_no_run(tmp_path):
     train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
     before = rows_of(tmp_path)
-    with open(tmp_path / "log.csv", "ab") as file:
-        file.write(bytes(20) + b"\n")
-    train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
-    assert rows_of(tmp_path) == before
+    for spoiled in (bytes(20) + b"\n", b"1,0.1,0.001,1.0,5,1e-"):
+        with open(tmp_path / "log.csv", "ab") as file:
+            file.write(spoiled)
+        train(PLAN, tmp_path, pairs=PAIRS, config=TINY)
+        assert rows_of(tmp_path) == before
 
 
 def test_held_out_scores_and_figure(tmp_path):
@@ -265,6 +283,8 @@ def test_early_stop_keeps_the_best_weights(tmp_path):
     assert len(losses) == int(np.nanargmin(losses)) + 1 + 3 == model.provenance["steps"] < 40
     kept = Monitor(PAIRS, 1, 0, "cpu").scores(model.network)["held_out_loss"]
     assert kept == pytest.approx(np.nanmin(losses), rel=1e-3)
+    # The scores on the card are those of the weights that it lies beside, not of the last ones.
+    assert model.provenance["scores"]["after"]["held_out_loss"] == pytest.approx(kept, rel=1e-5)
 
 
 def test_a_score_that_is_no_number_is_not_the_best(tmp_path, monkeypatch):
@@ -366,6 +386,31 @@ def test_what_is_no_plan_and_no_source_of_batches_is_named(tmp_path):
 def test_bad_plans_are_refused(key):
     with pytest.raises(ValueError, match=f"{key}=-1"):
         replace(PLAN, **{key: -1})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weight_decay", -1e-3),
+        ("checkpoint_minutes", float("nan")),
+        ("checkpoint_minutes", "5"),
+        ("bf16", "no"),
+        ("muon", 1),
+    ],
+)
+def test_settings_that_would_be_misread_are_refused(key, value):
+    with pytest.raises(ValueError, match=f"{key}="):
+        replace(PLAN, **{key: value})
+
+
+def test_settings_may_be_numbers_of_numpy(tmp_path):
+    """Neither weights file nor checkpoint can hold those: all that was learnt would be lost."""
+    settings = {"steps": np.int64(6), "seed": np.int32(3), "learning_rate": np.float32(1e-3)}
+    plan = replace(PLAN, **settings, muon=np.False_)
+    model = train(plan, tmp_path, pairs=PAIRS, config=TINY)
+    assert model.provenance["plan"]["steps"] == 6
+    longer = train(replace(plan, steps=7), tmp_path, pairs=PAIRS, config=TINY)
+    assert longer.provenance["steps"] == 7
 
 
 def test_checkpoints_are_not_trained_over(tmp_path):

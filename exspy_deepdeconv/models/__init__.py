@@ -232,7 +232,7 @@ def save_model(network, path, *, name, provenance=None, calibration=None):
         "calibration": (calibration or Calibration()).to_dict(),
     }
     metadata = {"exspy_deepdeconv": json.dumps(about)}
-    path = Path(path)
+    path = Path(path).expanduser()
     part = path.with_name(f"{path.name}.part")
     try:
         # Written by hand: the library's own function makes a file that only its owner can read.

@@ -45,11 +45,12 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
             f"image must have two uniform axes to be shown as a map; it has {axes}: use image.plot()."
         )
     y, x = axes
+    # From the first pixel on, also where an axis falls: ends in order would mirror the map.
     extent = (
-        x.low_value - x.scale / 2,
-        x.high_value + x.scale / 2,
-        y.high_value + y.scale / 2,
-        y.low_value - y.scale / 2,
+        x.axis[0] - x.scale / 2,
+        x.axis[-1] + x.scale / 2,
+        y.axis[-1] + y.scale / 2,
+        y.axis[0] - y.scale / 2,
     )
     shown = ax.imshow(image.data, cmap="viridis", extent=extent, interpolation="nearest")
     # As high as the map, also if that is long; its width is a share of the longer side.

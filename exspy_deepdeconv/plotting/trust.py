@@ -1,6 +1,7 @@
 """How a network was trained, and whether its intervals hold what they promise."""
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -88,7 +89,8 @@ def plot_training_history(path, ax=None, *, columns=None, log=True):
     -------
     matplotlib.axes.Axes
         Columns that only some lines have (held-out spectra) are drawn with markers. Of a step
-        that was done twice, because the run went on from a checkpoint, the later line counts.
+        that was done twice, because the run went on from a checkpoint, the later line counts. Lines
+        that a power cut has spoiled are left out.
 
     Raises
     ------
@@ -145,13 +147,16 @@ def plot_training_history(path, ax=None, *, columns=None, log=True):
 
 def _read_history(path):
     """Columns of a training log as arrays; NaN where a line lacks a value."""
+    rows = {}
     with open(path, newline="") as file:
-        rows = {row.get("step"): row for row in csv.DictReader(file)}
-    rows = sorted((float(step), row) for step, row in rows.items() if step)
+        for row in csv.DictReader(file):
+            with suppress(KeyError, ValueError):  # what a power cut has spoiled, and other files
+                numbers = {name: float(value or "nan") for name, value in row.items() if name}
+                rows[numbers["step"]] = numbers
+    rows = [rows[step] for step in sorted(rows) if np.isfinite(step)]
     if not rows:
         raise ValueError(f"{path} is no log of a training run: it holds no line with a step.")
-    names = [name for name in rows[-1][1] if name]
-    return {name: np.array([float(row.get(name) or "nan") for _, row in rows]) for name in names}
+    return {name: np.array([row[name] for row in rows]) for name in rows[-1]}
 
 
 def _shares(values, name, size):

@@ -229,8 +229,11 @@ def main(arguments=None):
         parser.error(
             f"--output {options.output}: must be a .safetensors file in a folder that exists"
         )
-    model = models.load(options.model)
-    found = calibrate(model, options.cases, device=options.device)
+    try:
+        model = models.load(options.model)
+        found = calibrate(model, options.cases, device=options.device)
+    except ValueError as error:
+        parser.error(str(error))
     provenance = model.provenance | {"calibration": {"cases": options.cases, "seed": SEED}}
     models.save_model(
         model.network, options.output, name=options.output.stem, provenance=provenance,

@@ -6,6 +6,7 @@ on the same device, with the same number of threads, it ends with the weights of
 """
 
 import copy
+import math
 import sys
 import time
 from dataclasses import asdict
@@ -149,13 +150,15 @@ def train(
     outcome = state.outcome()
     if state.best:
         outcome.load_state_dict(state.best["weights"])
+        # What is told of these weights is theirs. (A checkpoint of an older version does not hold it.)
+        scores["after"] = state.best.get("scores", scores["after"])
     provenance = _provenance(state, device, scores, about or {})
     return _saved(outcome, folder / f"{name}.safetensors", provenance, init)
 
 
 def check_run(name, minutes):
     """Raise a ValueError for a name or a time that no run can have, before any of it is done."""
-    if minutes is not None and not (is_real(minutes) and minutes > 0):
+    if minutes is not None and not (is_real(minutes) and 0 < minutes < math.inf):
         raise ValueError(f"minutes={minutes!r} must be a positive number, or None.")
     if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
         raise ValueError(f"name={name!r} must be a plain name: it becomes the stem of a file.")

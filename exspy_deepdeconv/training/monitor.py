@@ -125,9 +125,9 @@ def scored_cases(make, scene, number):
 
 
 def _step_of(row):
-    """The step of a row of the log; infinite where a power cut has left no number."""
+    """The step of a row of the log; infinite where a power cut has left something that is no number."""
     try:
-        return float(row["step"])
+        return [float(row[name]) for name in COLUMNS if name == "step" or row.get(name)][0]
     except (TypeError, ValueError):
         return np.inf
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .._arguments import is_real, is_whole
+from .._arguments import check_bool, is_real, is_whole
 
 CHECKPOINT = "checkpoint.pt"  # in the folder of a run
 FEWEST = dict.fromkeys(("steps", "log_every", "evaluate_every"), 1) | dict.fromkeys(
     ("seed", "warmup", "workers", "held_out", "cases", "patience"), 0
 )
+NUMBERS = ("learning_rate", "weight_decay", "clip", "ema", "checkpoint_minutes", "keep_start")
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,33 @@ class Plan:
             value = getattr(self, name)
             if not (is_whole(value) and value >= least):
                 raise ValueError(f"{name}={value!r} must be a whole number from {least}.")
-        for name in ("learning_rate", "clip", "ema", "keep_start"):
-            if not is_real(getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a number.")
+            self._keep(name, int(value))
+        for name in NUMBERS:
+            value = getattr(self, name)
+            if not is_real(value):
+                raise ValueError(f"{name}={value!r} must be a number.")
+            self._keep(name, float(value))
+        for name in ("muon", "bf16"):
+            check_bool(name, getattr(self, name))
+            self._keep(name, bool(getattr(self, name)))
         if not self.learning_rate > 0 or not self.clip > 0 or not 0 <= self.ema < 1:
             raise ValueError(
                 f"learning_rate={self.learning_rate!r} and clip={self.clip!r} must be positive, "
                 f"ema={self.ema!r} at least 0 and below 1."
             )
+        if not self.weight_decay >= 0 or not self.checkpoint_minutes >= 0:
+            raise ValueError(
+                f"weight_decay={self.weight_decay!r} and "
+                f"checkpoint_minutes={self.checkpoint_minutes!r} must be at least 0."
+            )
         if not 0 <= self.keep_start <= 1:
             raise ValueError(f"keep_start={self.keep_start!r} must be between 0 and 1.")
         if self.patience and not self.held_out:
             raise ValueError(f"patience={self.patience!r} needs held-out batches: held_out=0.")
+
+    def _keep(self, name, value):
+        """Keep a number of NumPy as one of Python: neither checkpoint nor weights file can hold it."""
+        object.__setattr__(self, name, value)
 
 
 def learning_rate(plan, step, spent=0.0):

@@ -48,13 +48,13 @@ class TrainingState:
         return between
 
     def judge(self, scores):
-        """Keep the weights with the lowest held-out loss."""
+        """Keep the weights with the lowest held-out loss, and their scores."""
         loss = scores.get("held_out_loss")
         # Nothing is lower than what is no number.
         known = self.best and math.isfinite(self.best["loss"])
         if self.plan.patience and (not known or loss < self.best["loss"]):
             weights = copy.deepcopy(self.outcome().state_dict())
-            self.best = {"loss": loss, "step": self.step, "weights": weights}
+            self.best = {"loss": loss, "step": self.step, "weights": weights, "scores": scores}
 
     def tired(self):
         """Whether the held-out loss has not fallen for too long."""

@@ -94,10 +94,10 @@ def flat_level(spectra, zero_loss, dark=None):
 
 
 def level_behind(responses, zero_loss):
-    """The flat offset under responses whose gain side is too short to tell it.
+    """The flat offset under responses whose gain side does not tell it.
 
     A response loses nothing: what is flat far behind its peak is no loss, and is read as `flat_level`
-    reads the gain side.
+    reads the gain side, which must not lie below it.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def level_behind(responses, zero_loss):
     Returns
     -------
     numpy.ndarray
-        ``(batch,)``; 0 where there is no offset, or the gain side is long enough.
+        ``(batch,)``; 0 where there is no offset.
 
     Examples
     --------
@@ -123,12 +123,20 @@ def level_behind(responses, zero_loss):
     """
     mirrored = responses[:, ::-1]
     position = responses.shape[-1] - 1 - zero_loss.position
-    ends = _ends(replace(zero_loss, position=position))
-    untold = np.isfinite(position) & (_ends(zero_loss) < SHORTEST)
+    before, behind = _ends(zero_loss), _ends(replace(zero_loss, position=position))
     level = np.zeros(len(responses))
-    for row in np.flatnonzero(untold & _offset_likely(mirrored, ends)):
-        level[row] = _level_of_one(mirrored[row], ends[row], position[row])[0]
+    for row in np.flatnonzero(np.isfinite(position) & _offset_likely(mirrored, behind)):
+        found, error = _level_of_one(mirrored[row], behind[row], position[row])
+        if not _undercut_before(responses[row, : before[row]], found, error):
+            level[row] = found
     return level
+
+
+def _undercut_before(first, level, error):
+    """Whether the gain side, if it is long enough, lies below a level that was read elsewhere."""
+    if first.size < SHORTEST:
+        return False
+    return first.mean() < level - 2 * np.hypot(error, _error_of_mean(first.std(), first.size))
 
 
 def shared_dark(seen):

@@ -100,6 +100,52 @@ def flat_level(spectra, zero_loss, dark=None):
     return level.reshape(data.shape[:-1]), error.reshape(data.shape[:-1])
 
 
+def level_behind(responses, zero_loss):
+    """The flat offset under responses whose gain side does not tell it.
+
+    A response loses nothing: what is flat far behind its peak is no loss, and is read as `flat_level`
+    reads the gain side, which must not lie below it.
+
+    Parameters
+    ----------
+    responses : numpy.ndarray
+        Measured zero-loss peaks, ``(batch, channels)``.
+    zero_loss : ZeroLoss
+        As found by `find_zero_loss`, ``(batch,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(batch,)``; 0 where there is no offset.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.level import level_behind
+    >>> from exspy_deepdeconv.physics import find_zero_loss, gaussian
+    >>> noise = np.random.default_rng(0).normal(0, 3, (1, 512))
+    >>> vacuum = 1e5 * gaussian(512, 40.0, 8.0) + 50.0 + noise
+    >>> bool(abs(level_behind(vacuum, find_zero_loss(vacuum))[0] - 50) < 1)
+    True
+    """
+    mirrored = responses[:, ::-1]
+    position = responses.shape[-1] - 1 - zero_loss.position
+    before, behind = _ends(zero_loss), _ends(replace(zero_loss, position=position))
+    level = np.zeros(len(responses))
+    for row in np.flatnonzero(np.isfinite(position) & _offset_likely(mirrored, behind)):
+        found, error = _level_of_one(mirrored[row], behind[row], position[row])
+        if not _undercut_before(responses[row, : before[row]], found, error):
+            level[row] = found
+    return level
+
+
+def _undercut_before(first, level, error):
+    """Whether the gain side, if it is long enough, lies below a level that was read elsewhere."""
+    if first.size < SHORTEST:
+        return False
+    return first.mean() < level - 2 * np.hypot(error, _error_of_mean(first.std(), first.size))
+
+
 def shared_dark(seen):
     """The flat offset that inspected spectra share: the median of their own ones.
 

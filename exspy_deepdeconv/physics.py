@@ -27,7 +27,7 @@ from .flags import (
     spectrum_flags,
 )
 from .given_variance import told_noise
-from .level import flat_level
+from .level import flat_level, level_behind
 from .noise import Noise, estimate_noise
 from .peaks import half_height_width, parabola_vertex
 from .tails import quiet_tails
@@ -288,7 +288,11 @@ def centred_response(psf, channels):
     flat = psf.reshape(-1, psf.shape[-1])
     if not np.isfinite(flat).all() or not (flat.max(axis=-1) > 0).all():
         raise ValueError("psf must be finite and hold a positive zero-loss peak.")
-    flat, found, _ = prepare(flat)
+    flat, found, level = prepare(flat)
+    behind = np.where(level == 0, level_behind(flat, found), 0.0)
+    if behind.any():
+        flat = flat - behind[:, None]
+        found = find_zero_loss(flat)
     flat = quiet_tails(flat, found)
     out, shift = np.zeros((flat.shape[0], 2 * channels)), np.zeros((flat.shape[0], 1))
     for row, (response, vertex) in enumerate(zip(flat, found.position, strict=True)):

@@ -5,8 +5,16 @@ import warnings
 import numpy as np
 import pytest
 
-from exspy_deepdeconv.level import Dark, flat_level, shared_dark
-from exspy_deepdeconv.physics import EMPTY, NOT_FINITE, find_zero_loss, gaussian, inspect, smooth
+from exspy_deepdeconv.level import Dark, flat_level, level_behind, shared_dark
+from exspy_deepdeconv.physics import (
+    EMPTY,
+    NOT_FINITE,
+    centred_response,
+    find_zero_loss,
+    gaussian,
+    inspect,
+    smooth,
+)
 
 
 def spectra_with_tail(number, tail, offset, seed=0):
@@ -176,3 +184,27 @@ def test_an_empty_spectrum_has_no_share_in_the_offset_of_a_map(error):
     assert seen.flags.tolist() == [0, EMPTY, NOT_FINITE]
     assert not seen.counts[1:].any() and not seen.level[1:].any()
     assert seen.level[0] == pytest.approx(1000, abs=10)
+
+
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+@pytest.mark.parametrize(("position", "tail"), [(60, 0.003), (150, 0.03)])
+def test_offset_of_a_response_is_read_behind_its_peak(position, tail, offset):
+    """It has no losses there: what is flat is no tail, and would be counted as one.
+
+    The gain side is too short to tell it, or the tail has not come down to it there.
+    """
+    distance = np.arange(2048.0) - position
+    shape = np.exp(-0.5 * (distance / 4) ** 2) + tail / (1 + (distance / 8) ** 2)
+    rng = np.random.default_rng(0)
+    measured = rng.poisson(2e5 * shape) + rng.normal(offset, 5, 2048)
+    assert flat_level(measured, find_zero_loss(measured))[0] == 0
+    far = centred_response(measured, 2048)[2048 + 100 :].sum()
+    assert far == pytest.approx(shape[position + 100 :].sum() / shape.sum(), abs=2e-3)
+
+
+def test_gain_side_may_contradict_an_offset_behind_the_peak():
+    """What is higher behind the peak than before it is a tail, or a loss."""
+    distance = np.arange(2048) - 400.0
+    mean = 1e6 * np.exp(-0.5 * (distance / 4) ** 2) + np.where(distance > 0, 50.0, 0.0)
+    measured = np.random.default_rng(0).poisson(mean)[None] + 0.0
+    assert (level_behind(measured, find_zero_loss(measured)) == 0).all()

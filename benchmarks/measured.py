@@ -57,7 +57,7 @@ def row_of(signal, model, psf=None):
         first, last = (int(position + n * width) for n in (1, 2))
         left.append(spectrum[first:last].mean() / height)
     flags = result.metadata.Signal.deep_deconvolution.flags
-    flagged, own = flags.unexplained + flags.gains, flags.get_item("own_response", "")
+    flagged, own = flags.unexplained + flags.gains, flags.get_item("psf_misfit", "")
     columns = np.mean(after / before), np.median(chi2.data), np.nanmedian(left)
     return [
         *(f"{x:.4f}" for x in columns[:1]),

@@ -19,6 +19,7 @@ from .convolution import at_most_threads, processors
 # Small enough for a moving progress bar, large enough to fill the batches of the network.
 SPECTRA_PER_BLOCK = 512
 
+PSF_DOUBTED, OWN_TAKEN = "used, but not trusted", "the response found in them used"
 _CONSEQUENCE = {
     physics.EMPTY: "zeros returned",
     physics.NO_ZERO_LOSS: "zeros returned",
@@ -27,7 +28,7 @@ _CONSEQUENCE = {
     physics.SPIKE: "result doubtful",
     physics.UNEXPLAINED: "result doubtful",
     physics.GAINS: "response or background do not fit",
-    physics.OWN_RESPONSE: "their own response taken",
+    physics.PSF_MISFIT: PSF_DOUBTED,
 }
 _COUNT_NAMES = {
     physics.EMPTY: "empty",
@@ -37,11 +38,11 @@ _COUNT_NAMES = {
     physics.SPIKE: "spike",
     physics.UNEXPLAINED: "unexplained",
     physics.GAINS: "gains",
-    physics.OWN_RESPONSE: "own_response",
+    physics.PSF_MISFIT: "psf_misfit",
 }
-_RESULT_FLAGS = physics.UNEXPLAINED | physics.GAINS | physics.OWN_RESPONSE
+_RESULT_FLAGS = physics.UNEXPLAINED | physics.GAINS | physics.PSF_MISFIT
 DATA_FLAGS = tuple(bit for bit in _COUNT_NAMES if not bit & _RESULT_FLAGS)
-BLIND_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit != physics.OWN_RESPONSE)
+BLIND_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit != physics.PSF_MISFIT)
 UNUSABLE_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit & physics.UNUSABLE)
 _PENDING = 255
 
@@ -62,6 +63,8 @@ class FlagTally:
         The method that the warning names.
     kinds : sequence of int
         The flags that this method may raise, in the order of the metadata.
+    psf_estimated : bool
+        Whether a given response was estimated: where it does not fit, it is not used at all.
 
     Attributes
     ----------
@@ -69,13 +72,18 @@ class FlagTally:
         What the method chose by itself for each spectrum (navigation shape); NaN where nothing.
     """
 
-    def __init__(self, mask, warn, method="deep_deconvolve", kinds=BLIND_FLAGS):
+    def __init__(
+        self, mask, warn, method="deep_deconvolve", kinds=BLIND_FLAGS, psf_estimated=False
+    ):
         self.flags = np.where(mask, 0, _PENDING).astype(np.uint8).ravel()
         self.chosen = np.full(mask.shape, np.nan)
         self.total = self.waiting = int((~mask).sum())
         self.warn = warn
         self.method = method
         self.kinds = kinds
+        self.consequence = _CONSEQUENCE
+        if psf_estimated:
+            self.consequence = _CONSEQUENCE | {physics.PSF_MISFIT: OWN_TAKEN}
         self._lock = SerializableLock()
 
     def hand_in(self, spectrum, flags, chosen=None):
@@ -112,9 +120,9 @@ class FlagTally:
     def warn_of_flags(self, stacklevel=2):
         """One warning with the counts by kind, or none if nothing is flagged."""
         alone = self.total == 1
-        counts = {bit: self._count(bit) for bit in _CONSEQUENCE}
+        counts = {bit: self._count(bit) for bit in self.consequence}
         kinds = [
-            f"{'' if alone else f'{count} '}{physics.FLAG_TEXT[bit]} ({_CONSEQUENCE[bit]})"
+            f"{'' if alone else f'{count} '}{physics.FLAG_TEXT[bit]} ({self.consequence[bit]})"
             for bit, count in counts.items()
             if count
         ]

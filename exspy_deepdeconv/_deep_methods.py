@@ -77,8 +77,8 @@ def deconvolve(
         batch_size=batch_size,
         device=usual_device(device, given.mask.size),
     )
-    kinds = _blocks.BLIND_FLAGS + ((physics.OWN_RESPONSE,) if given.estimated else ())
-    tally = _blocks.FlagTally(given.mask, lazy_output, kinds=kinds)
+    kinds = _blocks.BLIND_FLAGS + (() if psf is None else (physics.PSF_MISFIT,))
+    tally = _blocks.FlagTally(given.mask, lazy_output, kinds=kinds, psf_estimated=given.estimated)
     result, *others = _results.finish_stack(
         signal,
         given.blocks(function, tally, arrays=wanted.arrays),

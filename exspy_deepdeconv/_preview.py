@@ -10,12 +10,13 @@ from functools import partial
 import numpy as np
 
 from . import physics
+from ._blocks import OWN_TAKEN, PSF_DOUBTED
 from ._responses import usable_responses
 from .batched import result_flags
 from .binning import answer_of, channels_in_bins
 from .forward import answers, batch_of, quick_and_quiet, response_of, responses
-from .physics import OWN_RESPONSE, UNFIT
-from .reblur import is_of
+from .physics import PSF_MISFIT, UNFIT
+from .psf_fit import width_fit
 from .residual import better_residual_block, residual_block
 
 
@@ -80,10 +81,11 @@ class Answer:
             self.seen = replace(self.seen, noise=noise)
         self.usable = self.seen.usable[0] and (psf is None or bool(usable_responses(psf)))
         self.own = None  # the answer with the spectrum's own response, where another was estimated
+        self.fit = None if psf is None or not self.usable else width_fit(psf, self.seen)
         if self.usable and estimated:
             self.own = Answer(counts, model, variance=variance, dark=dark, device=device)
-            self.fits = bool(is_of(psf, self.seen)[0])
         if self.usable:
+            estimated = estimated or (self.fit is not None and not self.fit.trusted[0])
             psf = None if psf is None else psf[None]
             with quick_and_quiet(device, model) as (device, _):
                 self.batch, self.measured = batch_of(
@@ -118,13 +120,15 @@ class Answer:
             odd = _words(flags) or "with a psf that holds no zero-loss peak"
             return Preview(self.counts, remark=f"Spectrum {odd}: there is nothing to deconvolve.")
         found, flags = self._found(wanted)
-        if self.own is not None and (not self.fits or flags & UNFIT):
+        if self.own is None and self.fit is not None and not self.fit.same[0]:
+            flags |= PSF_MISFIT
+        elif self.own is not None and (not self.fit.usable[0] or flags & UNFIT):
             own, own_flags = self.own._found(wanted)
-            if not self.fits or not own_flags & UNFIT:
-                found, flags = own, own_flags | OWN_RESPONSE
+            if not self.fit.usable[0] or not own_flags & UNFIT:
+                found, flags = own, own_flags | PSF_MISFIT
         if zero_channel is not None:
             found["residual"] = self._residual(found["result"], wanted, zero_channel)
-        return Preview(self.counts, remark=_remark(flags), **found)
+        return Preview(self.counts, remark=_remark(flags, self.own is not None), **found)
 
     def _found(self, wanted):
         """Result and bounds by name, and the flags."""
@@ -161,11 +165,12 @@ class Answer:
             return responses(answer, zero_channel, self.counts.size), self.seen.flags
 
 
-def _remark(flags):
+def _remark(flags, estimated):
     """What is odd about a spectrum or its result; empty if nothing is."""
-    odd, own = _words(flags & ~OWN_RESPONSE), _words(flags & OWN_RESPONSE)
+    odd, unfit = _words(flags & ~PSF_MISFIT), _words(flags & PSF_MISFIT)
     said = [f"Spectrum {odd}: the result is doubtful."] if odd else []
-    return " ".join(said + ([f"Spectrum {own}: its own is taken."] if own else []))
+    consequence = OWN_TAKEN if estimated else PSF_DOUBTED
+    return " ".join(said + ([f"Spectrum {unfit} ({consequence})."] if unfit else []))
 
 
 def _words(flags):

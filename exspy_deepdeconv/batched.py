@@ -18,8 +18,8 @@ from .forward import (
     responses,
 )
 from .gains import impossible_gains
-from .physics import GAINS, NOT_FINITE, OWN_RESPONSE, UNEXPLAINED, UNFIT
-from .reblur import is_of
+from .physics import GAINS, NOT_FINITE, PSF_MISFIT, UNEXPLAINED, UNFIT
+from .psf_fit import width_fit
 from .residual import explain
 
 # Spectra times channels in one forward pass: as many as share the cost of the calls, few enough for
@@ -171,16 +171,37 @@ def _run_batch(model, wanted, dark, device, network, spectra, psf, variance, *, 
     if variance is not None:
         seen = replace(seen, noise=physics.told_noise(variance, seen))
     run = partial(_run_some, model, wanted, device, network, seen)
-    if not estimated:
+    if psf is None or not seen.usable.any():
         return run(seen.usable, psf)
-    fits = seen.usable.copy()
-    fits[fits] = is_of(_of_rows(psf, fits), seen.select(fits))
+    fit = width_fit(_of_rows(psf, seen.usable), seen.select(seen.usable))
+
+    def among_all(rows):
+        everything = seen.usable.copy()
+        everything[everything] = rows
+        return everything
+
+    if estimated:
+        return _run_estimated(run, seen.usable, psf, among_all(fit.usable))
+    trusted = among_all(fit.trusted)
+    out, flags = run(trusted, psf)
+    doubted = seen.usable & ~trusted
+    if doubted.any():
+        out[doubted], flags[doubted] = (x[doubted] for x in run(doubted, psf, estimated=True))
+    flags[among_all(~fit.same)] |= PSF_MISFIT
+    return out, flags
+
+
+def _run_estimated(run, usable, psf, fits):
+    """The same with an estimated response, which is no better than the spectra it is from.
+
+    Spectra that it does not fit, or does not explain, keep the response that is found in them.
+    """
     out, flags = run(fits, psf, estimated=True)
-    # An estimated response is no better than the spectra that it was read off.
-    doubtful = seen.usable & (~fits | (flags & UNFIT > 0))
-    own, own_flags = run(doubtful, None)
-    better = doubtful & (~fits | (own_flags & UNFIT == 0))
-    out[better], flags[better] = own[better], own_flags[better] | OWN_RESPONSE
+    doubtful = usable & (~fits | (flags & UNFIT > 0))
+    if doubtful.any():
+        own, own_flags = run(doubtful, None)
+        better = doubtful & (~fits | (own_flags & UNFIT == 0))
+        out[better], flags[better] = own[better], own_flags[better] | PSF_MISFIT
     return out, flags
 
 

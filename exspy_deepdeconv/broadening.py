@@ -69,30 +69,23 @@ def broadened(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
     return out
 
 
-def of_one_width(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
-    """Whether zero-loss peaks are as wide as responses, within 5 % or what is uncertain.
+def widths_apart(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
+    """How much wider zero-loss peaks are than responses, where the peaks lie.
 
     Parameters
     ----------
     responses, position, fwhm, doubt, gain_half
-        As for `broadened`.
+        As for `broadened`; ``doubt`` is that of `doubtful_width`.
 
     Returns
     -------
-    numpy.ndarray of bool
-        ``(batch,)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from exspy_deepdeconv.broadening import of_one_width
-    >>> from exspy_deepdeconv.physics import gaussian
-    >>> response, places = gaussian(128, 64.0, 8.0)[None], np.full(3, 20.3)
-    >>> of_one_width(response, places, np.array([7.0, 8.1, 9.0]))
-    array([False,  True, False])
+    apart : numpy.ndarray
+        Width of the peak over that of the response, less 1; ``(batch,)``.
+    error : numpy.ndarray
+        Standard error of this.
     """
     _, widths, fwhm = _side_by_side(responses, position, fwhm, gain_half)
-    return np.abs(fwhm - widths) <= np.maximum(SAME_WITHIN * widths, doubt)
+    return fwhm / widths - 1, doubt / STANDARD_ERRORS / widths
 
 
 def _side_by_side(responses, position, fwhm, gain_half):

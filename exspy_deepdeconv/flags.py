@@ -12,7 +12,7 @@ SATURATED = 8  # flat-topped zero-loss peak
 SPIKE = 16  # up to three channels far above their neighbours, or far below
 UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
 GAINS = 64  # the result gains more energy than it loses
-OWN_RESPONSE = 128  # the estimated response does not fit: that of the spectrum itself was taken
+PSF_MISFIT = 128  # a given response is not that of the spectrum
 UNFIT = UNEXPLAINED | GAINS  # what a response that is not the spectrum's own leads to
 UNUSABLE = EMPTY | NO_ZERO_LOSS | NOT_FINITE  # there is nothing to deconvolve
 FLAG_TEXT = {
@@ -23,7 +23,7 @@ FLAG_TEXT = {
     SPIKE: "with a spike or a dead channel",
     UNEXPLAINED: "not explained by the result",
     GAINS: "with more energy gains than losses",
-    OWN_RESPONSE: "that the estimated response does not fit",
+    PSF_MISFIT: "that the psf does not fit",
 }
 
 UNDERSAMPLED_FWHM_CHANNELS = 3.0  # a narrower zero-loss peak may lie in one channel

@@ -124,7 +124,7 @@ def deconvolve(
         batch_size=batch_size,
         device=device,
     )
-    tally = FlagTally(np.zeros(flags.shape, bool), False, "deconvolve")
+    tally = FlagTally(np.zeros(flags.shape, bool), False, "deconvolve", psf_estimated=psf_estimated)
     tally.hand_in(np.arange(flags.size), flags.ravel())
     tally.warn_of_flags()
     measured = psf is not None and not psf_estimated

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft as fft
 
 from .blur import gaussian_transfer, moving, turning
-from .broadening import broadened, doubtful_width, of_one_width
+from .broadening import broadened, doubtful_width
 from .peaks import half_height_crossings
 from .physics import centred_response, gaussian
 
@@ -73,26 +73,10 @@ def fitted_response(psf, channels, seen):
     Response
         One for each.
     """
-    return Response(broadened(*_responses_and_peaks(psf, channels, seen)), channels)
+    return Response(broadened(*responses_and_peaks(psf, channels, seen)), channels)
 
 
-def is_of(psf, seen):
-    """Whether spectra have zero-loss peaks as wide as a response, which may be theirs then.
-
-    Parameters
-    ----------
-    psf, seen
-        As for `fitted_response`.
-
-    Returns
-    -------
-    numpy.ndarray of bool
-        ``(batch,)``.
-    """
-    return of_one_width(*_responses_and_peaks(psf, seen.counts.shape[-1], seen))
-
-
-def _responses_and_peaks(psf, channels, seen):
+def responses_and_peaks(psf, channels, seen):
     """What `exspy_deepdeconv.broadening` is told of responses and zero-loss peaks."""
     found = seen.zero_loss
     doubt = doubtful_width(found.fwhm, found.height, seen.noise)

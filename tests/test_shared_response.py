@@ -192,7 +192,7 @@ def test_spectra_of_another_width_keep_their_own_response(focused, lazy):
     blind = deconvolve(s)
     signal = s.as_lazy() if lazy else s
     with pytest.warns(
-        UserWarning, match="of 24 spectra 18 that the estimated response does not fit"
+        UserWarning, match="of 24 spectra 18 that the psf does not fit .the response found"
     ):
         result = signal.deep_deconvolve(psf=psf, show_progressbar=False)
         result.compute(show_progressbar=False) if lazy else None
@@ -200,9 +200,9 @@ def test_spectra_of_another_width_keep_their_own_response(focused, lazy):
     assert not np.isclose(result.data[~other], blind.data[~other]).all()
     flags = result.metadata.Signal.deep_deconvolution.flags
     if not lazy:
-        assert flags.own_response == 18
-        np.testing.assert_array_equal(flags.maps.own_response, other)
-    assert not deconvolve(s).metadata.Signal.deep_deconvolution.flags.has_item("own_response")
+        assert flags.psf_misfit == 18
+        np.testing.assert_array_equal(flags.maps.psf_misfit, other)
+    assert not deconvolve(s).metadata.Signal.deep_deconvolution.flags.has_item("psf_misfit")
 
 
 @pytest.mark.filterwarnings("ignore:deep_deconvolve. of 24")
@@ -228,7 +228,7 @@ def test_preview_takes_the_response_that_the_result_is_made_with(focused):
     residual = s.deconvolution_residual(results[0], psf, show_progressbar=False)
     for column, row, remark in (
         (0, 0, ""),
-        (4, 2, "Spectrum that the estimated response does not"),
+        (4, 2, "Spectrum that the psf does not fit"),
     ):
         s.axes_manager.indices = (column, row)
         shown = tool.preview

@@ -1,0 +1,75 @@
+"""May a response be that of a spectrum? Judged by the width of its zero-loss peak (NumPy and SciPy)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .broadening import widths_apart
+from .reblur import responses_and_peaks
+
+# How far the widths of a response and of a zero-loss peak may be apart: share of the width, standard
+# errors; the larger of the two counts. A tail that is a few per cent too low leaves false losses under
+# the network's trust (`benchmarks/limits.py --part psf`).
+TRUSTED = 0.01, 2.0  # of a measured response that is trusted
+SAME = 0.03, 4.0  # of one that is not flagged
+USABLE = 0.05, 3.0  # of an estimated one that is used
+
+
+@dataclass(frozen=True)
+class WidthFit:
+    """How the widths of responses and of zero-loss peaks compare; shape ``(batch,)``.
+
+    Attributes
+    ----------
+    apart : numpy.ndarray
+        Width of the peak over that of the response, less 1.
+    error : numpy.ndarray
+        Standard error of this.
+    """
+
+    apart: np.ndarray
+    error: np.ndarray
+
+    @property
+    def trusted(self):
+        """Where a measured response can be trusted."""
+        return self._within(*TRUSTED)
+
+    @property
+    def same(self):
+        """Where a measured response is not clearly that of another zero-loss peak."""
+        return self._within(*SAME)
+
+    @property
+    def usable(self):
+        """Where a response that was estimated from other spectra is good enough."""
+        return self._within(*USABLE)
+
+    def _within(self, share, errors):
+        return np.abs(self.apart) <= np.maximum(share, errors * self.error)
+
+
+def width_fit(psf, seen):
+    """Compare responses with zero-loss peaks.
+
+    Parameters
+    ----------
+    psf : numpy.ndarray
+        One response, ``(length,)`` or ``(1, length)``, or one for each, ``(batch, length)``.
+    seen : Inspected
+        The spectra, ``(batch,)``, all of them usable.
+
+    Returns
+    -------
+    WidthFit
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import gaussian, inspect
+    >>> from exspy_deepdeconv.psf_fit import width_fit
+    >>> spectra = 1e7 * gaussian(256, 100.3, np.array([7.0, 8.02, 9.0]))
+    >>> width_fit(gaussian(128, 64.0, 8.0), inspect(spectra)).trusted
+    array([False,  True, False])
+    """
+    return WidthFit(*widths_apart(*responses_and_peaks(psf, seen.counts.shape[-1], seen)))

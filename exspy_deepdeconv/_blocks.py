@@ -58,6 +58,8 @@ class FlagTally:
         The method that the warning names.
     kinds : sequence of int
         The flags that this method may raise, in the order of the metadata.
+    consequences : dict of int to str
+        The flags that it warns of, and what each means for its result.
 
     Attributes
     ----------
@@ -65,13 +67,21 @@ class FlagTally:
         What the method chose by itself for each spectrum (navigation shape); NaN where nothing.
     """
 
-    def __init__(self, mask, warn, method="deep_deconvolve", kinds=tuple(_COUNT_NAMES)):
+    def __init__(
+        self,
+        mask,
+        warn,
+        method="deep_deconvolve",
+        kinds=tuple(_COUNT_NAMES),
+        consequences=_CONSEQUENCE,
+    ):
         self.flags = np.where(mask, 0, _PENDING).astype(np.uint8).ravel()
         self.chosen = np.full(mask.shape, np.nan)
         self.total = self.waiting = int((~mask).sum())
         self.warn = warn
         self.method = method
         self.kinds = kinds
+        self.consequences = consequences
         self._lock = SerializableLock()
 
     def hand_in(self, spectrum, flags, chosen=None):
@@ -108,9 +118,9 @@ class FlagTally:
     def warn_of_flags(self, stacklevel=2):
         """One warning with the counts by kind, or none if nothing is flagged."""
         alone = self.total == 1
-        counts = {bit: self._count(bit) for bit in _CONSEQUENCE}
+        counts = {bit: self._count(bit) for bit in self.consequences}
         kinds = [
-            f"{'' if alone else f'{count} '}{physics.FLAG_TEXT[bit]} ({_CONSEQUENCE[bit]})"
+            f"{'' if alone else f'{count} '}{physics.FLAG_TEXT[bit]} ({self.consequences[bit]})"
             for bit, count in counts.items()
             if count
         ]

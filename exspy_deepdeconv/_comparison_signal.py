@@ -63,13 +63,16 @@ def deconvolution_residual(
         another energy is taken channel by channel, with a warning); for a `psf` of another
         dispersion or navigation shape; if the noise variance in the metadata is neither a positive
         number nor a signal of the shape of the data; for an energy axis under 64 channels or in
-        other units than those of energy.
+        other units than those of energy; if `result` is the bound of an interval, a residual or an
+        estimated response.
 
     Warns
     -----
     UserWarning
         If data and result seem to be exchanged; if the result was made with a measured response and
-        none is given, has lost what its metadata said of it, or its model is not at hand.
+        none is given, has lost what its metadata said of it, or its model is not at hand; if some of
+        the spectra have a result but no zero-loss peak, which a crop may have cut off (NaN; for a lazy
+        residual it comes when all of it has been computed).
 
     See Also
     --------

@@ -15,9 +15,13 @@ from ._inputs import Input
 from ._sampling import of_axis
 from .blur import FWHM_PER_SIGMA
 from .level import Dark
+from .physics import NO_ZERO_LOSS
 
 _NODES = ("deep_deconvolution", *(m.node for m in _classical_methods.METHODS.values()))
 _MAPS = ("chi2", "whiteness")
+# Of spectra that are empty or not finite the deconvolution has warned, and those without a zero-loss
+# peak have a result of zeros. One that holds a result and no peak was cropped since.
+_CONSEQUENCES = {NO_ZERO_LOSS: "NaN returned"}
 
 
 def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_output):
@@ -31,7 +35,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     _arguments.check_num_workers(num_workers)
     given = Input.of(signal, psf)
     estimate = _checks.check_like(result, signal, "result", stacklevel=4)
-    _refuse_bound(result)
+    _refuse_other_signals(result)
     _warn_of_exchanged(signal, result, stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     resolution, has_zero_loss = seen_through(result)
@@ -57,7 +61,13 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         # As ``deep_deconvolve`` does with a measured response; the classical methods take it as it is.
         broaden=psf is not None and _last_node(result) == _NODES[0],
     )
-    tally = _blocks.FlagTally(given.mask, False, "deconvolution_residual", _blocks.UNUSABLE_FLAGS)
+    tally = _blocks.FlagTally(
+        given.mask,
+        lazy_output,
+        "deconvolution_residual",
+        _blocks.UNUSABLE_FLAGS,
+        _CONSEQUENCES,
+    )
     blocks = given.blocks(
         block,
         tally,
@@ -72,6 +82,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         whole = _results.signal_like(signal, blocks, lazy=True)
         whole.compute(show_progressbar=show_progressbar, num_workers=num_workers)
         blocks = whole.data
+        tally.warn_of_flags(stacklevel=3)
     return _signals(signal, blocks, lazy_output, given.mask.size > 0)
 
 
@@ -136,12 +147,19 @@ def _last_node(result):
     return result.metadata.Signal.get_item("deconvolved_by")
 
 
-def _refuse_bound(result):
-    """Raise a ValueError for an end of an interval: it explains no data, and is not meant to."""
+def _refuse_other_signals(result):
+    """Raise a ValueError for what explains no data, and is not meant to.
+
+    That is an end of an interval, a residual and an estimated response.
+    """
     note = _last_note(result)
     bound = None if note is None else note.get_item("bound")
     if bound is not None:
         raise ValueError(f"result is the {bound} bound of an interval, not the result itself.")
+    if result.metadata.has_item(_checks.RESIDUAL):
+        raise ValueError("result is a residual, not what a deconvolution made of the data.")
+    if _last_node(result) is None and result.metadata.has_item("Signal.psf_estimation"):
+        raise ValueError("result is an estimated response: pass it as psf, after the result.")
 
 
 def _warn_of_lost_note(result, stacklevel):

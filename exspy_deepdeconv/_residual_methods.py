@@ -18,7 +18,7 @@ from .level import Dark
 from .physics import NO_ZERO_LOSS
 
 _NODES = ("deep_deconvolution", *(m.node for m in _classical_methods.METHODS.values()))
-_MAPS = ("chi2", "whiteness")
+_MAPS = {"chi2": "Reduced chi-square", "whiteness": "Whiteness (standard errors)"}
 # Of spectra that are empty or not finite the deconvolution has warned, and those without a zero-loss
 # peak have a result of zeros. One that holds a result and no peak was cropped since.
 _CONSEQUENCES = {NO_ZERO_LOSS: "NaN returned"}
@@ -222,6 +222,8 @@ def _signals(signal, blocks, lazy, has_spectra):
         map_signal(signal, blocks[..., channels + number], name)
         for number, name in enumerate(_MAPS)
     ]
+    for image, quantity in zip(maps, _MAPS.values(), strict=True):
+        image.metadata.Signal.quantity = quantity
     for made in (residual, *maps):
         made._lazy = lazy and has_spectra
         made._assign_subclass()

@@ -85,12 +85,46 @@ def test_energy_window_sums_the_counts(signals, lazy):
     np.testing.assert_allclose(image.data, want, rtol=1e-6)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("place", [(), (slice(None), 0), (0, 0)])
+def test_energy_window_is_no_spectrum(signals, place, lazy):
+    """Of a line scan it lies along the positions: nothing to deconvolve."""
+    s = signals["measured"].inav[place] if place else signals["measured"]
+    image = plotting.energy_window(s.as_lazy() if lazy else s, 0.2, 0.3)
+    assert not hasattr(image, "deep_deconvolve")
+    assert image.metadata.Signal.signal_type == ""
+    assert image._lazy is lazy
+
+
+@pytest.mark.parametrize("window", [("a", 0.3), (0.2, None), (slice(0.2, 0.3), 0.4)])
+def test_energy_window_of_no_energies(signals, window):
+    with pytest.raises(ValueError, match="must be two energies"):
+        plotting.energy_window(signals["measured"], *window)
+
+
 def test_map_has_axes_and_a_colour_bar(signals):
     image = plotting.energy_window(signals["measured"], 0.2, 0.3)
     ax = plotting.plot_map(image, title="mode")
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("x (nm)", "y (nm)", "mode")
     assert ax.images[0].get_extent() == [-2, 10, 6, -2]
     np.testing.assert_array_equal(ax.images[0].get_array(), image.data)
+
+
+def test_colour_bar_names_what_is_mapped(signals):
+    """Counts are counts, chi-squares are none."""
+    s = signals["measured"]
+    result = s.deep_deconvolve(show_progressbar=False)
+    _, chi2, _ = s.deconvolution_residual(result, return_maps=True, show_progressbar=False)
+    unnamed = hs.signals.Signal2D(np.ones((2, 3)))
+    shown = [(plotting.energy_window(s, 0.2, 0.3), {}), (chi2, {}), (unnamed, {})]
+    shown.append((chi2, {"label": "misfit"}))
+    bars = [plotting.plot_map(image, **given).child_axes[0] for image, given in shown]
+    assert [bar.get_ylabel() for bar in bars] == [
+        "Electrons (Counts)",
+        "Reduced chi-square",
+        "Counts",
+        "misfit",
+    ]
 
 
 @pytest.mark.parametrize("shape", [(2, 12), (12, 2)])

@@ -83,7 +83,16 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         whole.compute(show_progressbar=show_progressbar, num_workers=num_workers)
         blocks = whole.data
         tally.warn_of_flags(stacklevel=3)
-    return _signals(signal, blocks, lazy_output, given.mask.size > 0)
+    note = _zero_loss_note(zero_loss, given.axis)
+    return _signals(signal, blocks, lazy_output, given.mask.size > 0, note)
+
+
+def _zero_loss_note(zero_loss, axis):
+    """Where the zero-loss peak lies and how wide it is, in eV, for figures; nothing where unknown."""
+    if zero_loss is None or np.isnan(zero_loss.position):
+        return {}
+    energy = axis.lowest + zero_loss.position * axis.dispersion
+    return {"zero_loss_energy": energy, "zero_loss_fwhm": zero_loss.fwhm * axis.dispersion}
 
 
 def seen_through(result):
@@ -214,8 +223,8 @@ def _model_of(result, stacklevel):
     return model
 
 
-def _signals(signal, blocks, lazy, has_spectra):
-    """The residual and the maps beside it as signals."""
+def _signals(signal, blocks, lazy, has_spectra, note):
+    """The residual, with a note in its metadata, and the maps beside it as signals."""
     channels = signal.data.shape[-1]
     residual = signal._deepcopy_with_new_data(blocks[..., :channels])
     maps = [
@@ -227,7 +236,8 @@ def _signals(signal, blocks, lazy, has_spectra):
     for made in (residual, *maps):
         made._lazy = lazy and has_spectra
         made._assign_subclass()
-    _results.annotate(residual, signal, "deconvolution_residual", "deconvolution residual")
+    node, words = "deconvolution_residual", "deconvolution residual"
+    _results.annotate(residual, signal, node, words, **note)
     residual.metadata.Signal.quantity = "(data - model) / noise"
     return [residual, *maps]
 

@@ -163,6 +163,33 @@ def deconvolved():
     return {"s": s, "result": result, "lower": lower, "upper": upper, "residual": residual}
 
 
+@pytest.mark.parametrize("units", ["eV", "meV"])
+def test_zero_loss_peak_does_not_set_the_scale_of_a_residual(units):
+    """Richardson-Lucy stops before it explains the many counts there, in a tenth of these channels."""
+    s = data.plasmonic_map(shape=(3, 4), channels=512).inav[1, 1]
+    residual = s.deconvolution_residual(s.rl_deconvolve(iterations=5), show_progressbar=False)
+    far_off = np.abs(residual.data) > 20
+    assert far_off.mean() > 0.05
+    assert np.ptp(residual.axes_manager[-1].axis[far_off]) < 0.6  # all of it at the peak
+    residual.axes_manager[-1].convert_to_units(units)
+    other = residual * 0.1
+    for drawn in ([residual], [residual, other], [other, residual]):
+        ax = None
+        for each in drawn:
+            ax = plotting.plot_residual(each, ax)
+        low, high = ax.get_ylim()
+        assert low == -high
+        assert 5 <= high < 15
+
+
+def test_scale_of_a_residual_is_that_of_the_peak_where_nothing_else_is_shown(deconvolved):
+    residual = deconvolved["residual"] * 10
+    fwhm = residual.metadata.Signal.deconvolution_residual.zero_loss_fwhm
+    ax = plotting.plot_residual(residual, energy_range=(-fwhm, fwhm))
+    near = residual.isig[-fwhm:fwhm].data
+    assert ax.get_ylim()[1] > np.quantile(np.abs(near), 0.9)
+
+
 def bounds(deconvolved):
     return [deconvolved[name] for name in ("result", "lower", "upper")]
 

@@ -20,7 +20,7 @@ from .convolution import at_most_threads, processors
 SPECTRA_PER_BLOCK = 512
 
 PSF_DOUBTED, OWN_TAKEN = "used, but not trusted", "the response found in them used"
-_CONSEQUENCE = {
+CONSEQUENCES = {
     physics.EMPTY: "zeros returned",
     physics.NO_ZERO_LOSS: "zeros returned",
     physics.NOT_FINITE: "NaN returned",
@@ -47,6 +47,11 @@ UNUSABLE_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit & physics.UNUSABLE)
 _PENDING = 255
 
 
+def consequences(psf_estimated):
+    """What each flag means for a result, made with an estimated response or not."""
+    return CONSEQUENCES | ({physics.PSF_MISFIT: OWN_TAKEN} if psf_estimated else {})
+
+
 class FlagTally:
     """The flags of all spectra, which the blocks hand in while they are computed.
 
@@ -63,8 +68,8 @@ class FlagTally:
         The method that the warning names.
     kinds : sequence of int
         The flags that this method may raise, in the order of the metadata.
-    psf_estimated : bool
-        Whether a given response was estimated: where it does not fit, it is not used at all.
+    consequences : dict of int to str
+        The flags that it warns of, and what each means for its result.
 
     Attributes
     ----------
@@ -73,7 +78,12 @@ class FlagTally:
     """
 
     def __init__(
-        self, mask, warn, method="deep_deconvolve", kinds=BLIND_FLAGS, psf_estimated=False
+        self,
+        mask,
+        warn,
+        method="deep_deconvolve",
+        kinds=BLIND_FLAGS,
+        consequences=CONSEQUENCES,
     ):
         self.flags = np.where(mask, 0, _PENDING).astype(np.uint8).ravel()
         self.chosen = np.full(mask.shape, np.nan)
@@ -81,9 +91,7 @@ class FlagTally:
         self.warn = warn
         self.method = method
         self.kinds = kinds
-        self.consequence = _CONSEQUENCE
-        if psf_estimated:
-            self.consequence = _CONSEQUENCE | {physics.PSF_MISFIT: OWN_TAKEN}
+        self.consequences = consequences
         self._lock = SerializableLock()
 
     def hand_in(self, spectrum, flags, chosen=None):
@@ -120,9 +128,9 @@ class FlagTally:
     def warn_of_flags(self, stacklevel=2):
         """One warning with the counts by kind, or none if nothing is flagged."""
         alone = self.total == 1
-        counts = {bit: self._count(bit) for bit in self.consequence}
+        counts = {bit: self._count(bit) for bit in self.consequences}
         kinds = [
-            f"{'' if alone else f'{count} '}{physics.FLAG_TEXT[bit]} ({self.consequence[bit]})"
+            f"{'' if alone else f'{count} '}{physics.FLAG_TEXT[bit]} ({self.consequences[bit]})"
             for bit, count in counts.items()
             if count
         ]

@@ -63,14 +63,16 @@ def deconvolution_residual(
         another energy is compared channel by channel, with a warning); for a `psf` of another
         dispersion or navigation shape; if the noise variance in the metadata is neither a positive
         number nor a signal of the shape of the data; if the energy axis has under 64 channels or its
-        units cannot become eV.
+        units cannot become eV; if `result` is the bound of an interval, a residual or an estimated
+        response.
 
     Warns
     -----
     UserWarning
         If data and result seem to be exchanged; if the result was made with a measured response and
         none is given here; if the result has lost the metadata that describe it; if its model is not
-        available.
+        available; if some of the spectra have a result but no zero-loss peak, which a crop may have
+        cut off (NaN; for a lazy residual this comes when all of it has been computed).
 
     See Also
     --------

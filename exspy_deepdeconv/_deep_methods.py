@@ -78,7 +78,8 @@ def deconvolve(
         device=usual_device(device, given.mask.size),
     )
     kinds = _blocks.BLIND_FLAGS + (() if psf is None else (physics.PSF_MISFIT,))
-    tally = _blocks.FlagTally(given.mask, lazy_output, kinds=kinds, psf_estimated=given.estimated)
+    consequences = _blocks.consequences(given.estimated)
+    tally = _blocks.FlagTally(given.mask, lazy_output, kinds=kinds, consequences=consequences)
     result, *others = _results.finish_stack(
         signal,
         given.blocks(function, tally, arrays=wanted.arrays),

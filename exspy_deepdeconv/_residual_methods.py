@@ -15,9 +15,13 @@ from ._inputs import Input
 from ._sampling import of_axis
 from .blur import FWHM_PER_SIGMA
 from .level import Dark
+from .physics import NO_ZERO_LOSS
 
 _NODES = ("deep_deconvolution", *(m.node for m in _classical_methods.METHODS.values()))
-_MAPS = ("chi2", "whiteness")
+_MAPS = {"chi2": "Reduced chi-square", "whiteness": "Whiteness (standard errors)"}
+# Of spectra that are empty or not finite the deconvolution has warned, and those without a zero-loss
+# peak have a result of zeros. One that holds a result and no peak was cropped since.
+_CONSEQUENCES = {NO_ZERO_LOSS: "NaN returned"}
 
 
 def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_output):
@@ -31,7 +35,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     _arguments.check_num_workers(num_workers)
     given = Input.of(signal, psf)
     estimate = _checks.check_like(result, signal, "result", stacklevel=4)
-    _refuse_bound(result)
+    _refuse_other_signals(result)
     _warn_of_exchanged(signal, result, stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     resolution, _ = seen_through(result)
@@ -45,7 +49,13 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     _warn_of_lost_note(result, stacklevel=4)
     for odd in [] if zero_loss is None else of_axis(zero_loss):
         warnings.warn(f"deconvolution_residual: {odd}", UserWarning, stacklevel=3)
-    tally = _blocks.FlagTally(given.mask, False, "deconvolution_residual", _blocks.UNUSABLE_FLAGS)
+    tally = _blocks.FlagTally(
+        given.mask,
+        lazy_output,
+        "deconvolution_residual",
+        _blocks.UNUSABLE_FLAGS,
+        _CONSEQUENCES,
+    )
     blocks = given.blocks(
         block,
         tally,
@@ -60,7 +70,17 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         whole = _results.signal_like(signal, blocks, lazy=True)
         whole.compute(show_progressbar=show_progressbar, num_workers=num_workers)
         blocks = whole.data
-    return _signals(signal, blocks, lazy_output, given.mask.size > 0)
+        tally.warn_of_flags(stacklevel=3)
+    note = _zero_loss_note(zero_loss, given.axis)
+    return _signals(signal, blocks, lazy_output, given.mask.size > 0, note)
+
+
+def _zero_loss_note(zero_loss, axis):
+    """Where the zero-loss peak lies and how wide it is, in eV, for figures; nothing where unknown."""
+    if zero_loss is None or np.isnan(zero_loss.position):
+        return {}
+    energy = axis.lowest + zero_loss.position * axis.dispersion
+    return {"zero_loss_energy": energy, "zero_loss_fwhm": zero_loss.fwhm * axis.dispersion}
 
 
 def _block_function(given, result, psf):
@@ -142,12 +162,19 @@ def _last_node(result):
     return result.metadata.Signal.get_item("deconvolved_by")
 
 
-def _refuse_bound(result):
-    """Raise a ValueError for a bound of an interval, which is not meant to explain the data."""
+def _refuse_other_signals(result):
+    """Raise a ValueError for a signal that is not meant to explain the data.
+
+    That is a bound of an interval, a residual or an estimated response.
+    """
     note = _last_note(result)
     bound = None if note is None else note.get_item("bound")
     if bound is not None:
         raise ValueError(f"result is the {bound} bound of an interval, not the result itself.")
+    if result.metadata.has_item(_checks.RESIDUAL):
+        raise ValueError("result is a residual, not what a deconvolution made of the data.")
+    if _last_node(result) is None and result.metadata.has_item("Signal.psf_estimation"):
+        raise ValueError("result is an estimated response: pass it as psf, after the result.")
 
 
 def _warn_of_lost_note(result, stacklevel):
@@ -201,8 +228,8 @@ def _model_of(result, stacklevel):
     return model
 
 
-def _signals(signal, blocks, lazy, has_spectra):
-    """The residual and the maps beside it as signals."""
+def _signals(signal, blocks, lazy, has_spectra, note):
+    """The residual, with a note in its metadata, and the maps beside it as signals."""
     channels = signal.data.shape[-1]
     lazy = lazy and has_spectra
     residual = _results.signal_like(signal, blocks[..., :channels], lazy)
@@ -210,10 +237,12 @@ def _signals(signal, blocks, lazy, has_spectra):
         map_signal(signal, blocks[..., channels + number], name)
         for number, name in enumerate(_MAPS)
     ]
-    for made in maps:
-        made._lazy = lazy
-        made._assign_subclass()
-    _results.annotate(residual, signal, "deconvolution_residual", "deconvolution residual")
+    for image, quantity in zip(maps, _MAPS.values(), strict=True):
+        image.metadata.Signal.quantity = quantity
+        image._lazy = lazy
+        image._assign_subclass()
+    node, words = "deconvolution_residual", "deconvolution residual"
+    _results.annotate(residual, signal, node, words, **note)
     residual.metadata.Signal.quantity = "(data - model) / noise"
     return [residual, *maps]
 

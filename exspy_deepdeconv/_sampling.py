@@ -258,8 +258,11 @@ def _why_unusable(flags, total):
         for bit in physics.FLAG_TEXT
         if (flags & bit & physics.UNUSABLE).any()
     )
-    return (
-        f"None of {flags.size} spectra (out of {total}) has a usable zero-loss peak: {kinds}. "
-        "Low-loss data are needed. If the specimen fills a small part of a lazy map, pass that "
-        "part alone (or to deep_deconvolve a navigation_mask)."
+    why = f"None of {flags.size} spectra (out of {total}) has a usable zero-loss peak: {kinds}. "
+    why += "Low-loss data are needed."
+    if flags.size == total:
+        return why
+    return why + (
+        " If the specimen fills a small part of a lazy map, pass that part alone (or a "
+        "navigation_mask to deep_deconvolve)."
     )

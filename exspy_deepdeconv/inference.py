@@ -93,7 +93,7 @@ def deconvolve(
     (512,)
     """
     from . import _responses  # HyperSpy is not needed for the rest, nor for training
-    from ._blocks import FlagTally
+    from ._blocks import FlagTally, consequences
     from ._sampling import remarks, typical_zero_loss
 
     spectra = np.asarray(unmasked(spectra))
@@ -124,7 +124,8 @@ def deconvolve(
         batch_size=batch_size,
         device=device,
     )
-    tally = FlagTally(np.zeros(flags.shape, bool), False, "deconvolve", psf_estimated=psf_estimated)
+    none = np.zeros(flags.shape, bool)
+    tally = FlagTally(none, False, "deconvolve", consequences=consequences(psf_estimated))
     tally.hand_in(np.arange(flags.size), flags.ravel())
     tally.warn_of_flags()
     measured = psf is not None and not psf_estimated

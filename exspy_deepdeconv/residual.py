@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .given_variance import rule_of_variance
-from .physics import EMPTY, NOT_FINITE, UNUSABLE, inspect, smooth, told_noise
+from .physics import EMPTY, NO_ZERO_LOSS, NOT_FINITE, UNUSABLE, inspect, smooth, told_noise
 from .reblur import UNKNOWN_WIDTH, blur_again, fitted_response, measured_response
 
 WINDOW = 4.0  # zero-loss widths: a misfit of one feature is judged in a window of this length
@@ -174,7 +174,7 @@ def residual_block(
         NaN where data, response or result are unusable (zeros under a mask, NaN); where the data are
         empty, the residual is zero, and chi2 and whiteness are NaN.
     flags : numpy.ndarray of uint8
-        Navigation shape.
+        Navigation shape; without `NO_ZERO_LOSS` where the result holds nothing either.
     """
     channels = spectra.shape[-1]
     nav = spectra.shape[:-1]
@@ -188,7 +188,8 @@ def residual_block(
         flags |= found_flags
     psf = psf.reshape(-1, psf.shape[-1])
     # A result of zeros holds nothing to judge (left out by a mask); doubtful spectra are judged.
-    good = (flags & UNUSABLE == 0) & estimate.any(axis=-1)
+    held = estimate.any(axis=-1)
+    good = (flags & UNUSABLE == 0) & held
     good = good if len(psf) == 1 else good & (psf.sum(axis=-1) > 0)
     out = np.full((len(counts), channels + 2), np.nan)
     out[flags & EMPTY > 0, :channels] = 0
@@ -204,6 +205,7 @@ def residual_block(
             estimate[good], of_good, response, variance, resolution, zero_loss
         )
         out[good] = np.column_stack([left, verdict.chi2, verdict.whiteness])
+    flags = flags ^ np.where(held, 0, flags & NO_ZERO_LOSS)
     return out.reshape(*nav, channels + 2), flags.astype(np.uint8).reshape(nav)
 
 

@@ -81,6 +81,23 @@ def test_energy_window_sums_the_counts(signals, lazy):
     np.testing.assert_allclose(image.data, want, rtol=1e-6)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("place", [(), (slice(None), 0), (0, 0)])
+def test_energy_window_is_no_spectrum(signals, place, lazy):
+    """Of a line scan it lies along the positions: nothing to deconvolve."""
+    s = signals["measured"].inav[place] if place else signals["measured"]
+    image = plotting.energy_window(s.as_lazy() if lazy else s, 0.2, 0.3)
+    assert not hasattr(image, "deep_deconvolve")
+    assert image.metadata.Signal.signal_type == ""
+    assert image._lazy is lazy
+
+
+@pytest.mark.parametrize("window", [("a", 0.3), (0.2, None), (slice(0.2, 0.3), 0.4)])
+def test_energy_window_of_no_energies(signals, window):
+    with pytest.raises(ValueError, match="must be two energies"):
+        plotting.energy_window(signals["measured"], *window)
+
+
 def test_map_has_axes_and_a_colour_bar(signals):
     image = plotting.energy_window(signals["measured"], 0.2, 0.3)
     ax = plotting.plot_map(image, title="mode")
@@ -95,6 +112,23 @@ def test_pixels_of_a_map_lie_where_its_axes_say_also_where_these_fall():
         axis.scale, axis.offset = scale, 10.0
     ax = plotting.plot_map(image)
     assert ax.images[0].get_extent() == [11, 5, 8.5, 10.5]  # first pixel at 10, 10
+
+
+def test_colour_bar_names_what_is_mapped(signals):
+    """Counts are counts, chi-squares are none."""
+    s = signals["measured"]
+    result = s.deep_deconvolve(show_progressbar=False)
+    _, chi2, _ = s.deconvolution_residual(result, return_maps=True, show_progressbar=False)
+    unnamed = hs.signals.Signal2D(np.ones((2, 3)))
+    shown = [(plotting.energy_window(s, 0.2, 0.3), {}), (chi2, {}), (unnamed, {})]
+    shown.append((chi2, {"label": "misfit"}))
+    bars = [plotting.plot_map(image, **given).child_axes[0] for image, given in shown]
+    assert [bar.get_ylabel() for bar in bars] == [
+        "Electrons (Counts)",
+        "Reduced chi-square",
+        "Counts",
+        "misfit",
+    ]
 
 
 @pytest.mark.parametrize("shape", [(2, 12), (12, 2)])
@@ -131,6 +165,33 @@ def deconvolved():
     result, lower, upper = s.deep_deconvolve(return_interval=True, show_progressbar=False)
     residual = s.deconvolution_residual(result, show_progressbar=False)
     return {"s": s, "result": result, "lower": lower, "upper": upper, "residual": residual}
+
+
+@pytest.mark.parametrize("units", ["eV", "meV"])
+def test_zero_loss_peak_does_not_set_the_scale_of_a_residual(units):
+    """Richardson-Lucy stops before it explains the many counts there, in a tenth of these channels."""
+    s = data.plasmonic_map(shape=(3, 4), channels=512).inav[1, 1]
+    residual = s.deconvolution_residual(s.rl_deconvolve(iterations=5), show_progressbar=False)
+    far_off = np.abs(residual.data) > 20
+    assert far_off.mean() > 0.05
+    assert np.ptp(residual.axes_manager[-1].axis[far_off]) < 0.6  # all of it at the peak
+    residual.axes_manager[-1].convert_to_units(units)
+    other = residual * 0.1
+    for drawn in ([residual], [residual, other], [other, residual]):
+        ax = None
+        for each in drawn:
+            ax = plotting.plot_residual(each, ax)
+        low, high = ax.get_ylim()
+        assert low == -high
+        assert 5 <= high < 15
+
+
+def test_scale_of_a_residual_is_that_of_the_peak_where_nothing_else_is_shown(deconvolved):
+    residual = deconvolved["residual"] * 10
+    fwhm = residual.metadata.Signal.deconvolution_residual.zero_loss_fwhm
+    ax = plotting.plot_residual(residual, energy_range=(-fwhm, fwhm))
+    near = residual.isig[-fwhm:fwhm].data
+    assert ax.get_ylim()[1] > np.quantile(np.abs(near), 0.9)
 
 
 def bounds(deconvolved):

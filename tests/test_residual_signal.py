@@ -379,6 +379,48 @@ def test_a_bound_is_no_result(make_signal):
         s.deconvolution_residual(lower, show_progressbar=False)
 
 
+def test_a_residual_and_a_response_are_no_results(make_signal):
+    s = make_signal()
+    residual = residual_of(s, deconvolve(s))
+    with pytest.raises(ValueError, match="result is a residual, not what a deconvolution made"):
+        residual_of(s, residual)
+    with pytest.raises(ValueError, match="result is an estimated response: pass it as psf"):
+        residual_of(s, s.estimate_psf(show_progressbar=False))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_spectra_whose_zero_loss_peak_is_cut_off_are_told(lazy):
+    """Their residual is NaN: nobody should find that out from an empty figure."""
+    s = data.plasmonic_map(shape=(3, 4), channels=512)
+    s, result = (x.isig[0.5:] for x in (s, deconvolve(s)))
+    if lazy:
+        s, result = s.as_lazy(), result.as_lazy()
+    words = (
+        r"^deconvolution_residual: of 12 spectra \d+ without a zero-loss peak \(NaN returned\)\.$"
+    )
+    with pytest.warns(UserWarning, match=words) as caught:
+        left = residual_of(s, result)
+        left.data = np.asarray(left.data)
+    unknown = np.isnan(left.data).all(axis=-1).sum()
+    (told,) = [str(w.message) for w in caught if "NaN returned" in str(w.message)]
+    assert f" {unknown} without" in told
+    if not lazy:
+        assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_spectra_that_have_no_result_are_not_told_again(make_signal):
+    """The deconvolution has warned of them."""
+    s = make_signal(3)
+    s.data[0], s.data[1, 5] = 0, np.nan
+    s.data[2] = np.random.default_rng(0).poisson(1, s.data.shape[-1])
+    s = hs.stack([*s, make_signal()])
+    result = deconvolve(s)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        left = residual_of(s, result)
+    np.testing.assert_array_equal(np.isnan(left.data).all(axis=-1), [False, True, True, False])
+
+
 @pytest.mark.parametrize("given", ["the data", "itself"])
 def test_data_and_result_that_were_exchanged(given):
     s = data.exciton_spectrum()

@@ -5,6 +5,8 @@ Colours are those of Okabe and Ito, which people with a colour vision deficiency
 
 import numpy as np
 
+from .._checks import check_energy_axis
+
 GREY, BLACK = "#999999", "#000000"
 BLUE, SKY_BLUE = "#0072B2", "#56B4E9"
 ORANGE, VERMILLION = "#E69F00", "#D55E00"
@@ -85,6 +87,20 @@ def below_sight(values, floor):
     """
     below = np.asarray(values) < floor
     return np.where(below, 1.1 * floor, np.nan) if below.mean() > 0.5 else None
+
+
+def beyond_the_core(residual, energy):
+    """Channels of a residual over two zero-loss widths from the peak; all where that is unknown.
+
+    ``energy`` holds the energies of the channels, in the units of the residual's axis.
+    """
+    node, axis = "Signal.deconvolution_residual", residual.axes_manager.signal_axes[0]
+    if not (residual.metadata.has_item(f"{node}.zero_loss_fwhm") and axis.is_uniform):
+        return np.ones(energy.size, bool)
+    note = residual.metadata.get_item(node)
+    unit = check_energy_axis(residual, "residual").dispersion / abs(axis.scale)  # in eV
+    beyond = np.abs(energy * unit - note.zero_loss_energy) > 2 * note.zero_loss_fwhm
+    return beyond if beyond.any() else ~beyond
 
 
 def residual_reach(values):

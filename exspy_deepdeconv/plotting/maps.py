@@ -8,7 +8,7 @@ from ._curves import axis_label
 from .spectra import plot_spectra
 
 
-def plot_map(image, ax=None, *, title="", label="Counts"):
+def plot_map(image, ax=None, *, title="", label=None):
     """Show a map with a colour bar and the units of its axes.
 
     Parameters
@@ -17,8 +17,10 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
         Two-dimensional, for instance ``energy_window(s, 0.2, 0.3)``.
     ax : matplotlib.axes.Axes, optional
         Where to plot; a new figure by default.
-    title, label : str
-        Text above the map and along the colour bar.
+    title : str
+        Text above the map.
+    label : str, optional
+        Text along the colour bar. By default the quantity that the metadata name, else "Counts".
 
     Returns
     -------
@@ -52,6 +54,7 @@ def plot_map(image, ax=None, *, title="", label="Counts"):
         y.axis[-1] + y.scale / 2,
         y.axis[0] - y.scale / 2,
     )
+    label = label or image.metadata.Signal.get_item("quantity") or "Counts"
     shown = ax.imshow(image.data, cmap="viridis", extent=extent, interpolation="nearest")
     # As high as the map, also if that is long; its width is a share of the longer side.
     width = 0.05 * max(np.ptp(extent[2:]) / np.ptp(extent[:2]), 1)
@@ -75,12 +78,13 @@ def energy_window(signal, low, high):
     Returns
     -------
     BaseSignal
-        Of the navigation shape.
+        Of the navigation shape, of no signal type: without its energies it is no EELSSpectrum.
 
     Raises
     ------
     ValueError
-        If ``low`` is not below ``high``, or they lie outside the energy axis.
+        If ``low`` and ``high`` are no numbers, ``low`` is not below ``high``, or they lie outside the
+        energy axis.
 
     Examples
     --------
@@ -89,11 +93,15 @@ def energy_window(signal, low, high):
     <Signal2D, title: simulated nanorod, dimensions: (|3, 2)>
     """
     part = _between(signal, low, high)
-    return part.sum(part.axes_manager.signal_axes).T
+    image = part.sum(part.axes_manager.signal_axes).T
+    image.set_signal_type("")
+    return image
 
 
 def _between(signal, low, high):
     """The channels between two energies; the nearest one where there is none between them."""
+    if not (is_real(low) and is_real(high)):
+        raise ValueError(f"low={low!r} and high={high!r} must be two energies.")
     if not low < high:
         raise ValueError(f"low={low!r} must be below high={high!r}.")
     axis = signal.axes_manager.signal_axes[0]
@@ -183,6 +191,6 @@ def plot_map_comparison(signals, window, *, place, title=""):
         close.set_ylim(0, min(top, close.get_ylim()[1]))
     panels = np.atleast_1d(bottom.subplots(1, len(maps)))
     for (label, image), ax in zip(maps.items(), panels, strict=True):
-        plot_map(image, ax, title=label)
+        plot_map(image, ax, title=label, label="Counts")
     fig.suptitle(title)
     return fig

@@ -9,6 +9,7 @@ from ._curves import (
     OTHER_COLOURS,
     any_positive,
     below_sight,
+    beyond_the_core,
     curve,
     energy_label,
     log_limits,
@@ -167,8 +168,8 @@ def plot_residual(residual, ax=None, *, label="residual", colour=None, energy_ra
     -------
     matplotlib.axes.Axes
         With a grey band from -1 to 1, in which two thirds of the channels lie where the result
-        explains the data. The vertical scale leaves out the core of the zero-loss peak where that
-        alone is far off.
+        explains the data. The vertical scale leaves out what lies within two widths of the
+        zero-loss peak, where misfits of many counts dwarf all others.
 
     Raises
     ------
@@ -187,12 +188,14 @@ def plot_residual(residual, ax=None, *, label="residual", colour=None, energy_ra
     energy, values = curve(residual, label, energy_range)
     if ax is None:
         _, ax = plt.subplots(layout="constrained", figsize=(6.4, 2.4))
-    if not ax.lines:
+    reach = residual_reach(np.asarray(values[beyond_the_core(residual, energy)], float))
+    if ax.lines:
+        reach = max(reach, ax.get_ylim()[1])
+    else:
         ax.axhspan(-1, 1, color="0.9", zorder=0)
     colour = colour or COLOURS.get(label, COLOURS["deconvolved"])
     ax.plot(energy, values, color=colour, lw=0.8, label=label)
-    shown = [residual_reach(np.asarray(line.get_ydata(), float)) for line in ax.lines]
-    ax.set_ylim(-max(shown), max(shown))
+    ax.set_ylim(-reach, reach)
     ax.set_xlabel(energy_label(residual))
     ax.set_ylabel("Residual (noise)")
     return ax

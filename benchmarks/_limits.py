@@ -9,7 +9,7 @@ import scipy.fft as fft
 from _held_out import SCENES, SEED
 from _methods import INTERVAL
 
-from exspy_deepdeconv import binning, evaluate, models
+from exspy_deepdeconv import binning, evaluate, models, psf_fit
 from exspy_deepdeconv._sampling import typical_zero_loss
 from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.blur import gaussian_transfer
@@ -17,6 +17,7 @@ from exspy_deepdeconv.instruments import tapered
 from exspy_deepdeconv.intervals import normal_reach, position_error
 from exspy_deepdeconv.physics import (
     FWHM_PER_SIGMA,
+    PSF_MISFIT,
     UNEXPLAINED,
     default_resolution,
     find_zero_loss,
@@ -117,6 +118,36 @@ def on_bins(width, scene, case, model):
             error = evaluate.errors(estimate, simulation, resolution).loss
             inside = evaluate.coverage(estimate, *bounds, simulation, resolution).loss
             found += [error, *inside]
+    return found
+
+
+def stretched(peak, position, wider):
+    """A peak so many times as wide, its tails too, of the same counts."""
+    distance = np.arange(peak.size) - position
+    found = np.interp(distance / wider, distance, peak)
+    return found * peak.sum() / found.sum()
+
+
+def of_another_width(wider, scene, case, model):
+    """Errors, coverage and flag with a response that is so many times as wide as the true one.
+
+    Blind, as it is used, and if it were trusted: loss and near error, channels inside and all of
+    them (loss, near), and whether it is flagged.
+    """
+    simulation = simulate(scene, rng_of(7, SCENES.index(scene), case), CHANNELS)
+    response = stretched(simulation.psf, simulation.psf.argmax(), wider)
+    anything = 1.0, 0.0
+    found = []
+    for psf, trusted in (
+        (None, psf_fit.TRUSTED),
+        (response, psf_fit.TRUSTED),
+        (response, anything),
+    ):
+        with patch.object(psf_fit, "TRUSTED", trusted):
+            estimate, flags, *bounds, resolution = answer(simulation, model, psf=psf)
+        errors = evaluate.errors(estimate, simulation, resolution)
+        inside = evaluate.coverage(estimate, *bounds, simulation, resolution)
+        found += [errors.loss, errors.near, *inside.loss, *inside.near, int(flags) & PSF_MISFIT > 0]
     return found
 
 

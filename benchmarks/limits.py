@@ -1,7 +1,7 @@
 """Where it does not hold: the limits that the model card states, measured.
 
     python benchmarks/limits.py [--cases 60] [--model NAME_OR_PATH] [--workers 2]
-        [--part widths wide offsets negative spread position lines windows]
+        [--part widths wide offsets negative spread position lines windows psf]
 
 ``widths``: zero-loss widths read over the true ones (5 to 50 channels wide, 1024 channels, white noise of
 electrons alone; "half of both" is the mean of a Gaussian and a Lorentzian, "flat top" a Gaussian whose
@@ -24,6 +24,10 @@ largest change of the losses, over the highest, when a spectrum begins 37 channe
 that of `tests/test_inference.py`, the others are drawn from the scenes, with at least four zero-loss
 widths of gain side and losses of 25 electrons in a channel.
 
+``psf``: a given response that is too narrow or too wide, its tails too, as it is used (it is trusted only
+where the zero-loss peak is as wide: `exspy_deepdeconv.psf_fit`) and as it would be if it were trusted;
+medians of the cases' ratios to blind errors.
+
 Coverage is that of the channels from one width past the peak on; results are blind, at R = F/4.
 """
 
@@ -39,6 +43,7 @@ from _limits import (
     energy_zero,
     full_axis,
     map_with_offset,
+    of_another_width,
     on_bins,
     spread_electrons,
     width_read,
@@ -183,9 +188,27 @@ def windows(options, run):
     return table
 
 
+def psf(options, run):
+    """Responses of another width."""
+    table = PrettyTable(
+        ["scene", "psf", "wider", "loss / blind", "near / blind", "coverage", "near", "flagged"],
+        align="r",
+    )
+    settings = [(wider, scene) for scene in SCENES for wider in (1.0, 0.95, 0.98, 1.02, 1.05)]
+    every = by_setting(of_another_width, settings, options, run, model=options.model)
+    for (wider, scene), cases in zip(settings, every, strict=True):
+        blind, *others = np.split(cases, 3, axis=1)
+        for name, found in zip(("as it is used", "if it were trusted"), others, strict=True):
+            ratios = np.median(found[:, :2] / blind[:, :2], axis=0)
+            held = share(found[:, 2:4]), share(found[:, 4:6])
+            row = (f"{x:.2f}" for x in (*ratios,))
+            table.add_row([scene, name, wider, *row, *held, f"{found[:, 6].mean():.2f}"])
+    return table
+
+
 PARTS = {
     part.__name__: part
-    for part in (widths, wide, offsets, negative, spread, position, lines, windows)
+    for part in (widths, wide, offsets, negative, spread, position, lines, windows, psf)
 }
 
 

@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 from _held_out import SCENES, SEED, held_out
+from _limits import stretched
 from _methods import INTERVAL, ratio
 from intervals import share
 from prettytable import PrettyTable
@@ -36,7 +37,11 @@ def map_of(simulation, kind, rng):
     electrons = simulation.elastic_counts / simulation.detector.gain
     losses = simulation.expected - simulation.dark - simulation.elastic
     wider = rng.uniform(*WIDER) if kind == "focus" else 1.0
-    other = simulation.expected + stretched(simulation, wider) - simulation.elastic
+    other = (
+        simulation.expected
+        + stretched(simulation.elastic, simulation.position, wider)
+        - simulation.elastic
+    )
     counts = [simulation.counts]
     for factor in rng.uniform(*MAPS[kind], PIXELS - 1):
         expected = other - (1 - factor) * losses
@@ -44,13 +49,6 @@ def map_of(simulation, kind, rng):
         share = rng.uniform(0.7, 1.0)
         counts.append(redraw(pixel, rng, share * electrons, simulation.detector).counts)
     return np.stack(counts)
-
-
-def stretched(simulation, wider):
-    """The elastic peak so many times as wide, of the same counts."""
-    distance = np.arange(simulation.elastic.size) - simulation.position
-    peak = np.interp(distance / wider, distance, simulation.elastic)
-    return peak * simulation.elastic.sum() / peak.sum()
 
 
 def one_case(number, simulation, width, model, kind):

@@ -93,7 +93,7 @@ def deconvolve(
     if wanted.variance:
         _attach_variance(result, others.pop(0), signal.metadata.General.title)
     remarks = _sampling.remarks(found, given.measured)
-    for odd in remarks + _responses.remarks(given.response, psf):
+    for odd in remarks + _responses.remarks(given.response, psf, found.electrons):
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
     flags = _results.flags_note(tally, lazy_output)
     note = _note(model, wanted, given, psf, flags)
@@ -119,14 +119,16 @@ def _note(model, wanted, given, psf, flags):
 
 
 def _attach_variance(result, predicted, title):
-    """Make a predicted variance the noise variance of a result, fit for the weights of a fit."""
+    """Make a predicted variance the noise variance of a result, usable as weights of a fit."""
     # Zeros and NaN, as of empty spectra and of those under a mask, would stop a fit of the map.
     unknown = ~np.isfinite(predicted.data) | ~result.data.any(axis=-1, keepdims=True)
     least = np.finfo(np.float32).tiny  # of counts below some 1e-16, float32 holds no square
     predicted.data = np.where(unknown, UNKNOWN_VARIANCE, np.maximum(predicted.data, least))
     predicted.metadata.General.title = f"predicted variance of {title}"
+    predicted.metadata.Signal.quantity = "Variance"
     for key in list(predicted.original_metadata.keys()):  # the result has them
         delattr(predicted.original_metadata, key)
+    predicted.axes_manager = result.axes_manager  # as HyperSpy's own: calibrations reach both
     result.set_noise_variance(predicted)
 
 

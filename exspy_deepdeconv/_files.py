@@ -84,7 +84,7 @@ def deconvolve_files(
     check_resolution_number(options.get("resolution"))
     check_device(options.get("device"))
     options = options | {"model": models.load(options.get("model"))}
-    inputs = list(dict.fromkeys(Path(path) for path in inputs))
+    inputs = list({path.resolve(): path for path in map(Path, inputs)}.values())
     check_one_psf(psf, shared_psf)
     if psf is not None:
         with quietly():

@@ -126,7 +126,9 @@ device, show_progressbar, num_workers, lazy_output
         self._answer = self._asked = None
         odd = _checks.of_result(signal)
         odd += _sampling.remarks(self._zero_loss, self._given.measured)
-        self._remarks = odd + _responses.remarks(self._given.response, psf)
+        self._remarks = odd + _responses.remarks(
+            self._given.response, psf, self._zero_loss.electrons
+        )
         self.update()
         self.observe(self._on_setting, SETTINGS)
         signal.axes_manager.events.indices_changed.connect(self.update, [])

@@ -7,7 +7,7 @@ import dask.array as da
 import numpy as np
 
 from . import _checks, physics
-from ._sampling import read_spectra, spread_over
+from ._sampling import ENOUGH_CHANNELS, read_spectra, spread_over, zero_loss_electrons
 from .flags import spectrum_flags
 from .peaks import stands_out
 
@@ -17,8 +17,9 @@ SAMPLED = 16  # of a map of responses, that are looked at
 # A response must reach so many zero-loss widths to either side, or fall to this share of its height
 # before.
 SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
+LEAST_SHARE = 0.1  # of the electrons of a spectrum, for the noise of a response not to matter
 DARK = 3e-4  # of the height of a response
-ITSELF = "psf is the signal itself: its losses would count as the response's."
+ITSELF = "psf is the signal itself: its losses would count as part of the response."
 
 
 def check_psf(psf, signal, dispersion):
@@ -48,6 +49,8 @@ def check_psf(psf, signal, dispersion):
     axis = check_measured(psf, signal, dispersion)
     _check_psf_navigation(psf, signal)
     data = _checks.plain_array(psf)
+    if data.size == data.shape[-1]:  # a map of one spectrum is one for all
+        data = data.reshape(-1)
     if axis.reversed:
         data = data[..., ::-1]
     if data.ndim == 1 and isinstance(data, da.Array):
@@ -89,14 +92,14 @@ def check_measured(psf, signal, dispersion):
     if same_counts(psf.data, signal.data):
         raise ValueError(ITSELF)
     if made := _checks.result_or_residual(psf):
-        raise ValueError(f"psf is {made}: it holds no zero-loss peak as it was measured.")
+        raise ValueError(f"psf is {made}, not a measured zero-loss peak.")
     axis = _checks.check_energy_axis(psf, "psf")
     _checks.check_data(psf, "psf")
     if abs(axis.dispersion - dispersion) > _checks.DISPERSION_TOLERANCE * dispersion:
         raise ValueError(
             f"psf has {axis.dispersion:.6g} eV per channel, the signal {dispersion:.6g}: both "
-            "must have the same dispersion. Measure it anew, or bring the finer of the two to the other "
-            "with rebin() (for a ratio that is no whole number, psf.interpolate_on_axis(degree=3))."
+            "must have the same dispersion. Measure it again, or bring the finer of the two to the other "
+            "with rebin() (if their ratio is not a whole number, with psf.interpolate_on_axis(degree=3))."
         )
     return axis
 
@@ -115,7 +118,7 @@ def was_estimated(psf):
 
 def _check_psf_navigation(psf, signal):
     shape = psf.axes_manager.navigation_shape
-    if shape in ((), signal.axes_manager.navigation_shape):
+    if shape == signal.axes_manager.navigation_shape or psf.data.size == psf.data.shape[-1]:
         return
     raise ValueError(
         f"psf has the navigation shape {shape}; it must be one spectrum, or one for each of the "
@@ -151,7 +154,7 @@ def usable_responses(psf):
     return usable
 
 
-def remarks(psf, source=None):
+def remarks(psf, source=None, electrons=np.inf):
     """Sentences on measured responses that are not what they should be.
 
     Parameters
@@ -160,6 +163,8 @@ def remarks(psf, source=None):
         ``(..., length)``; of a map some are looked at, a lazy one is not read for this.
     source : EELSSpectrum, optional
         The signal that they come from; what was estimated can only be cropped.
+    electrons : float
+        About how many electrons the zero-loss peaks of the spectra hold; infinite where unknown.
 
     Returns
     -------
@@ -173,20 +178,40 @@ def remarks(psf, source=None):
     stack = _usable_rows(psf, SAMPLED)
     if not len(stack):
         return []
-    looked_at = not estimated and stack.shape[-1] >= physics.MIN_CHANNELS
-    flags = _faults(stack) if looked_at else np.zeros(len(stack), int)
-    said = [
-        f"psf is a spectrum {physics.FLAG_TEXT[bit]}: no response, and the result is doubtful."
-        for bit in (physics.SATURATED, physics.SPIKE)
-        if (flags & bit > 0).mean() > 0.5
-    ]
+    said = []
+    if not estimated and stack.shape[-1] >= physics.MIN_CHANNELS:
+        seen = physics.inspect(stack)
+        said = _of_faults(seen) + _of_few_electrons(seen, electrons)
     short = [_of_short_one(row) for row in stack]
     return said + ([short[0]] if all(short) else [])
 
 
-def _faults(stack):
-    """The flag bits of responses, ``(number, length)``, as `physics.inspect` has them of spectra."""
-    seen = physics.inspect(stack)
+def _of_faults(seen):
+    """Sentences on what most responses have that none should."""
+    flags = _faults(seen)
+    return [
+        f"psf is a spectrum {physics.FLAG_TEXT[bit]}, which cannot be a response: the result is doubtful."
+        for bit in (physics.SATURATED, physics.SPIKE)
+        if (flags & bit > 0).mean() > 0.5
+    ]
+
+
+def _of_few_electrons(seen, electrons):
+    """A sentence on responses that are noisier than what they are to deconvolve."""
+    own = zero_loss_electrons(seen)
+    if seen.counts.shape[-1] < ENOUGH_CHANNELS or not np.isfinite(electrons) or not own.size:
+        return []
+    share = float(np.median(own)) / electrons
+    if share >= LEAST_SHARE:
+        return []
+    return [
+        f"psf holds about {_per_cent(share)} % of the electrons of a spectrum: its noise counts as losses, "
+        "and the result may be better without it."
+    ]
+
+
+def _faults(seen):
+    """The flag bits of responses, ``(number,)``, as `physics.inspect` has them of spectra."""
     # What smooth or clipped responses do far below the peak is no fault. (The noise is read before:
     # of what is raised it would be found too low, and noise taken for spikes.)
     bright = np.maximum(seen.counts, DARK * seen.counts.max(axis=-1, keepdims=True))
@@ -196,7 +221,9 @@ def _faults(stack):
 def _of_short_one(psf):
     """A sentence on a response, ``(length,)``, that is cut off where it is far from zero; else None."""
     width, position = response_width(psf), int(psf.argmax())
-    if np.isnan(width):  # not even its half height is in it
+    if np.isnan(width):  # a flank is cut off, or there are too few channels
+        if max(psf[0], psf[-1]) > 0.5 * psf.max():
+            return "psf is cut off on a flank of its peak, above half its height. Use a longer one."
         width = float(psf.size)
     counts, few = physics.prepare(psf)[0], max(int(width / 4), 8)
     for end, distance in ((counts[:few], position), (counts[-few:], psf.size - 1 - position)):
@@ -205,8 +232,8 @@ def _of_short_one(psf):
         if distance < SHORT_WIDTHS * width and height > SHORT_HEIGHT + 3 * noise:
             return (
                 f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is "
-                f"still {_per_cent(height)} % as high: what it lacks counts as losses. A longer one is "
-                "needed."
+                f"still {_per_cent(height)} % of its maximum: the missing tail counts as losses. Use a "
+                "longer one."
             )
     return None
 

@@ -214,6 +214,12 @@ def read_spectra(data, positions):
     return np.stack(spectra)
 
 
+def zero_loss_electrons(seen):
+    """About how many electrons the zero-loss peaks of inspected spectra hold, those that are usable."""
+    found, noise = seen.zero_loss.select(seen.usable), seen.noise.select(seen.usable)
+    return found.height * found.fwhm / noise.gain
+
+
 def _medians(spectra, reverse):
     spectra = spectra[..., ::-1] if reverse else spectra
     seen = physics.inspect(spectra)
@@ -223,9 +229,10 @@ def _medians(spectra, reverse):
     low, high = np.quantile(peaks[1], [0.05, 0.95])
     position, fwhm = (float(np.median(values)) for values in peaks)
     there = seen.usable & (np.abs(seen.zero_loss.position - position) <= fwhm)
-    electrons = seen.zero_loss.height * seen.zero_loss.fwhm / seen.noise.gain
     # On a short axis, the counts per electron cannot be estimated well.
-    few = np.inf if spectra.shape[-1] < ENOUGH_CHANNELS else np.median(electrons[seen.usable])
+    few = np.inf
+    if spectra.shape[-1] >= ENOUGH_CHANNELS:
+        few = float(np.median(zero_loss_electrons(seen)))
     dark, own = shared_dark(seen), seen.level[seen.usable]
     # A few spectra have an offset each: the median of the negative ones.
     levels = own[own < 0] if dark is None else np.array([dark.level])

@@ -129,7 +129,7 @@ def deconvolve(
     tally.hand_in(np.arange(flags.size), flags.ravel())
     tally.warn_of_flags()
     measured = psf is not None and not psf_estimated
-    of_psf = _responses.remarks(psf) if measured else []
+    of_psf = _responses.remarks(psf, electrons=found.electrons) if measured else []
     for odd in remarks(found, measured) + of_psf:
         warnings.warn(f"deconvolve: {odd}", UserWarning, stacklevel=2)
     return [estimate, *interval] if return_interval else estimate

@@ -283,7 +283,7 @@ class _Picture:
         self.with_residual = with_residual
         figure = Figure(figsize=(7.2, 4.6), dpi=100)
         self.canvas = FigureCanvasAgg(figure)
-        margins = {"left": 0.1, "right": 0.985, "top": 0.94, "bottom": 0.11, "hspace": 0.06}
+        margins = {"left": 0.1, "right": 0.965, "top": 0.94, "bottom": 0.11, "hspace": 0.06}
         ratios = (3, 1) if with_residual else (1,)
         axes = figure.subplots(
             len(ratios), sharex=True, squeeze=False, height_ratios=ratios, gridspec_kw=margins
@@ -296,7 +296,6 @@ class _Picture:
         self.band = None
         self.top.set_ylabel("Counts")
         self.bottom.set_xlabel(self.energy_label)
-        self.top.legend(frameon=False, loc="upper right")
         if with_residual:
             self.bottom.axhspan(-1, 1, color="0.9", zorder=0)
             self.bottom.set_ylabel("Residual\n(noise)")  # on one line, longer than the panel
@@ -316,8 +315,11 @@ class _Picture:
             shown[name] = np.full(inside.sum(), np.nan) if values is None else values[inside]
             line.set_data(energy[inside], shown[name])
         self._draw_band(energy[inside], preview, inside)
-        counts = [values[np.isfinite(values)] for values in (shown["measured"], shown["result"])]
-        self._scale(np.concatenate(counts), log)
+        counts = [shown["measured"], shown["result"]]
+        if preview.upper is not None:
+            counts.append(preview.upper[inside])
+        counts = np.concatenate(counts)
+        self._scale(counts[np.isfinite(counts)], log)
         self.top.set_xlim(*limits)
         if with_residual:
             reach = residual_reach(shown["residual"])
@@ -333,9 +335,9 @@ class _Picture:
         if preview.lower is not None:
             # A bound of zero lies nowhere on a logarithmic scale.
             low = np.maximum(preview.lower[inside], 1e-9 * np.nanmax(preview.measured))
-            self.band = self.top.fill_between(
-                energy, low, preview.upper[inside], color=COLOURS["deconvolved"], alpha=0.25, lw=0
-            )
+            style = {"color": COLOURS["deconvolved"], "alpha": 0.25, "lw": 0, "label": "interval"}
+            self.band = self.top.fill_between(energy, low, preview.upper[inside], **style)
+        self.top.legend(frameon=False, loc="upper right")
 
     def _scale(self, counts, log):
         self.top.set_yscale("log" if log else "linear")

@@ -80,8 +80,8 @@ def test_response_that_is_cut_off(make_signal, pair, method, shape):
 def test_how_high_a_cut_response_still_is_is_told_in_plain_figures(pair):
     s, vacuum = pair
     place = int(vacuum.data.argmax())
-    (told,) = warnings_of(s, "fourier", vacuum.isig[place - 4 : place + 5])
-    assert re.search(r"still [1-9]\d % as high", told)
+    (told,) = warnings_of(s, "fourier", vacuum.isig[place - 9 : place + 10])
+    assert re.search(r"still [1-9]\d % of its maximum", told)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -211,3 +211,52 @@ def test_a_response_without_units_is_named(pair):
     vacuum.axes_manager[-1].units = ""
     with pytest.raises(ValueError, match=r"the psf is in units of ''.* set psf\.axes_manager"):
         s.rl_deconvolve(psf=vacuum, show_progressbar=False)
+
+
+def with_interval(s, psf):
+    """Result and bounds, and the mean width of the interval."""
+    results = s.deep_deconvolve(psf=psf, return_interval=True, show_progressbar=False)
+    return results, float((results[2].data - results[1].data).mean())
+
+
+@pytest.mark.parametrize("width", [11.4, 12.6])
+def test_a_response_of_another_width_is_used_but_not_trusted(pair, width):
+    s, vacuum = pair
+    other = vacuum.deepcopy()
+    other.data = np.random.default_rng(3).poisson(1e6 * gaussian(300, 140.0, width))
+    message = "a spectrum that the psf does not fit .used, but not trusted.*"
+    with pytest.warns(UserWarning, match=message):
+        (result, *_), wide = with_interval(s, other)
+    assert result.metadata.Signal.deep_deconvolution.flags.psf_misfit == 1
+    (result, *_), narrow = with_interval(s, vacuum)
+    assert result.metadata.Signal.deep_deconvolution.flags.psf_misfit == 0
+    _, blind = with_interval(s, None)
+    assert narrow < blind < wide
+
+
+def test_a_response_with_few_electrons_is_warned_of(pair):
+    s, vacuum = pair
+    faint = vacuum.deepcopy()
+    faint.data = np.random.default_rng(3).poisson(1e4 * gaussian(300, 140.0, 12.0))
+    with pytest.warns(UserWarning, match="psf holds about [12] % of the electrons of a spectrum"):
+        s.deep_deconvolve(psf=faint, show_progressbar=False)
+    assert not warnings_of(s, "deep", vacuum)
+
+
+def test_a_response_that_ends_on_its_flank_is_told_to(pair):
+    s, vacuum = pair
+    (told,) = warnings_of(s, "fourier", vacuum.isig[int(vacuum.data.argmax()) - 1 :])
+    assert told.endswith(
+        "psf is cut off on a flank of its peak, above half its height. Use a longer one."
+    )
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_map_of_one_response_is_one_for_all(make_signal, lazy):
+    s, psf = make_signal(3), make_signal(1)
+    one = psf.inav[0]
+    results = [
+        s.deep_deconvolve(psf=p, show_progressbar=False).data
+        for p in (one, psf.as_lazy() if lazy else psf)
+    ]
+    np.testing.assert_array_equal(*results)

@@ -5,7 +5,7 @@ import warnings
 import hyperspy.api as hs
 import numpy as np
 import pytest
-from _helpers import deconvolve
+from _helpers import deconvolve, energy_axis
 
 import exspy_deepdeconv
 from exspy_deepdeconv import _blocks, data, models, physics
@@ -392,3 +392,19 @@ def test_bounds_say_what_they_are(make_signal):
     result, *bounds = deconvolve(make_signal(), return_interval=True)
     assert not result.metadata.Signal.deep_deconvolution.has_item("bound")
     assert [b.metadata.Signal.deep_deconvolution.bound for b in bounds] == ["lower", "upper"]
+
+
+def test_a_calibration_reaches_the_variance_of_a_result(make_signal):
+    """Cut by energies, it once was that of other channels."""
+    s = make_signal(2)
+    result = deconvolve(s)
+    whole = result.get_noise_variance().data.copy()
+    axis = energy_axis(result)
+    axis.offset += 0.2
+    first = axis.value2index(0.3)
+    part = result.isig[0.3:0.9].get_noise_variance()
+    np.testing.assert_array_equal(part.data, whole[:, first : first + part.data.shape[-1]])
+    axis.convert_to_units("meV")
+    part = result.isig[300.0:900.0].get_noise_variance()
+    np.testing.assert_array_equal(part.data, whole[:, first : first + part.data.shape[-1]])
+    assert part.metadata.Signal.quantity == "Variance"

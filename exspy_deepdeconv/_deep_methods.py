@@ -77,9 +77,7 @@ def deconvolve(
         batch_size=batch_size,
         device=usual_device(device, given.mask.size),
     )
-    kinds = _blocks.BLIND_FLAGS + (() if psf is None else (physics.PSF_MISFIT,))
-    consequences = _blocks.consequences(given.estimated)
-    tally = _blocks.FlagTally(given.mask, lazy_output, kinds=kinds, consequences=consequences)
+    tally = _tally(given, lazy_output)
     result, *others = _results.finish_stack(
         signal,
         given.blocks(function, tally, arrays=wanted.arrays),
@@ -100,6 +98,13 @@ def deconvolve(
     for made, words, bound in zip((result, *others), NAMES, BOUNDS, strict=False):
         _results.annotate(made, signal, "deep_deconvolution", words, **note | bound)
     return [result, *others] if return_interval else result
+
+
+def _tally(given, warn):
+    """Takes the flags of the blocks; of a misfit only where there is a response to fit."""
+    kinds = _blocks.BLIND_FLAGS + (() if given.response is None else (physics.PSF_MISFIT,))
+    consequences = _blocks.consequences(given.estimated)
+    return _blocks.FlagTally(given.mask, warn, kinds=kinds, consequences=consequences)
 
 
 def _note(model, wanted, given, psf, flags):

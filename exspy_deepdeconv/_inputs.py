@@ -27,7 +27,7 @@ class Input:
     response : numpy.ndarray, dask.array.Array or None
         The measured response, the energy rising: ``(length,)`` or ``(..., length)``.
     estimated : bool
-        Whether the response was read off spectra, not measured.
+        Whether the response was estimated from spectra, not measured.
     variance : float, numpy.ndarray, dask.array.Array or None
         As the user has set it: one number, or one for each channel of the data.
     """
@@ -51,7 +51,7 @@ class Input:
 
     @property
     def measured(self):
-        """Whether there is a response that the spectra themselves need not tell."""
+        """Whether a measured, not an estimated, response was given."""
         return self.response is not None and not self.estimated
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Blocks of spectra through the network, batch by batch; nothing is checked that was checked before."""
+"""Blocks of spectra through the network, batch by batch; the arguments are already checked."""
 
 from dataclasses import replace
 from functools import partial
@@ -226,7 +226,7 @@ def _of_rows(psf, rows):
 
 
 def _alike(seen, usable, resolution=np.inf):
-    """Yield how many channels are taken together, and which of the usable spectra that suits."""
+    """Yield the number of channels in a bin, and the usable spectra that it suits."""
     numbers = channels_in_bins(seen.zero_loss.fwhm, seen.counts.shape[-1], resolution)
     for number in np.unique(numbers[usable]):
         yield int(number), usable & (numbers == number)

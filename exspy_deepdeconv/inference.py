@@ -41,7 +41,7 @@ def deconvolve(
     Parameters
     ----------
     spectra : numpy.ndarray
-        Counts, shape ``(..., channels)``, at least 64 channels. What is masked counts as NaN.
+        Counts, shape ``(..., channels)``, at least 64 channels. Masked values count as NaN.
     dispersion : float
         eV per channel.
     psf : numpy.ndarray, optional
@@ -51,15 +51,16 @@ def deconvolve(
         FWHM in eV of the Gaussian through which the answer is seen; a quarter of the median
         zero-loss width by default, never under 2 channels.
     psf_estimated : bool
-        Whether ``psf`` is from `exspy_deepdeconv.inference.estimate_response`: it is trusted less then.
+        Whether ``psf`` is from `exspy_deepdeconv.inference.estimate_response`: it is not trusted then, and
+        where it does not fit, the response is found in the spectrum itself.
     model : str, pathlib.Path or Model, optional
         The network; the newest bundled one by default.
     zero_loss : bool
         Whether the elastic peak is part of the answer.
     return_interval : bool
-        Whether the interval that holds the truth is returned too.
+        Whether to return an interval as well.
     confidence : float
-        Share of the truth that the interval is to hold, between 0 and 1.
+        Share of the truth that the interval is to contain, between 0 and 1.
     batch_size : int, optional
         Spectra per forward pass.
     device : str, optional
@@ -92,21 +93,17 @@ def deconvolve(
     >>> deconvolve(spectrum.counts, spectrum.dispersion).shape
     (512,)
     """
-    from . import _responses  # HyperSpy is not needed for the rest, nor for training
-    from ._blocks import FlagTally, consequences
-    from ._sampling import remarks, typical_zero_loss
+    from ._sampling import (
+        typical_zero_loss,  # HyperSpy is not needed for the rest, nor for training
+    )
 
     spectra = np.asarray(unmasked(spectra))
     psf = None if psf is None else np.asarray(unmasked(psf))
-    if psf is not None and _responses.same_counts(psf, spectra):
-        raise ValueError(_responses.ITSELF)
     if not (is_real(dispersion) and 0 < dispersion < np.inf):
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
     check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
     check_bool("psf_estimated", psf_estimated)
     _check_arguments(spectra, psf, device)
-    if psf is not None:
-        _responses.check_psf_counts(psf)
     model = load(model)
     if return_interval:
         model.warn_if_not_calibrated()
@@ -124,15 +121,24 @@ def deconvolve(
         batch_size=batch_size,
         device=device,
     )
+    _warn(flags, found, psf, psf_estimated, stacklevel=3)
+    return [estimate, *interval] if return_interval else estimate
+
+
+def _warn(flags, found, psf, psf_estimated, stacklevel):
+    """The warnings of `deconvolve`, as of the method of the signals."""
+    from . import _responses
+    from ._blocks import FlagTally, consequences
+    from ._sampling import remarks
+
     none = np.zeros(flags.shape, bool)
     tally = FlagTally(none, False, "deconvolve", consequences=consequences(psf_estimated))
     tally.hand_in(np.arange(flags.size), flags.ravel())
-    tally.warn_of_flags()
+    tally.warn_of_flags(stacklevel)
     measured = psf is not None and not psf_estimated
     of_psf = _responses.remarks(psf, electrons=found.electrons) if measured else []
     for odd in remarks(found, measured) + of_psf:
-        warnings.warn(f"deconvolve: {odd}", UserWarning, stacklevel=2)
-    return [estimate, *interval] if return_interval else estimate
+        warnings.warn(f"deconvolve: {odd}", UserWarning, stacklevel=stacklevel)
 
 
 def estimate_response(
@@ -143,7 +149,7 @@ def estimate_response(
     Parameters
     ----------
     spectra : numpy.ndarray
-        Counts, shape ``(..., channels)``, at least 64 channels. What is masked counts as NaN.
+        Counts, shape ``(..., channels)``, at least 64 channels. Masked values count as NaN.
     model : str, pathlib.Path or Model, optional
         The network; the newest bundled one by default.
     zero_channel : int, optional
@@ -167,7 +173,7 @@ def estimate_response(
     Raises
     ------
     ValueError
-        If an argument is out of its range, or no spectrum can tell a shared response.
+        If an argument is out of its range, or no spectrum is fit for a shared response.
 
     Examples
     --------
@@ -217,6 +223,10 @@ def _check_arguments(spectra, psf, device):
         if array is not None and array.dtype.kind not in "buif":
             raise ValueError(f"{name} must be real numbers, not {array.dtype}.")
     if psf is not None:
+        from . import _responses
+
+        if _responses.same_counts(psf, spectra):
+            raise ValueError(_responses.ITSELF)
         shape = np.shape(psf)
         if len(shape) == 0 or (len(shape) > 1 and shape[:-1] != spectra.shape[:-1]):
             raise ValueError(
@@ -224,6 +234,7 @@ def _check_arguments(spectra, psf, device):
                 f"spectra of shape {spectra.shape}."
             )
         physics.centred_response(psf, physics.MIN_CHANNELS)  # raises if it is no response
+        _responses.check_psf_counts(psf)
     check_device(device)
 
 

@@ -1,4 +1,4 @@
-"""The spectra of a map that lose the least: what of their tails is the instrument's shows best (NumPy)."""
+"""The spectra of a map with the fewest losses, whose tails show the response best (NumPy)."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ BRIGHT = 0.5  # of the median elastic counts: of darker spectra noise alone may 
 
 
 def quietest_sum(spectra):
-    """The sum of the spectra that lose the least, for a response to be read off it.
+    """The sum of the spectra with the fewest losses, for a response to be estimated from it.
 
     A blind answer takes weak losses on the tail of the zero-loss peak for tail. Where a map shows less
     of them in some places (beside a particle, past an edge, between the antinodes of a mode), the tail
@@ -58,8 +58,8 @@ def quietest_sum(spectra):
     rows = np.flatnonzero(plain if plain.any() else usable)  # a hot channel is in all of them
     if not rows.size:
         raise ValueError(
-            "No spectrum has a zero-loss peak that is not saturated: there is none to read a shared "
-            "response off."
+            "No spectrum has a zero-loss peak that is not saturated, from which a shared response could "
+            "be estimated."
         )
     found = seen.zero_loss.select(rows)
     place, width = np.median(found.position), np.median(found.fwhm)

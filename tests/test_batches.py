@@ -573,3 +573,11 @@ def test_what_a_killed_renaming_left_is_put_back_or_removed(make_signal, tmp_pat
         signal.save(target)
     _writing._remove_left_over(target)
     assert [path.name for path in tmp_path.iterdir()] == ["x.zspy"]
+
+
+def test_a_file_under_two_paths_is_one_input(run, save, results, tmp_path):
+    path = save("a.hspy")
+    (tmp_path / "sub").mkdir()
+    printed = run(path, tmp_path / "sub" / ".." / "a.hspy")
+    assert "[1/1]" in printed
+    assert results() == ["a_deconvolved.hspy"]

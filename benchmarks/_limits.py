@@ -132,10 +132,11 @@ def of_another_width(wider, scene, case, model):
     """Errors, coverage and flag with a response that is so many times as wide as the true one.
 
     Blind, as it is used, and if it were trusted: loss and near error, channels inside and all of
-    them (loss, near), and whether it is flagged.
+    them (loss, near), whether it is flagged, whether it is trusted.
     """
     simulation = simulate(scene, rng_of(7, SCENES.index(scene), case), CHANNELS)
     response = stretched(simulation.psf, simulation.psf.argmax(), wider)
+    trusts = psf_fit.width_fit(response, inspect(simulation.counts[None])).trusted[0]
     anything = 1.0, 0.0
     found = []
     for psf, trusted in (
@@ -147,7 +148,8 @@ def of_another_width(wider, scene, case, model):
             estimate, flags, *bounds, resolution = answer(simulation, model, psf=psf)
         errors = evaluate.errors(estimate, simulation, resolution)
         inside = evaluate.coverage(estimate, *bounds, simulation, resolution)
-        found += [errors.loss, errors.near, *inside.loss, *inside.near, int(flags) & PSF_MISFIT > 0]
+        flagged = int(flags) & PSF_MISFIT > 0
+        found += [errors.loss, errors.near, *inside.loss, *inside.near, flagged, trusts]
     return found
 
 

@@ -191,7 +191,17 @@ def windows(options, run):
 def psf(options, run):
     """Responses of another width."""
     table = PrettyTable(
-        ["scene", "psf", "wider", "loss / blind", "near / blind", "coverage", "near", "flagged"],
+        [
+            "scene",
+            "psf",
+            "wider",
+            "loss / blind",
+            "near / blind",
+            "coverage",
+            "near",
+            "flagged",
+            "trusted",
+        ],
         align="r",
     )
     settings = [(wider, scene) for scene in SCENES for wider in (1.0, 0.95, 0.98, 1.02, 1.05)]
@@ -201,8 +211,9 @@ def psf(options, run):
         for name, found in zip(("as it is used", "if it were trusted"), others, strict=True):
             ratios = np.median(found[:, :2] / blind[:, :2], axis=0)
             held = share(found[:, 2:4]), share(found[:, 4:6])
-            row = (f"{x:.2f}" for x in (*ratios,))
-            table.add_row([scene, name, wider, *row, *held, f"{found[:, 6].mean():.2f}"])
+            shares = found[:, 6:].mean(axis=0)
+            errors, shares = ([f"{x:.2f}" for x in values] for values in (ratios, shares))
+            table.add_row([scene, name, wider, *errors, *held, *shares])
     return table
 
 

@@ -53,7 +53,8 @@ def deep_deconvolve(
         its length and area are free, but if its tails are cut off, the missing part counts as losses
         (a warning says so where it is cut off high above zero). A response that is narrower than the
         zero-loss peak, because of drift or charging, is broadened to the width of the peak. One whose
-        width differs from that of the peak is used, but not trusted: intervals are as wide as without.
+        width differs from that of the peak (by over 1 %% and more than noise can make) is used, but not
+        trusted: intervals are no narrower than without it.
         By default the response is estimated from each spectrum. For a map that shows fewer losses in
         some places than in others, ``s.estimate_psf(shared=True)`` finds a better one. Such an
         estimate is trusted no more than the default one, and where it does not fit (another zero-loss
@@ -128,7 +129,9 @@ def deep_deconvolve(
           more than their noise;
         - those whose result shows more energy gains than losses (by more than 0.3 %% of the counts),
           which no specimen does: the response, given or estimated, does not fit, or there is a
-          background.
+          background;
+        - those whose zero-loss peak clearly has another width than the `psf` (by over 3 %% and more than
+          noise can make); with an estimated `psf`, all those that it does not fit (``psf_misfit``).
 
         For a lazy result this warning comes once all of it has been computed, and the numbers are
         not in its metadata. Other warnings are given
@@ -140,7 +143,8 @@ def deep_deconvolve(
         - if the energy axis begins above 0 eV, or has another peak at 0 eV, so that the peak that was
           found cannot be the zero-loss peak;
         - if a negative flat offset is subtracted;
-        - if a `psf` is saturated, has a spike or is cut off;
+        - if a `psf` is saturated, has a spike, is cut off or has less than a tenth of the electrons of
+          a spectrum;
         - if the signal is itself a result;
         - if an interval is requested from a model that was not calibrated.
 

@@ -475,7 +475,7 @@ def test_results_are_no_measurements():
     for (bad_map, bad_psf), kind in ((sharp, "itself a result"), (left, "a residual")):
         with pytest.raises(ValueError, match=f"signal is {kind}.*: measured spectra are needed"):
             measured_pairs(bad_map, vacuum)
-        with pytest.raises(ValueError, match=f"psf is {kind}.*: it holds no zero-loss peak"):
+        with pytest.raises(ValueError, match=f"psf is {kind}.*, not a measured zero-loss peak"):
             measured_pairs(s, bad_psf)
     responses = s.estimate_psf(**quietly)
     with pytest.raises(ValueError, match="signal is an estimated response"):

@@ -220,12 +220,13 @@ def _faults(seen):
 
 def _of_short_one(psf):
     """A sentence on a response, ``(length,)``, that is cut off where it is far from zero; else None."""
-    width, position = response_width(psf), int(psf.argmax())
+    (counts,), _ = physics.response_prepared(psf[None])
+    width, position = response_width(counts), int(counts.argmax())
     if np.isnan(width):  # a flank is cut off, or there are too few channels
-        if max(psf[0], psf[-1]) > 0.5 * psf.max():
+        if max(counts[0], counts[-1]) > 0.5 * counts.max():
             return "psf is cut off on a flank of its peak, above half its height. Use a longer one."
         width = float(psf.size)
-    counts, few = physics.prepare(psf)[0], max(int(width / 4), 8)
+    few = max(int(width / 4), 8)
     for end, distance in ((counts[:few], position), (counts[-few:], psf.size - 1 - position)):
         height = float(end.mean() / counts.max())
         noise = float(np.abs(np.diff(end)).mean() / (counts.max() * np.sqrt(few)))
@@ -240,7 +241,10 @@ def _of_short_one(psf):
 
 def _per_cent(share):
     """One figure, two from 10 % on: no powers of ten."""
-    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.1g}"
+    figures = 2 if share >= 0.1 else 1
+    return np.format_float_positional(
+        100 * share, figures, unique=False, fractional=False, trim="-"
+    )
 
 
 def response_width(psf):

@@ -61,6 +61,7 @@ __all__ = [
     "parabola_vertex",
     "prepare",
     "resolution_range",
+    "response_prepared",
     "shift_channels",
     "smooth",
     "spectrum_flags",
@@ -252,6 +253,29 @@ def inspect(spectra, dark=None):
     return Inspected(counts, found, level, error, noise, flags)
 
 
+def response_prepared(responses):
+    """Subtract the flat offset of measured responses, be it told before or behind their peaks.
+
+    Parameters
+    ----------
+    responses : numpy.ndarray
+        Shape ``(batch, channels)``, finite.
+
+    Returns
+    -------
+    counts : numpy.ndarray
+        Shape ``(batch, channels)``.
+    found : ZeroLoss
+        Their peaks.
+    """
+    counts, found, level = prepare(responses)
+    behind = np.where(level == 0, level_behind(counts, found), 0.0)
+    if behind.any():
+        counts = counts - behind[:, None]
+        found = find_zero_loss(counts)
+    return counts, found
+
+
 def centred_response(psf, channels):
     """Bring a measured response to unit area, on ``channels`` channels around its maximum.
 
@@ -288,11 +312,7 @@ def centred_response(psf, channels):
     flat = psf.reshape(-1, psf.shape[-1])
     if not np.isfinite(flat).all() or not (flat.max(axis=-1) > 0).all():
         raise ValueError("psf must be finite and hold a positive zero-loss peak.")
-    flat, found, level = prepare(flat)
-    behind = np.where(level == 0, level_behind(flat, found), 0.0)
-    if behind.any():
-        flat = flat - behind[:, None]
-        found = find_zero_loss(flat)
+    flat, found = response_prepared(flat)
     flat = quiet_tails(flat, found)
     out, shift = np.zeros((flat.shape[0], 2 * channels)), np.zeros((flat.shape[0], 1))
     for row, (response, vertex) in enumerate(zip(flat, found.position, strict=True)):

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import _responses
+from exspy_deepdeconv import _responses, physics
 from exspy_deepdeconv.physics import gaussian
 
 METHODS = ("deep", "rl", "ml", "fourier", "tgv")
@@ -27,7 +27,7 @@ def warnings_of(s, method, psf):
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
         getattr(s, f"{method}_deconvolve")(psf=psf, show_progressbar=False)
-    return [str(w.message) for w in heard if "psf is" in str(w.message)]
+    return [text for w in heard if re.search("psf (is|holds)", text := str(w.message))]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -240,7 +240,23 @@ def test_a_response_with_few_electrons_is_warned_of(pair):
     faint.data = np.random.default_rng(3).poisson(1e4 * gaussian(300, 140.0, 12.0))
     with pytest.warns(UserWarning, match="psf holds about [12] % of the electrons of a spectrum"):
         s.deep_deconvolve(psf=faint, show_progressbar=False)
+    assert len(warnings_of(s, "deep", faint)) == 1
     assert not warnings_of(s, "deep", vacuum)
+
+
+@pytest.mark.parametrize("electrons", [0.0949, 0.0951, 0.0999])
+def test_a_share_of_electrons_is_told_in_plain_figures(electrons):
+    psf = np.random.default_rng(3).poisson(1e5 * gaussian(300, 140.0, 12.0))
+    own = _responses.zero_loss_electrons(physics.inspect(psf[None]))[0]
+    (told,) = _responses.remarks(psf, electrons=own / electrons)
+    assert re.match(r"psf holds about (9|10) % of the electrons", told)
+
+
+@pytest.mark.parametrize(("position", "offset"), [(256.0, 2000), (40.0, 30)])
+def test_a_flat_offset_is_no_cut_response(position, offset):
+    """It is subtracted, be it read before the peak or behind it."""
+    psf = 1.5e4 * gaussian(512, position, 12.0) + offset
+    assert not _responses.remarks(np.random.default_rng(0).poisson(psf))
 
 
 def test_a_response_that_ends_on_its_flank_is_told_to(pair):

@@ -14,8 +14,8 @@ TRUSTED = 0.01, 2.0  # of a measured response that is trusted
 SAME = 0.03, 4.0  # of one that is not flagged
 USABLE = 0.05, 3.0  # of an estimated one that is used
 # Standard error of a width that is read from few channels, as a share of it, times the fourth power of
-# the width in channels. Chosen on simulations. It excuses a response, but does not make it trusted.
-UNDERSAMPLED = 0.3
+# the width in channels. Chosen on simulations. It is no reason to trust a response.
+UNDERSAMPLED = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class WidthFit:
     @property
     def usable(self):
         """Where a response that was estimated from other spectra is good enough."""
-        return self._within(*USABLE, np.hypot(self.error, self.sampling))
+        return self._within(*USABLE, self.error)
 
     def _within(self, share, errors, error):
         return np.abs(self.apart) <= np.maximum(share, errors * error)

@@ -1,6 +1,6 @@
 """Does a result explain the data? Blur it again, compare, judge what is left (NumPy and SciPy)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -197,8 +197,13 @@ def residual_block(
         if isinstance(variance, np.ndarray):
             variance = variance.reshape(-1, channels)[good]
         psf, of_good = psf if len(psf) == 1 else psf[good], seen.select(good)
-        if broaden:
-            response = fitted_response(psf, channels, of_good)
+        if broaden:  # as for the result: a noise that was set decides how certain a width is
+            told = (
+                of_good
+                if variance is None
+                else replace(of_good, noise=told_noise(variance, of_good))
+            )
+            response = fitted_response(psf, channels, told)
         else:
             response = measured_response(psf, channels)
         left, verdict = _left_over(

@@ -244,3 +244,17 @@ def test_sparse_channels_are_not_judged_by_the_flank_of_the_peak():
     noise = physics.Noise(np.ones(40), np.full(40, 1e-9))
     expected = residual.expected_variance(counts, noise, np.full(40, 8.0))
     assert 0.1 < np.mean(((counts - mean) ** 2 / expected)[:, 250:]) < 1.5
+
+
+def test_a_noise_that_was_set_decides_whether_a_response_is_too_narrow():
+    """As for the result, whose response was not broadened either."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1e7 * physics.gaussian(512, 120.3, 10.5))[None].astype(float)
+    psf, result = physics.gaussian(400, 200.0, 10.0), 1e7 * physics.gaussian(512, 120.3, 3.0)[None]
+    options = {"result": result, "resolution": 3.0}
+    for variance, alike in ((4e8, True), (np.full((1, 512), 4e8), True), (None, False)):
+        broadened, as_it_is = (
+            residual.residual_block(counts, psf, variance=variance, broaden=x, **options)[0]
+            for x in (True, False)
+        )
+        assert np.array_equal(broadened, as_it_is) is alike

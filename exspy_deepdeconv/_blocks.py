@@ -19,7 +19,7 @@ from .convolution import at_most_threads, processors
 # Small enough for a moving progress bar, large enough to fill the batches of the network.
 SPECTRA_PER_BLOCK = 512
 
-PSF_DOUBTED, OWN_TAKEN = "used, but not trusted", "the response found in them used"
+PSF_DOUBTED, OWN_TAKEN = "used, but not trusted", "the response found in the data used"
 CONSEQUENCES = {
     physics.EMPTY: "zeros returned",
     physics.NO_ZERO_LOSS: "zeros returned",

@@ -13,7 +13,8 @@ SPIKE = 16  # up to three channels far above their neighbours, or far below
 UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
 GAINS = 64  # the result gains more energy than it loses
 PSF_MISFIT = 128  # a given response is not that of the spectrum
-UNFIT = UNEXPLAINED | GAINS  # what a response that is not the spectrum's own leads to
+# What a response that is not the spectrum's own may lead to (of a spectrum that is usable itself).
+UNFIT = UNEXPLAINED | GAINS | NOT_FINITE
 UNUSABLE = EMPTY | NO_ZERO_LOSS | NOT_FINITE  # there is nothing to deconvolve
 FLAG_TEXT = {
     EMPTY: "empty",

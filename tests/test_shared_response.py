@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from _helpers import deconvolve, energy_axis
 
-from exspy_deepdeconv import data
+from exspy_deepdeconv import batched, data, models
 from exspy_deepdeconv import deconvolve as deconvolve_array
 from exspy_deepdeconv._interactive import DeepDeconvolution
 from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.inference import estimate_response
+from exspy_deepdeconv.physics import PSF_MISFIT
 from exspy_deepdeconv.simulate import simulate
 
 
@@ -237,3 +238,23 @@ def test_preview_takes_the_response_that_the_result_is_made_with(focused):
             np.testing.assert_allclose(got, want.data[row, column], atol=1e-5 * top)
         np.testing.assert_allclose(shown.residual, residual.data[row, column], atol=2e-3)
         assert shown.remark.startswith(remark) and bool(shown.remark) == bool(remark)
+
+
+@pytest.mark.parametrize("fails", ["shared", "own"])
+def test_a_result_that_is_not_finite_is_never_the_better_one(make_signal, monkeypatch, fails):
+    s = make_signal(fwhm=10.0)
+    psf = estimate_response(s.data)
+    if fails == "own":  # a psf that leads to a result that does not explain the data
+        psf = np.roll(psf, 25) + psf
+    usual = batched.answers
+
+    def answers(answer, seen, good, spectra, *others):
+        found = usual(answer, seen, good, spectra, *others)
+        return found * np.nan if (spectra.psf is None) == (fails == "own") else found
+
+    monkeypatch.setattr(batched, "answers", answers)
+    estimate, flags = batched.deconvolve_block(
+        s.data, model=models.load(), resolution=2.5, psf=psf, estimated=True
+    )
+    assert np.isfinite(estimate).all()
+    assert bool(flags & PSF_MISFIT) is (fails == "shared")

@@ -17,7 +17,7 @@ from .binning import answer_of, channels_in_bins
 from .forward import answers, batch_of, quick_and_quiet, response_of, responses
 from .physics import PSF_MISFIT, UNFIT
 from .psf_fit import width_fit
-from .residual import better_residual_block, residual_block
+from .residual import residual_block
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +119,15 @@ class Answer:
         if not self.usable:
             odd = _words(flags) or "with a psf that holds no zero-loss peak"
             return Preview(self.counts, remark=f"Spectrum {odd}: there is nothing to deconvolve.")
-        found, flags = self._found(wanted)
+        (found, flags), used = self._found(wanted), self
         if self.own is None and self.fit is not None and not self.fit.same[0]:
             flags |= PSF_MISFIT
         elif self.own is not None and (not self.fit.usable[0] or flags & UNFIT):
             own, own_flags = self.own._found(wanted)
             if not self.fit.usable[0] or not own_flags & UNFIT:
-                found, flags = own, own_flags | PSF_MISFIT
+                found, flags, used = own, own_flags | PSF_MISFIT, self.own
         if zero_channel is not None:
-            found["residual"] = self._residual(found["result"], wanted, zero_channel)
+            found["residual"] = used._residual(found["result"], wanted, zero_channel)
         return Preview(self.counts, remark=_remark(flags, self.own is not None), **found)
 
     def _found(self, wanted):
@@ -142,20 +142,18 @@ class Answer:
         return found, int(flags[0])
 
     def _residual(self, result, wanted, zero_channel):
-        """That of ``deconvolution_residual``."""
-        block = partial(
-            residual_block if self.own is None else better_residual_block,
+        """That of ``deconvolution_residual``, of a result that was made with this answer."""
+        stack, _ = residual_block(
             self.counts[None],
             self.psf,
-            respond=partial((self.own or self)._respond, zero_channel),
+            respond=partial(self._respond, zero_channel),
             result=result[None],
             variance=self.variance,
             dark=self.dark,
             resolution=wanted.resolution,
             zero_loss=wanted.zero_loss,
+            broaden=self.psf is not None,
         )
-        given = self.psf is not None and self.own is None
-        stack, _ = block(broaden=True) if given else block()
         return stack[0, : self.counts.size]
 
     def _respond(self, zero_channel, _):

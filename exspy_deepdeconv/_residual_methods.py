@@ -43,6 +43,8 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     # reading it raises an error that says so.
     zero_loss = given.zero_loss if psf is None or resolution is not None else None
     block = _block_function(given, result, psf)
+    both = block.func is residual.better_residual_block
+    taken = _own_taken(result, given.mask.shape) if both else {}
     if psf is None:
         _warn_of_measured(result, stacklevel=4)
 
@@ -59,7 +61,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     blocks = given.blocks(
         block,
         tally,
-        beside={"result": estimate},
+        beside={"result": estimate} | taken,
         extra=len(_MAPS),
         without_response=residual.unknown_block,
     )
@@ -99,6 +101,22 @@ def _block_function(given, result, psf):
         return partial(residual.better_residual_block, **options)
     # As ``deep_deconvolve`` does with a measured response; the classical methods take it as it is.
     return partial(residual.residual_block, broaden=deep and psf is not None, **options)
+
+
+def _own_taken(result, shape):
+    """Where the response found in a spectrum was used instead of an estimated one, by its name.
+
+    Nothing where the result does not tell: one that was lazy, or part of a map.
+    """
+    note = _last_note(result)
+    flags = None if note is None else note.get_item("flags")
+    if not hasattr(flags, "get_item") or flags.get_item("psf_misfit") is None:
+        return {}
+    # Of one spectrum there is no map, and none of a flag that was not raised.
+    raised = np.bool_(flags.psf_misfit > 0)
+    where = np.asarray(flags.get_item("maps.psf_misfit", raised))
+    where = where if raised else np.zeros(shape, bool)
+    return {"own": where[..., None]} if where.shape == shape else {}
 
 
 def seen_through(result):

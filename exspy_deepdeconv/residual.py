@@ -214,8 +214,8 @@ def residual_block(
     return out.reshape(*nav, channels + 2), flags.astype(np.uint8).reshape(nav)
 
 
-def better_residual_block(spectra, psf, *, respond, **options):
-    """The same with an estimated response or, where that leaves less, the one found in the spectrum.
+def better_residual_block(spectra, psf, *, respond, own=None, **options):
+    """The same with an estimated response or the one found in the spectrum, whichever was used.
 
     As `exspy_deepdeconv.batched.stacked_block` takes that where the estimated one does not fit.
 
@@ -223,6 +223,9 @@ def better_residual_block(spectra, psf, *, respond, **options):
     ----------
     spectra, psf, respond, **options
         As for `residual_block`; the first three are needed.
+    own : numpy.ndarray of bool, optional
+        Whether the result was made with the response found in the spectrum, ``(..., 1)``. By default
+        the one that leaves less is taken.
 
     Returns
     -------
@@ -230,10 +233,13 @@ def better_residual_block(spectra, psf, *, respond, **options):
         As from `residual_block`.
     """
     shared, flags = residual_block(spectra, psf, broaden=True, **options)
-    own, own_flags = residual_block(spectra, respond=respond, **options)
-    chi2 = spectra.shape[-1]
-    better = own[..., chi2] < shared[..., chi2]
-    return np.where(better[..., None], own, shared), np.where(better, own_flags, flags)
+    if own is not None and not own.any():
+        return shared, flags
+    found, found_flags = residual_block(spectra, respond=respond, **options)
+    if own is None:
+        chi2 = slice(spectra.shape[-1], spectra.shape[-1] + 1)
+        own = found[..., chi2] < shared[..., chi2]
+    return np.where(own, found, shared), np.where(own[..., 0], found_flags, flags)
 
 
 def unknown_block(spectra, **_):

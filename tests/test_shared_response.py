@@ -220,6 +220,42 @@ def test_the_residual_takes_the_response_that_the_result_was_made_with(focused):
     assert chi2.data[1:].min() > 2
 
 
+def test_the_residual_takes_no_other_response_where_the_shared_one_fits_all(rod):
+    """Not even where another one happens to leave less."""
+    s, psf = rod
+    result = deconvolve(s, psf=psf)
+    assert result.metadata.Signal.deep_deconvolution.flags.psf_misfit == 0
+    as_measured = psf.deepcopy()
+    del as_measured.metadata.Signal.psf_estimation
+    left, wanted = (
+        s.deconvolution_residual(result, p, show_progressbar=False) for p in (psf, as_measured)
+    )
+    np.testing.assert_array_equal(left.data, wanted.data)
+
+
+@pytest.mark.filterwarnings("ignore:deep_deconvolve. of 24", "ignore:.*result was made with a psf")
+@pytest.mark.parametrize("kind", ["map", "lazy", "falling", "line", "pixel"])
+def test_the_residual_takes_for_each_spectrum_the_response_that_it_was_made_with(focused, kind):
+    """Not the one that happens to leave less."""
+    s, psf = focused
+    s = {"line": s.inav[:, 0], "pixel": s.inav[7, 0]}.get(kind, s)
+    if kind == "falling":
+        s.data = np.ascontiguousarray(s.data[..., ::-1])
+        energy_axis(s).scale *= -1
+    result = deconvolve(s, psf=psf)
+    own = np.asarray(
+        result.metadata.Signal.deep_deconvolution.flags.get_item("maps.psf_misfit", True)
+    )
+    s = s.as_lazy() if kind == "lazy" else s
+    as_measured = psf.deepcopy()
+    del as_measured.metadata.Signal.psf_estimation
+    found, shared, blind = (
+        np.asarray(s.deconvolution_residual(result, p, show_progressbar=False).data)
+        for p in (psf, as_measured, None)
+    )
+    np.testing.assert_array_equal(found, np.where(own[..., None], blind, shared))
+
+
 @pytest.mark.filterwarnings("ignore:deep_deconvolve. of 24")
 def test_preview_takes_the_response_that_the_result_is_made_with(focused):
     s, psf = focused

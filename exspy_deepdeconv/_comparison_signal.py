@@ -32,8 +32,9 @@ def deconvolution_residual(
         The response with which to blur it: the one that the deconvolution was given. (For results of
         ``deep_deconvolve``, a response that is narrower than the zero-loss peak is broadened here as
         it was there; where an estimated response was not used, the one that was found in the spectrum
-        is used here, too. A lazy result does not tell where: the one that leaves less is used.) By default, the model that made the result estimates the response from the
-        data, as ``estimate_psf()`` does; if that model is neither bundled nor in memory, the default
+        is used here, too. A lazy result does not tell where: the one that leaves less is used.) By
+        default, the model that made the result estimates the response from the data, as
+        ``estimate_psf()`` does; if that model is neither bundled nor in memory, the default
         model does, and a warning says so.
     return_maps : bool, default False
         Whether to return two measures of each spectrum as well.

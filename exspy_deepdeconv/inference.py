@@ -229,7 +229,8 @@ def _check_arguments(spectra, psf, device):
         if _responses.same_counts(psf, spectra):
             raise ValueError(_responses.ITSELF)
         shape = np.shape(psf)
-        if len(shape) == 0 or (len(shape) > 1 and shape[:-1] != spectra.shape[:-1]):
+        one = len(shape) > 0 and np.size(psf) == shape[-1]
+        if not one and (len(shape) < 2 or shape[:-1] != spectra.shape[:-1]):
             raise ValueError(
                 f"psf has the shape {shape}; it must be one response, or one for each of the "
                 f"spectra of shape {spectra.shape}."

@@ -355,3 +355,10 @@ def test_masked_channels_of_a_response_are_not_counts():
     response[200] = np.ma.masked
     with pytest.raises(ValueError, match="psf must be finite"):
         deconvolve(low_loss(), DISPERSION, psf=response)
+
+
+def test_a_stack_of_one_response_is_one_for_all():
+    spectra = np.random.default_rng(0).poisson(1e5 * gaussian(256, 60.0, 8.0), (3, 256))
+    psf = gaussian(128, 60.0, 8.0)
+    results = [inference.deconvolve(spectra, 0.01, p) for p in (psf, psf[None])]
+    np.testing.assert_array_equal(*results)

@@ -19,6 +19,7 @@ from exspy_deepdeconv.physics import (
     FWHM_PER_SIGMA,
     PSF_MISFIT,
     UNEXPLAINED,
+    centred_response,
     default_resolution,
     find_zero_loss,
     gaussian,
@@ -136,7 +137,8 @@ def of_another_width(wider, scene, case, model):
     """
     simulation = simulate(scene, rng_of(7, SCENES.index(scene), case), CHANNELS)
     response = stretched(simulation.psf, simulation.psf.argmax(), wider)
-    trusts = psf_fit.width_fit(response, inspect(simulation.counts[None])).trusted[0]
+    centred = centred_response(response[None], CHANNELS)
+    trusts = psf_fit.width_fit(centred, inspect(simulation.counts[None])).trusted[0]
     anything = 1.0, 0.0
     found = []
     for psf, trusted in (

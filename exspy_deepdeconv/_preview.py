@@ -14,7 +14,7 @@ from ._blocks import OWN_TAKEN, PSF_DOUBTED
 from ._responses import usable_responses
 from .batched import result_flags
 from .binning import answer_of, channels_in_bins
-from .forward import answers, batch_of, quick_and_quiet, response_of, responses
+from .forward import answers, batch_of, centred, quick_and_quiet, response_of, responses
 from .physics import PSF_MISFIT, UNFIT
 from .psf_fit import width_fit
 from .residual import residual_block
@@ -81,12 +81,14 @@ class Answer:
             self.seen = replace(self.seen, noise=noise)
         self.usable = self.seen.usable[0] and (psf is None or bool(usable_responses(psf)))
         self.own = None  # the answer with the spectrum's own response, where another was estimated
-        self.fit = None if psf is None or not self.usable else width_fit(psf, self.seen)
+        self.fit = None
+        if self.usable and psf is not None:
+            psf = centred(psf[None], counts.size)
+            self.fit = width_fit(psf, self.seen)
         if self.usable and estimated:
             self.own = Answer(counts, model, variance=variance, dark=dark, device=device)
         if self.usable:
             estimated = estimated or (self.fit is not None and not self.fit.trusted[0])
-            psf = None if psf is None else psf[None]
             with quick_and_quiet(device, model) as (device, _):
                 self.batch, self.measured = batch_of(
                     self.seen, self.seen.usable, psf, device, estimated

@@ -11,6 +11,7 @@ from .forward import (
     Wanted,
     answers,
     batch_of,
+    centred,
     counts_differ,
     nothing,
     quick_and_quiet,
@@ -173,6 +174,7 @@ def _run_batch(model, wanted, dark, device, network, spectra, psf, variance, *, 
     run = partial(_run_some, model, wanted, device, network, seen)
     if psf is None or not seen.usable.any():
         return run(seen.usable, psf)
+    psf = _centred(psf, seen)
     fit = width_fit(_of_rows(psf, seen.usable), seen.select(seen.usable))
 
     def among_all(rows):
@@ -218,6 +220,17 @@ def _run_some(model, wanted, device, network, seen, usable, psf, *, estimated=Fa
             measured = response_of(answer, seen.counts.shape[-1])
         flags[good] |= result_flags(found[0], seen, good, measured, wanted)
     return out, flags
+
+
+def _centred(psf, seen):
+    """The responses as `batch_of` takes them; zeros of unusable spectra, whose own may be none."""
+    channels = seen.counts.shape[-1]
+    if len(psf) == 1:
+        return centred(psf, channels)
+    found = centred(psf[seen.usable], channels)
+    everything = np.zeros((len(psf), found.shape[-1]))
+    everything[seen.usable] = found
+    return everything
 
 
 def _of_rows(psf, rows):

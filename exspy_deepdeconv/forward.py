@@ -15,8 +15,8 @@ from . import intervals
 from .blur import moving
 from .frame import BLOCK, PAD
 from .network import Spectra
-from .physics import NOT_FINITE
-from .reblur import Response, fitted_response
+from .physics import NOT_FINITE, centred_response
+from .reblur import Response, broadened_response
 
 CONSERVE_WITHIN = 0.05  # share of the counts; a larger difference is noise or has another cause
 _COPIES = weakref.WeakKeyDictionary()  # of networks, by model and device
@@ -139,6 +139,13 @@ def nothing(seen):
     return estimate
 
 
+def centred(psf, channels):
+    """Measured responses, ``(number, length)``, as `batch_of` takes them for so many channels."""
+    return centred_response(
+        psf, channels + BLOCK + PAD
+    )  # as long as the frame's half axis can hold
+
+
 def batch_of(seen, good, psf, device, estimated=False):
     """The usable spectra as the network takes them.
 
@@ -149,7 +156,7 @@ def batch_of(seen, good, psf, device, estimated=False):
     good : numpy.ndarray of bool
         Which of them are usable.
     psf : numpy.ndarray or None
-        Measured responses of the usable ones, ``(1 or usable, length)``.
+        Measured responses of the usable ones, ``(1 or usable, ...)``, as from `centred`.
     device : torch.device
         Where the tensors are to be.
     estimated : bool
@@ -179,8 +186,7 @@ def batch_of(seen, good, psf, device, estimated=False):
     )
     if psf is None:
         return spectra, None
-    reach = counts.shape[-1] + BLOCK + PAD  # as long as the frame's half axis can hold
-    measured = fitted_response(psf, reach, seen.select(good))
+    measured = broadened_response(psf, seen.select(good))
     spectra.psf = tensor(measured.shape)
     spectra.has_psf = torch.ones(len(counts), device=device)
     spectra.estimated = estimated

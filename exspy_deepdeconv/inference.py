@@ -94,9 +94,8 @@ def deconvolve(
     >>> deconvolve(spectrum.counts, spectrum.dispersion).shape
     (512,)
     """
-    from ._sampling import (
-        typical_zero_loss,  # HyperSpy is not needed for the rest, nor for training
-    )
+    # HyperSpy is not needed for the rest, nor for training.
+    from ._sampling import typical_zero_loss
 
     spectra = np.asarray(unmasked(spectra))
     psf = None if psf is None else np.asarray(unmasked(psf))

@@ -21,9 +21,7 @@ POSITION_NOISE, POSITION_LEAN = 2.4, 0.006
 # responses that it has found itself, or that were measured. Chosen on simulated maps.
 ESTIMATED = 1.25
 STANDARD_CONFIDENCE = 0.6827  # of one standard deviation to either side
-LEAST_ALPHA = (
-    1e-4  # smallest share outside: the tails of the distribution are not known any farther
-)
+LEAST_ALPHA = 1e-4  # smallest share outside: the tails of the distribution are known no farther
 
 
 @dataclass(frozen=True)

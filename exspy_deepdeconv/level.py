@@ -9,19 +9,13 @@ from .segments import SHORTEST_SEGMENT, Segments, straight_line
 SHORTEST = 24  # channels from which an offset can be read
 SIGNIFICANT = 1.0  # times its error: a smaller offset counts as none
 DOUBT = 0.5  # share of the subtracted tail that may be wrong, since its shape is assumed
-QUIETER = (
-    0.6  # noise per count in the darkest channels over that in brighter ones: an offset is likely
-)
+QUIETER = 0.6  # noise per count in the darkest channels over that in brighter ones: offset likely
 BETTER = 12.0  # half a chi-square by which a line from an offset must explain the noise better
 EQUAL = 2.0  # the same for lines that explain it equally well: two standard errors
 LEAST_SHARE = 0.1  # of the channels that must be negative for a negative offset
 TAILS = 4.0  # factor on the squared differences of stretches, for the tails that all of them share
-LOWER_HALF = (
-    0.8  # standard deviations by which the lower half of normal numbers is below their mean
-)
-CONTRADICTED = (
-    3.0  # standard errors by which the level of the gain side may be above a negative offset
-)
+LOWER_HALF = 0.8  # standard deviations of normal numbers: their lower half below their mean
+CONTRADICTED = 3.0  # standard errors by which the gain side may be above a negative offset
 SHARING = 8  # spectra from which on they are assumed to share their flat offset
 TELLING = 1 / 8  # share of them that must show one
 OWN = 5.0  # standard errors by which an offset must differ from the shared one to replace it

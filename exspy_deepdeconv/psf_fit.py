@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .broadening import widths_apart
-from .reblur import responses_and_peaks
+from .reblur import beside_peaks
 
 # How far the widths of a response and of a zero-loss peak may be apart: share of the width, standard
 # errors; the larger of the two counts. A tail that is a few per cent too low leaves false losses under
@@ -55,13 +55,13 @@ class WidthFit:
         return np.abs(self.apart) <= np.maximum(share, errors * error)
 
 
-def width_fit(psf, seen):
+def width_fit(centred, seen):
     """Compare responses with zero-loss peaks.
 
     Parameters
     ----------
-    psf : numpy.ndarray
-        One response, ``(length,)`` or ``(1, length)``, or one for each, ``(batch, length)``.
+    centred : numpy.ndarray
+        Responses as from `exspy_deepdeconv.physics.centred_response`, ``(1 or batch, 2 * channels)``.
     seen : Inspected
         The spectra, ``(batch,)``, all of them usable.
 
@@ -72,11 +72,12 @@ def width_fit(psf, seen):
     Examples
     --------
     >>> import numpy as np
-    >>> from exspy_deepdeconv.physics import gaussian, inspect
+    >>> from exspy_deepdeconv.physics import centred_response, gaussian, inspect
     >>> from exspy_deepdeconv.psf_fit import width_fit
     >>> spectra = 1e7 * gaussian(256, 100.3, np.array([7.0, 8.02, 9.0]))
-    >>> width_fit(gaussian(128, 64.0, 8.0), inspect(spectra)).trusted
+    >>> response = centred_response(gaussian(128, 64.0, 8.0)[None], 256)
+    >>> width_fit(response, inspect(spectra)).trusted
     array([False,  True, False])
     """
-    found = widths_apart(*responses_and_peaks(psf, seen.counts.shape[-1], seen))
+    found = widths_apart(*beside_peaks(centred, seen))
     return WidthFit(*found, UNDERSAMPLED / seen.zero_loss.fwhm**4)

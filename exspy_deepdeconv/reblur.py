@@ -20,10 +20,8 @@ CORE_WIDTHS = 0.75  # zero-loss widths to both sides, where the elastic peak is 
 UNKNOWN_WIDTH = 4.0  # channels: where no zero-loss peak was found
 MAX_SHIFT = 1.0  # channels between the energy zeros of a response and of the data
 BEYOND = (0.0, 0.5, 2.0, 8.0)  # zero-loss widths: where the stretches beyond the end begin
-NEAR_END = (
-    8.0,
-    0.25,
-)  # zero-loss widths and share of the channels: the fit covers the longer of them
+# Zero-loss widths, and share of the channels, before the end that the fit covers: the longer of them.
+NEAR_END = 8.0, 0.25
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,18 @@ def fitted_response(psf, channels, seen):
     Response
         One for each.
     """
-    return Response(broadened(*responses_and_peaks(psf, channels, seen)), channels)
+    return broadened_response(np.atleast_2d(centred_response(psf, channels)), seen)
 
 
-def responses_and_peaks(psf, channels, seen):
-    """What `exspy_deepdeconv.broadening` is told of responses and zero-loss peaks."""
+def broadened_response(centred, seen):
+    """The same of responses that are brought to their axis already, ``(1 or batch, 2 * channels)``."""
+    return Response(broadened(*beside_peaks(centred, seen)), centred.shape[-1] // 2)
+
+
+def beside_peaks(centred, seen):
+    """What `exspy_deepdeconv.broadening` is told of such responses and of zero-loss peaks."""
     found = seen.zero_loss
     doubt = doubtful_width(found.fwhm, found.height, seen.noise)
-    centred = np.atleast_2d(centred_response(psf, channels))
     top = np.floor(found.position + 0.5).astype(int)
     gain_half = found.position - half_height_crossings(seen.counts, top)[0]
     return centred, found.position, found.fwhm, doubt, gain_half

@@ -210,7 +210,7 @@ def residual_block(
             estimate[good], of_good, response, variance, resolution, zero_loss
         )
         out[good] = np.column_stack([left, verdict.chi2, verdict.whiteness])
-    flags = flags ^ np.where(held, 0, flags & NO_ZERO_LOSS)
+    flags = np.where(held, flags, flags & ~np.uint8(NO_ZERO_LOSS))
     return out.reshape(*nav, channels + 2), flags.astype(np.uint8).reshape(nav)
 
 

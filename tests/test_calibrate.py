@@ -9,7 +9,7 @@ from exspy_deepdeconv import models
 from exspy_deepdeconv.batched import deconvolve_block
 from exspy_deepdeconv.binning import answer_of
 from exspy_deepdeconv.evaluate import coverage, visible_losses
-from exspy_deepdeconv.forward import batch_of, quick_and_quiet
+from exspy_deepdeconv.forward import batch_of, centred, quick_and_quiet
 from exspy_deepdeconv.intervals import Calibration, Regime
 from exspy_deepdeconv.models import Model
 from exspy_deepdeconv.physics import inspect
@@ -95,7 +95,8 @@ def test_a_channel_needs_a_factor_above_one_where_the_interval_without_factors_m
     seen, ratio = inspect(simulation.counts[None]), 4
     psf = simulation.psf[None] if given else None
     with quick_and_quiet(None, plain) as (where, network):
-        spectra, _ = batch_of(seen, seen.usable, psf, where)
+        response = centred(psf, 512) if given else None
+        spectra, _ = batch_of(seen, seen.usable, response, where)
         answer_on = partial(answer_of, network, spectra)
         needed, _, _ = module._needed(answer_on, seen, spectra, simulation, ratio)
     resolution = float(seen.zero_loss.fwhm[0]) / ratio

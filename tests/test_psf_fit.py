@@ -5,8 +5,12 @@ import warnings
 import numpy as np
 import pytest
 
-from exspy_deepdeconv.physics import gaussian, inspect
+from exspy_deepdeconv.physics import centred_response, gaussian, inspect
 from exspy_deepdeconv.psf_fit import width_fit
+
+
+def fit_of(psf, seen):
+    return width_fit(centred_response(psf[None], seen.counts.shape[-1]), seen)
 
 
 def spectrum(fwhm, electrons=1e8, position=120.3):
@@ -27,14 +31,14 @@ def spectrum(fwhm, electrons=1e8, position=120.3):
 )
 def test_each_use_has_its_own_tolerance(sign, share, trusted, same, usable):
     width = 12 * (1 + sign * share)
-    fit = width_fit(1e9 * gaussian(400, 200.0, 12.0), inspect(spectrum(width)))
+    fit = fit_of(1e9 * gaussian(400, 200.0, 12.0), inspect(spectrum(width)))
     assert [bool(x[0]) for x in (fit.trusted, fit.same, fit.usable)] == [trusted, same, usable]
     assert fit.apart[0] == pytest.approx(sign * share, abs=2e-3)
 
 
 def test_few_electrons_excuse_a_difference():
     seen = inspect(np.concatenate([spectrum(12.0, 3e3), spectrum(12.0)]))
-    fit = width_fit(gaussian(400, 200.0, 12.6), seen)
+    fit = fit_of(gaussian(400, 200.0, 12.6), seen)
     assert fit.trusted.tolist() == [True, False]
     assert fit.same.tolist() == [True, False]
 
@@ -43,8 +47,8 @@ def test_a_response_whose_width_cannot_be_read_is_neither_trusted_nor_usable():
     """It has no flanks within eight widths of the zero-loss peak."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit = width_fit(np.ones(400) + gaussian(400, 200.0, 8.0), inspect(spectrum(6.0)))
-        wide = width_fit(gaussian(2000, 1000.0, 200.0), inspect(spectrum(6.0)))
+        fit = fit_of(np.ones(400) + gaussian(400, 200.0, 8.0), inspect(spectrum(6.0)))
+        wide = fit_of(gaussian(2000, 1000.0, 200.0), inspect(spectrum(6.0)))
     assert np.isnan(wide.apart[0])
     for found in (fit, wide):
         assert not (found.trusted | found.same | found.usable)[0]
@@ -62,7 +66,7 @@ def test_an_undersampled_peak_elsewhere_between_two_channels_is_no_misfit():
     """Its width, read from two channels, depends on where it lies; this is no reason to trust it."""
     places = 100 + np.linspace(-0.5, 0.5, 12)
     seen = inspect(np.random.default_rng(0).poisson(1e7 * sampled(places, 2.0)))
-    fits = [width_fit(psf, seen) for psf in sampled(places, 2.0)]
+    fits = [fit_of(psf, seen) for psf in sampled(places, 2.0)]
     assert np.mean([fit.same for fit in fits]) > 0.95
     assert np.mean([fit.trusted for fit in fits]) < 0.8
-    assert not width_fit(sampled([100.2], 2.5)[0], seen).same.any()
+    assert not fit_of(sampled([100.2], 2.5)[0], seen).same.any()

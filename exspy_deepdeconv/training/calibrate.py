@@ -15,7 +15,7 @@ from .. import intervals, models, physics
 from .._arguments import is_whole
 from ..binning import answer_of, channels_in_bins
 from ..evaluate import visible_losses
-from ..forward import batch_of, error_sizes, parts, quick_and_quiet, regime
+from ..forward import batch_of, centred, error_sizes, parts, quick_and_quiet, regime
 from ..inference import check_device
 from ..intervals import Calibration, Regime
 from ..network import SHARPENINGS
@@ -86,7 +86,8 @@ def calibrate(model, cases=64, seed=SEED, device=None):
             seen = physics.inspect(simulation.counts[None])
             if not seen.usable[0]:
                 continue
-            psf = noisy_response(simulation.psf, rng)[None] if given else None
+            measured = noisy_response(simulation.psf, rng)[None] if given else None
+            psf = centred(measured, simulation.counts.size) if given else None
             with quick_and_quiet(device, model) as (where, network):
                 spectra, _ = batch_of(seen, seen.usable, psf, where)
                 answer_on = cache(partial(answer_of, network, spectra))  # most ratios have one

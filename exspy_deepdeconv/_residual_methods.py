@@ -10,7 +10,16 @@ from functools import partial
 import numpy as np
 from hyperspy.signal import BaseSignal
 
-from . import _arguments, _blocks, _checks, _classical_methods, _results, models, residual
+from . import (
+    _arguments,
+    _blocks,
+    _checks,
+    _classical_methods,
+    _responses,
+    _results,
+    models,
+    residual,
+)
 from ._inputs import Input
 from ._sampling import of_axis
 from .blur import FWHM_PER_SIGMA
@@ -191,7 +200,7 @@ def _refuse_other_signals(result):
         raise ValueError(f"result is the {bound} bound of an interval, not the result itself.")
     if result.metadata.has_item(_checks.RESIDUAL):
         raise ValueError("result is a residual, not what a deconvolution made of the data.")
-    if _last_node(result) is None and result.metadata.has_item("Signal.psf_estimation"):
+    if _last_node(result) is None and _responses.was_estimated(result):
         raise ValueError("result is an estimated response: pass it as psf, after the result.")
 
 

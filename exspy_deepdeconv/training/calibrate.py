@@ -21,8 +21,8 @@ from ..intervals import Calibration, Regime
 from ..network import SHARPENINGS
 from ..physics import MIN_RESOLUTION_CHANNELS
 from ..simulate import simulate
+from .handed import noisy_response
 from .monitor import SCENES
-from .pairs import noisy_response
 
 SEED = 20_240_229  # of no other set
 LENGTHS = (512, 1024, 2048, 4096)

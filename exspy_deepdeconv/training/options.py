@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 
 from ..instruments import read_response
+from . import eelspecnet
 from .exported import MeasuredPairs
 from .mixed import MixedPairs
 from .pairs import SimulatedPairs
@@ -35,14 +36,26 @@ def read_options(arguments=None):
 
 def _pairs(seed, options):
     """What is trained on; the options that say so are taken out of the others."""
-    measured, exported, share = (options.pop(key) for key in ("measured", "pairs", "share"))
-    drawn = {key: options.pop(key) for key in ("channels_per_batch", "psf_share", "shown_again")}
+    measured, exported, share, recipe = (
+        options.pop(key) for key in ("measured", "pairs", "share", "recipe_share")
+    )
+    keys = ("channels_per_batch", "psf_share", "shown_again", "altered")
+    drawn = {key: options.pop(key) for key in keys}
     pairs = SimulatedPairs(seed, measured=tuple(map(read_response, measured)), **drawn)
-    if not exported:
-        return pairs
-    if not 0 < share < 1:
-        raise ValueError(f"--share {share}: must lie between 0 and 1")
-    return MixedPairs((pairs, 1 - share), (MeasuredPairs.load(exported), share), seed=seed)
+    share = share if exported else 0.0
+    for name, value in (("--share", share), ("--recipe-share", recipe)):
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} {value}: must be at least 0 and below 1")
+    others = []
+    if exported:
+        others.append((MeasuredPairs.load(exported), share))
+    if recipe:
+        size = max(drawn["channels_per_batch"] // eelspecnet.CHANNELS, 1)
+        others.append((eelspecnet.RecipePairs(seed, size), recipe))
+    rest = 1 - share - recipe
+    if not rest > 0:
+        raise ValueError(f"--share {share} and --recipe-share {recipe}: their sum must be below 1")
+    return MixedPairs((pairs, rest), *others, seed=seed) if others else pairs
 
 
 def _parser():
@@ -69,6 +82,15 @@ def _parser():
     )
     parser.add_argument(
         "--shown-again", type=float, default=0.0, help="share that is shown with its response, too"
+    )
+    parser.add_argument(
+        "--altered",
+        type=float,
+        default=0.0,
+        help="share of the handed responses that are not quite those of their spectra",
+    )
+    parser.add_argument(
+        "--recipe-share", type=float, default=0.0, help="share of batches of EELSpecNet's recipe"
     )
     parser.add_argument("--minutes", type=float, help="end after this time")
     parser.add_argument("--device", help="a torch device")

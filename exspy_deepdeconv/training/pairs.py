@@ -10,6 +10,7 @@ import numpy as np
 
 from ..physics import estimate_noise, prepare, resolution_range
 from ..simulate import SCENES, Simulation, random_detector, redraw, simulate
+from .handed import altered_response, noisy_response
 
 LENGTHS = {512: 0.2, 1024: 0.55, 2048: 0.2, 4096: 0.05}
 # Close doublets and weak losses in the zero-loss tail take the longest to learn; where lone losses near
@@ -54,6 +55,8 @@ class SimulatedPairs:
         Share of the spectra that a batch holds once more, this time with their response: to draw
         them costs more than a graphics card needs to learn from them. With ``psf_share=0`` none is
         there twice in the same way.
+    altered : float
+        Share of the responses that are not quite those of their spectra: `handed.altered_response`.
 
     Examples
     --------
@@ -68,12 +71,13 @@ class SimulatedPairs:
     measured: tuple = ()
     psf_share: float = 0.35
     shown_again: float = 0.0
+    altered: float = 0.0
 
     def __post_init__(self):
         """Refuse what no batch can be drawn with."""
         if self.channels_per_batch < 1:
             raise ValueError(f"channels_per_batch={self.channels_per_batch!r} must be at least 1.")
-        for name in ("psf_share", "shown_again"):
+        for name in ("psf_share", "shown_again", "altered"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be between 0 and 1.")
 
@@ -117,7 +121,7 @@ class SimulatedPairs:
         spectra = []
         while len(spectra) < number:
             spectra += self._scene(rng, channels)
-        return training_rows(spectra[:number], self.psf_share, rng)
+        return training_rows(spectra[:number], self.psf_share, rng, self.altered)
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ def batch_of_rows(rows):
     return {key: value.astype(np.float32) for key, value in batch.items()}
 
 
-def training_rows(spectra, psf_share, rng):
+def training_rows(spectra, psf_share, rng, altered=0.0):
     """A row of each spectrum whose zero-loss peak is found; others `deep_deconvolve` would refuse.
 
     Parameters
@@ -201,6 +205,8 @@ def training_rows(spectra, psf_share, rng):
         Share of the spectra whose response is handed to the network.
     rng : numpy.random.Generator
         Source of randomness.
+    altered : float
+        Share of the responses that are not quite those of their spectra.
 
     Returns
     -------
@@ -215,7 +221,10 @@ def training_rows(spectra, psf_share, rng):
         again = before is not None and before is cut_before
         if not again:
             has_psf = rng.random() < psf_share
-            psf = noisy_response(spectrum.psf, rng)
+            psf = spectrum.psf
+            if altered and rng.random() < altered:
+                psf = altered_response(psf, spectrum.fwhm, rng)
+            psf = noisy_response(psf, rng)
         peak = found.select(row)
         kept_before = kept
         kept = abs(peak.position - spectrum.position) <= spectrum.fwhm  # NaN where none was found
@@ -261,10 +270,3 @@ def _widened(scene, rng):
     if rng.random() < ANY_COUNTS_SHARE:
         scene = replace(scene, elastic_counts=ANY_COUNTS)
     return replace(scene, shoulders=SHOULDERS)
-
-
-def noisy_response(psf, rng):
-    """A response as a vacuum measurement would give it."""
-    counts = 10.0 ** rng.uniform(5, 9)
-    measured = rng.poisson(psf * counts).astype(float)
-    return measured / max(measured.sum(), 1.0)

@@ -88,16 +88,40 @@ def widths_apart(responses, position, fwhm, doubt=0.0, gain_half=np.inf):
     return fwhm / widths - 1, doubt / STANDARD_ERRORS / widths
 
 
-def _side_by_side(responses, position, fwhm, gain_half):
-    """Transforms of the responses about their zero, where the peaks lie; widths of both."""
+def placed_beside(responses, position, fwhm):
+    """Responses about their energy zero, placed between two channels as zero-loss peaks are.
+
+    Parameters
+    ----------
+    responses, position, fwhm
+        As for `broadened`.
+
+    Returns
+    -------
+    peaks : numpy.ndarray
+        ``(1 or batch, n)``.
+    zero : int
+        The index at which the channel nearest to the peaks lies.
+    """
+    placed, reach = _placed(responses, position, fwhm)
+    return fft.irfft(placed, 2 * reach), reach
+
+
+def _placed(responses, position, fwhm):
+    """Their transforms, and how many channels they reach to both sides."""
     zero = responses.shape[-1] // 2
     reach = min(int(np.ceil(AROUND * fwhm.max())), zero)
-    core = responses[:, zero - reach : zero + reach]
     apart = position - np.floor(position + 0.5)  # from the nearest channel
-    placed = fft.rfft(core) * moving(fft.rfftfreq(2 * reach), apart[:, None])
+    core = fft.rfft(responses[:, zero - reach : zero + reach])
+    return core * moving(fft.rfftfreq(2 * reach), apart[:, None]), reach
+
+
+def _side_by_side(responses, position, fwhm, gain_half):
+    """Transforms of the responses about their zero, where the peaks lie; widths of both."""
+    placed, reach = _placed(responses, position, fwhm)
     peaks = fft.irfft(placed, 2 * reach)
     left, right = half_height_crossings(peaks, peaks.argmax(axis=-1))
-    more = gain_half - (reach + apart - left)
+    more = gain_half - (reach + position - np.floor(position + 0.5) - left)
     return placed, right - left, np.fmin(fwhm, right - left + 2 * np.fmax(more, 0))
 
 

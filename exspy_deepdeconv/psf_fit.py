@@ -10,7 +10,7 @@ from .reblur import beside_peaks
 # How far the widths of a response and of a zero-loss peak may be apart: share of the width, standard
 # errors; the larger of the two counts. A tail that is a few per cent too low leaves false losses under
 # the network's trust (`benchmarks/limits.py --part psf`).
-TRUSTED = 0.01, 2.0  # of a measured response that is trusted
+TRUSTED = 0.01, 2.5  # of a measured response that is trusted
 SAME = 0.03, 4.0  # of one that is not flagged
 USABLE = 0.05, 3.0  # of an estimated one that is used
 # Standard error of a width that is read from few channels, as a share of it, times the fourth power of

@@ -11,13 +11,15 @@ import numpy as np
 import scipy.fft as fft
 
 from .blur import gaussian_transfer, moving, turning
-from .broadening import broadened, doubtful_width
-from .peaks import half_height_crossings
+from .broadening import STANDARD_ERRORS, broadened, doubtful_width, placed_beside
+from .peaks import half_height_crossings, half_height_width
 from .physics import centred_response, gaussian
+from .stretch import stretch
 
 DAMPING = 1e-3  # level of the Gaussian's transfer function below which the quotient q is damped
 CORE_WIDTHS = 0.75  # zero-loss widths to both sides, where the elastic peak is fitted
 UNKNOWN_WIDTH = 4.0  # channels: where no zero-loss peak was found
+LINEAR = 0.15  # widths of which more is apart are compared at half height alone
 MAX_SHIFT = 1.0  # channels between the energy zeros of a response and of the data
 BEYOND = (0.0, 0.5, 2.0, 8.0)  # zero-loss widths: where the stretches beyond the end begin
 # Zero-loss widths, and share of the channels, before the end that the fit covers: the longer of them.
@@ -80,12 +82,22 @@ def broadened_response(centred, seen):
 
 
 def beside_peaks(centred, seen):
-    """What `exspy_deepdeconv.broadening` is told of such responses and of zero-loss peaks."""
+    """What `exspy_deepdeconv.broadening` is told of such responses and of zero-loss peaks.
+
+    Where the widths are about the same, losses under the peak are allowed for (`stretch`): they widen it
+    at half height.
+    """
     found = seen.zero_loss
+    peaks, zero = placed_beside(centred, found.position, found.fwhm)
+    widths = half_height_width(peaks, peaks.argmax(axis=-1))
+    apart, error = stretch(peaks, zero, seen)
+    near = (np.abs(apart) < LINEAR) & (np.abs(found.fwhm / widths - 1) < LINEAR)
     doubt = doubtful_width(found.fwhm, found.height, seen.noise)
     top = np.floor(found.position + 0.5).astype(int)
     gain_half = found.position - half_height_crossings(seen.counts, top)[0]
-    return centred, found.position, found.fwhm, doubt, gain_half
+    fwhm = np.where(near, (1 + apart) * widths, found.fwhm)
+    doubt = np.where(near, STANDARD_ERRORS * error * widths, doubt)
+    return centred, found.position, fwhm, doubt, np.where(near, np.inf, gain_half)
 
 
 def blur_again(counts, estimate, response, found, variance, *, resolution=None, zero_loss=True):

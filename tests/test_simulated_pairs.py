@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from exspy_deepdeconv.network import Config, DeconvolutionNet
-from exspy_deepdeconv.physics import parabola_vertex
+from exspy_deepdeconv.physics import half_height_width, parabola_vertex
 from exspy_deepdeconv.simulate import simulate
 from exspy_deepdeconv.training import MixedPairs, SimulatedPairs
 from exspy_deepdeconv.training.batches import tensors, to_spectra
+from exspy_deepdeconv.training.handed import altered_response
 from exspy_deepdeconv.training.loop import main
 from exspy_deepdeconv.training.loss import training_loss
 from exspy_deepdeconv.training.options import read_options
@@ -148,8 +149,36 @@ def test_spectra_are_shown_again_with_their_response():
         np.testing.assert_array_equal(batch[key][number:], plain.batch(4)[key][: number // 2])
 
 
+def test_responses_may_be_a_little_off():
+    """Of what is handed over, widths differ from those of the spectra by some per cent, or they do not."""
+
+    def apart(altered):
+        pairs = SimulatedPairs(seed=3, channels_per_batch=64 * 1024, altered=altered)
+        batch = pairs.batch(7)
+        psf, elastic = batch["psf"].astype(float), batch["elastic"].astype(float)
+        widths = [half_height_width(x, x.argmax(axis=-1)) for x in (psf, elastic)]
+        clean = (batch["fwhm"] > 8) & (batch["position"] > 2 * batch["fwhm"])
+        assert clean.sum() > 10
+        return np.abs(widths[0] / widths[1] - 1)[clean]
+
+    assert np.median(apart(0.0)) < 3e-3
+    off = apart(1.0)
+    assert 7e-3 < np.median(off) < 0.03 and off.max() < 0.1
+
+
+def test_altered_responses_keep_area_and_energy_zero():
+    psf = simulate("bulk", np.random.default_rng(5), 512).psf
+    for seed in range(5):
+        altered = altered_response(psf, 10.0, np.random.default_rng(seed))
+        assert altered.sum() == pytest.approx(1) and altered.min() >= 0
+        vertex = [parabola_vertex(x, np.asarray(int(x.argmax()))) for x in (psf, altered)]
+        assert vertex[0] == pytest.approx(vertex[1], abs=0.02)
+        assert np.abs(altered - psf).sum() > 1e-3
+
+
 @pytest.mark.parametrize(
-    "bad", [{"psf_share": -0.1}, {"shown_again": 1.5}, {"channels_per_batch": 0}]
+    "bad",
+    [{"psf_share": -0.1}, {"shown_again": 1.5}, {"altered": 2.0}, {"channels_per_batch": 0}],
 )
 def test_what_no_batch_can_be_drawn_with_is_refused(bad, tmp_path, capsys):
     name, value = next(iter(bad.items()))
@@ -167,12 +196,24 @@ def test_what_no_batch_can_be_drawn_with_is_refused(bad, tmp_path, capsys):
         ("--measured=nothing.npy", "nothing.npy"),
         ("--pairs=nothing.npz", "nothing.npz"),
         ("--muon=maybe", "maybe"),
+        ("--recipe-share=1.5", "--recipe-share 1.5"),
+        ("--recipe-share=-0.1", "--recipe-share -0.1"),
     ],
 )
 def test_options_that_cannot_be_used_end_the_process_with_a_message(option, word, tmp_path, capsys):
     with pytest.raises(SystemExit):
         read_options(["--folder", str(tmp_path), option])
     assert word in capsys.readouterr().err
+
+
+def test_the_recipe_can_be_mixed_in():
+    _, options = read_options(["--folder", "there", "--seed", "3", "--recipe-share", "0.3"])
+    pairs = options["pairs"]
+    sources = [pairs.source(number) for number in range(300)]
+    assert np.mean(sources) == pytest.approx(0.3, abs=0.08)
+    batch = pairs.batch(sources.index(1))
+    assert batch["counts"].shape == (16, 2048)  # as many channels as the others have
+    assert isinstance(read_options(["--folder", "there"])[1]["pairs"], SimulatedPairs)
 
 
 @pytest.mark.parametrize(

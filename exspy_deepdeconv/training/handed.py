@@ -8,7 +8,10 @@ COUNTS = 5.0, 9.0  # powers of ten: electrons of the vacuum measurement
 # (share) and of the tails (logarithm, either side by itself), and the most that the width is off.
 WIDTHS_APART, FARTHEST_APART = 0.02, 0.06
 TAILS_APART = 0.2
-TAILS_FROM, TAILS_FULL = 0.75, 2.0  # widths from the peak where tails begin to differ, and do in full
+TAILS_FROM, TAILS_FULL = (
+    0.75,
+    2.0,
+)  # widths from the peak where tails begin to differ, and do in full
 
 
 def noisy_response(psf, rng):

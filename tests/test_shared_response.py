@@ -256,6 +256,30 @@ def test_the_residual_takes_for_each_spectrum_the_response_that_it_was_made_with
     np.testing.assert_array_equal(found, np.where(own[..., None], blind, shared))
 
 
+CUTS = {
+    "crop": lambda s: s.inav[3:, 1:],
+    "flip": lambda s: s.inav[::-1],
+    "every other": lambda s: s.inav[1::2],
+    "both": lambda s: s.inav[::-1, ::-1].inav[:4],
+}
+
+
+@pytest.mark.filterwarnings("ignore:deep_deconvolve. of 24", "ignore:.*result was made with a psf")
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+def test_the_residual_of_a_part_takes_the_responses_of_that_part(focused, cut):
+    s, psf = focused
+    result = deconvolve(s, psf=psf)
+    whole = s.deconvolution_residual(result, psf, show_progressbar=False)
+    part = cut(s).deconvolution_residual(cut(result), psf, show_progressbar=False)
+    # Offset and noise are read from fewer spectra: nearly the same.
+    np.testing.assert_allclose(part.data, cut(whole).data, atol=0.1)
+    # A calibration of the map moves no pixel.
+    for signal in (s, result):
+        signal.axes_manager[0].scale, signal.axes_manager[0].offset = 0.3, 5.0
+    again = s.deconvolution_residual(result, psf, show_progressbar=False)
+    np.testing.assert_array_equal(again.data, whole.data)
+
+
 @pytest.mark.filterwarnings("ignore:deep_deconvolve. of 24")
 def test_preview_takes_the_response_that_the_result_is_made_with(focused):
     s, psf = focused

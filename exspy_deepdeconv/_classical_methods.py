@@ -132,21 +132,15 @@ def deconvolve(
     _checks.warn_of_result(signal, method.name, stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     note = {"method": method.words, "psf": _results.psf_source(psf)}
-    zero_loss = respond = None
-    if psf is None:
-        model = models.load()
-        note |= {"model": model.name, "weights_sha256": model.sha256}
-        zero_loss = given.zero_loss
-        respond = _results.responder(model, zero_loss, given.data.shape[-1])
+    zero_loss, respond, about_model = _own_responses(given) if psf is None else (None, None, {})
     channels = _resolution(method, resolution, given, zero_loss)
-
     automatic = isinstance(setting, str)
     if method.needs_resolution:
         setting = channels
     else:
         note[method.setting] = setting
     dark = given.dark() if method.fits_peak else None
-    note |= _results.dark_note(dark)
+    note |= about_model | _results.dark_note(dark)
     judged = automatic or method.fits_peak or setting >= ENOUGH
     check = Check.of(method, channels, judged, psf is not None)
     block = partial(
@@ -159,10 +153,7 @@ def deconvolve(
         check=check,
         dark=dark,
     )
-    kinds = _blocks.DATA_FLAGS if respond or method.fits_peak else _blocks.UNUSABLE_FLAGS
-    tally = _blocks.FlagTally(
-        given.mask, lazy_output, method.name, kinds + check.kinds, CONSEQUENCES
-    )
+    tally = _tally(method, given, check, lazy_output)
     result = _results.finish(
         signal,
         given.blocks(block, tally, dtype=result_dtype(given.data.dtype), num_workers=num_workers),
@@ -181,6 +172,20 @@ def deconvolve(
     note["flags"] = _results.flags_note(tally, lazy_output)
     _results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)
     return result
+
+
+def _own_responses(given):
+    """For methods without a psf: the zero-loss peak, what finds the responses, and a note on the model."""
+    model, zero_loss = models.load(), given.zero_loss
+    respond = _results.responder(model, zero_loss, given.data.shape[-1])
+    return zero_loss, respond, {"model": model.name, "weights_sha256": model.sha256}
+
+
+def _tally(method, given, check, warn):
+    """Takes the flags of the blocks; a given response needs no zero-loss peak, unless it is fitted."""
+    of_peak = given.response is None or method.fits_peak
+    kinds = (_blocks.DATA_FLAGS if of_peak else _blocks.UNUSABLE_FLAGS) + check.kinds
+    return _blocks.FlagTally(given.mask, warn, method.name, kinds, CONSEQUENCES)
 
 
 def result_dtype(dtype):

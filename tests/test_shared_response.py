@@ -1,5 +1,6 @@
 """A response that the spectra of a map share, and where it is not theirs."""
 
+import dask.array as da
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -162,6 +163,21 @@ def test_a_hot_channel_of_all_spectra_is_no_reason_to_refuse(rod):
     hot.data[..., 800] = 0.1 * s.data.max()
     found = hot.estimate_psf(shared=True)
     np.testing.assert_allclose(found.data, psf.data, atol=0.02 * psf.data.max())
+
+
+def test_shared_response_reads_a_lazy_map_once(make_signal):
+    s, read = make_signal(3, 4), []
+
+    def counted(block, block_info):
+        read.append(block_info[0]["chunk-location"])
+        return block
+
+    lazy = s.as_lazy()
+    blocks = da.from_array(s.data, chunks=(1, 2, -1))
+    lazy.data = blocks.map_blocks(counted, dtype=blocks.dtype, meta=blocks._meta)
+    found = lazy.estimate_psf(shared=True, show_progressbar=False)
+    assert sorted(read) == [(row, column, 0) for row in range(3) for column in range(2)]
+    np.testing.assert_array_equal(found.data, s.estimate_psf(shared=True).data)
 
 
 def test_shared_response_of_arrays_reaches_as_far_as_the_spectra_do():

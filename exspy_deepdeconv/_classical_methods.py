@@ -142,7 +142,14 @@ def deconvolve(
     dark = given.dark() if method.fits_peak else None
     note |= about_model | _results.dark_note(dark)
     judged = automatic or method.fits_peak or setting >= ENOUGH
-    check = Check.of(method, channels, judged, psf is not None)
+    check = Check.of(
+        method,
+        channels,
+        judged=judged,
+        quick=psf is not None and not method.fits_peak,
+        # On an axis that begins above 0 eV, what looks like the zero-loss peak is another one.
+        widths=psf is not None and given.axis.lowest <= 0,
+    )
     block = partial(
         deconvolve_block,
         function=partial(getattr(classical, method.function), **{method.setting: setting}),
@@ -324,9 +331,8 @@ class Check:
         As of `Method`; None where results are not judged.
     resolution : float or None
         Channels (FWHM) of the Gaussian through which the results are seen; None for none.
-    given : bool
-        Whether the response was given, and not found in each spectrum: then its width is compared with
-        that of the zero-loss peak.
+    widths : bool
+        Whether the width of the response is compared with that of the zero-loss peak.
     first : int or None
         This many spectra, spread over all, are checked first, and the others only if one of these
         is flagged, so that the check does not slow a quick method down. None for all.
@@ -334,21 +340,21 @@ class Check:
 
     misfit: float | None
     resolution: float | None
-    given: bool = False
+    widths: bool = False
     first: int | None = None
 
     @classmethod
-    def of(cls, method, channels=None, judged=True, given=False):
+    def of(cls, method, channels=None, *, judged=True, quick=False, widths=False):
         """The check of a method; ``channels`` is the resolution, for methods that need one."""
         seen = channels if method.needs_resolution else method.resolution or None
-        first = FIRST_LOOK if given and not method.fits_peak else None
-        return cls(method.misfit if judged else None, seen, given, first)
+        misfit, first = method.misfit if judged else None, FIRST_LOOK if quick else None
+        return cls(misfit, seen, widths, first)
 
     @property
     def kinds(self):
         """The flags that it may raise."""
         unexplained = () if self.misfit is None else (physics.UNEXPLAINED,)
-        return unexplained + ((physics.PSF_MISFIT,) if self.given else ())
+        return unexplained + ((physics.PSF_MISFIT,) if self.widths else ())
 
     def flags(self, spectra, psf, estimate, noise=None, seen=None):
         """What is odd about results and responses, in bits of a flag.
@@ -396,7 +402,7 @@ class Check:
         if self.misfit is not None:
             worst = residual.explain(estimate, seen, response, self.resolution, True).worst
             flags[good] |= np.where(worst > self.misfit, physics.UNEXPLAINED, 0).astype(np.uint8)
-        if self.given:
+        if self.widths:
             same = width_fit(np.atleast_2d(response.shape), seen).same
             flags[good] |= np.where(same, 0, physics.PSF_MISFIT).astype(np.uint8)
         return flags

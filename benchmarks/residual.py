@@ -98,7 +98,7 @@ def classical_case(simulation):
             (", wide", smooth(simulation.psf, 1.25 * simulation.fwhm)),
         ):
             estimate = function(counts, psf, setting)
-            row[name + words] = check.misfits(counts, psf, estimate)[0]
+            row[name + words] = check.flags(counts, psf, estimate)[0] > 0
     return row
 
 

@@ -23,11 +23,13 @@ from . import (
     residual,
 )
 from ._inputs import Input
+from .psf_fit import width_fit
 
 FIRST_LOOK = 16  # spectra of a block that are checked first: the others only if one of them fails
 # The flags that are also raised with a measured response by methods that fit the elastic peak. (With one
 # they need no zero-loss peak; values above `physics.HIGHEST_VALUE` count as not finite.)
 FLAGS_OF_FIT = physics.SATURATED | physics.SPIKE | physics.NOT_FINITE
+CONSEQUENCES = _blocks.CONSEQUENCES | {physics.PSF_MISFIT: "used all the same"}
 ENOUGH = 15  # iterations, exspy's default: whoever asks for fewer accepts a misfit
 
 
@@ -130,24 +132,24 @@ def deconvolve(
     _checks.warn_of_result(signal, method.name, stacklevel=4)
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     note = {"method": method.words, "psf": _results.psf_source(psf)}
-    zero_loss = respond = None
-    if psf is None:
-        model = models.load()
-        note |= {"model": model.name, "weights_sha256": model.sha256}
-        zero_loss = given.zero_loss
-        respond = _results.responder(model, zero_loss, given.data.shape[-1])
+    zero_loss, respond, about_model = _own_responses(given) if psf is None else (None, None, {})
     channels = _resolution(method, resolution, given, zero_loss)
-
     automatic = isinstance(setting, str)
     if method.needs_resolution:
         setting = channels
     else:
         note[method.setting] = setting
     dark = given.dark() if method.fits_peak else None
-    note |= _results.dark_note(dark)
-    check = None
-    if automatic or method.fits_peak or setting >= ENOUGH:
-        check = Check.of(method, channels, quick=psf is not None and not method.fits_peak)
+    note |= about_model | _results.dark_note(dark)
+    judged = automatic or method.fits_peak or setting >= ENOUGH
+    check = Check.of(
+        method,
+        channels,
+        judged=judged,
+        quick=psf is not None and not method.fits_peak,
+        # On an axis that begins above 0 eV, what looks like the zero-loss peak is another one.
+        widths=psf is not None and given.axis.lowest <= 0,
+    )
     block = partial(
         deconvolve_block,
         function=partial(getattr(classical, method.function), **{method.setting: setting}),
@@ -158,9 +160,7 @@ def deconvolve(
         check=check,
         dark=dark,
     )
-    kinds = _blocks.DATA_FLAGS if respond or method.fits_peak else _blocks.UNUSABLE_FLAGS
-    kinds += () if check is None else (physics.UNEXPLAINED,)
-    tally = _blocks.FlagTally(given.mask, lazy_output, method.name, kinds)
+    tally = _tally(method, given, check, lazy_output)
     result = _results.finish(
         signal,
         given.blocks(block, tally, dtype=result_dtype(given.data.dtype), num_workers=num_workers),
@@ -179,6 +179,20 @@ def deconvolve(
     note["flags"] = _results.flags_note(tally, lazy_output)
     _results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)
     return result
+
+
+def _own_responses(given):
+    """For methods without a psf: the zero-loss peak, what finds the responses, and a note on the model."""
+    model, zero_loss = models.load(), given.zero_loss
+    respond = _results.responder(model, zero_loss, given.data.shape[-1])
+    return zero_loss, respond, {"model": model.name, "weights_sha256": model.sha256}
+
+
+def _tally(method, given, check, warn):
+    """Takes the flags of the blocks; a given response needs no zero-loss peak, unless it is fitted."""
+    of_peak = given.response is None or method.fits_peak
+    kinds = (_blocks.DATA_FLAGS if of_peak else _blocks.UNUSABLE_FLAGS) + check.kinds
+    return _blocks.FlagTally(given.mask, warn, method.name, kinds, CONSEQUENCES)
 
 
 def result_dtype(dtype):
@@ -293,8 +307,7 @@ def deconvolve_block(
     found = found + np.maximum(offset, 0)  # a negative one is subtracted
     estimate[good] = physics.smooth(found, smoothing)
     if check is not None:  # of the result before smoothing, which is not part of the method
-        misfits = check.misfits(spectra[good], psf, found, noise, seen)
-        flags[good] |= np.where(misfits, physics.UNEXPLAINED, 0).astype(np.uint8)
+        flags[good] |= check.flags(spectra[good], psf, found, noise, seen)
     return estimate, flags, chosen
 
 
@@ -310,31 +323,41 @@ def _inspected(spectra, dark):
 
 @dataclass(frozen=True)
 class Check:
-    """Whether results explain their spectra once they are blurred again.
+    """Whether results explain their spectra once they are blurred again, and whether a psf fits these.
 
     Attributes
     ----------
-    misfit : float
-        As of `Method`.
+    misfit : float or None
+        As of `Method`; None where results are not judged.
     resolution : float or None
         Channels (FWHM) of the Gaussian through which the results are seen; None for none.
+    widths : bool
+        Whether the width of the response is compared with that of the zero-loss peak.
     first : int or None
         This many spectra, spread over all, are checked first, and the others only if one of these
-        is not explained, so that the check does not slow a quick method down. None for all.
+        is flagged, so that the check does not slow a quick method down. None for all.
     """
 
-    misfit: float
+    misfit: float | None
     resolution: float | None
+    widths: bool = False
     first: int | None = None
 
     @classmethod
-    def of(cls, method, channels=None, quick=False):
+    def of(cls, method, channels=None, *, judged=True, quick=False, widths=False):
         """The check of a method; ``channels`` is the resolution, for methods that need one."""
         seen = channels if method.needs_resolution else method.resolution or None
-        return cls(method.misfit, seen, FIRST_LOOK if quick else None)
+        misfit, first = method.misfit if judged else None, FIRST_LOOK if quick else None
+        return cls(misfit, seen, widths, first)
 
-    def misfits(self, spectra, psf, estimate, noise=None, seen=None):
-        """Where a result does not explain its spectrum.
+    @property
+    def kinds(self):
+        """The flags that it may raise."""
+        unexplained = () if self.misfit is None else (physics.UNEXPLAINED,)
+        return unexplained + ((physics.PSF_MISFIT,) if self.widths else ())
+
+    def flags(self, spectra, psf, estimate, noise=None, seen=None):
+        """What is odd about results and responses, in bits of a flag.
 
         Parameters
         ----------
@@ -349,17 +372,19 @@ class Check:
 
         Returns
         -------
-        numpy.ndarray of bool
-            ``(spectra,)``; False where a spectrum has no zero-loss peak or was not looked at.
+        numpy.ndarray of uint8
+            ``(spectra,)``; 0 where a spectrum has no zero-loss peak or was not looked at.
         """
-        found = np.zeros(len(spectra), bool)
+        found = np.zeros(len(spectra), np.uint8)
+        if not self.kinds:
+            return found
 
         def look(rows):
             part = psf if psf.ndim == 1 else psf[rows]
             known = physics.inspect(spectra[rows]) if seen is None else seen.select(rows)
             if noise is not None:
                 known = replace(known, noise=noise.select(rows))
-            found[rows] = self._worst(known, part, estimate[rows]) > self.misfit
+            found[rows] = self._flags(known, part, estimate[rows])
 
         every = np.arange(len(spectra))
         first = every if self.first is None else _sampling.spread_over(every, self.first)
@@ -368,16 +393,16 @@ class Check:
             look(np.setdiff1d(every, first))
         return found
 
-    def _worst(self, seen, psf, estimate):
-        """`exspy_deepdeconv.residual.Verdict.worst`; 0 where there is no zero-loss peak."""
-        good, worst = seen.usable, np.zeros(len(estimate))
-        if good.any():
-            response = psf if psf.ndim == 1 else psf[good]
-            worst[good] = residual.explain(
-                estimate[good],
-                seen.select(good),
-                reblur.measured_response(response, estimate.shape[-1]),
-                self.resolution,
-                True,
-            ).worst
-        return worst
+    def _flags(self, seen, psf, estimate):
+        good, flags = seen.usable, np.zeros(len(estimate), np.uint8)
+        if not good.any():
+            return flags
+        estimate, seen, psf = estimate[good], seen.select(good), psf if psf.ndim == 1 else psf[good]
+        response = reblur.measured_response(psf, estimate.shape[-1])
+        if self.misfit is not None:
+            worst = residual.explain(estimate, seen, response, self.resolution, True).worst
+            flags[good] |= np.where(worst > self.misfit, physics.UNEXPLAINED, 0).astype(np.uint8)
+        if self.widths:
+            same = width_fit(np.atleast_2d(response.shape), seen).same
+            flags[good] |= np.where(same, 0, physics.PSF_MISFIT).astype(np.uint8)
+        return flags

@@ -66,8 +66,8 @@ def rl_deconvolve(
     A result does not explain its spectrum if, over a window of four zero-loss widths, the mean square
     of the misfit is more than 30 times that of the noise; a misfit of 2 %% of the counts is allowed
     beside the noise. This is checked after automatically chosen iterations and after 15 or more:
-    fewer than that are meant to leave a misfit. With a measured response, 16 spectra of each
-    block of about 500 are checked, and the others only if one of these is not explained: checking
+    fewer than that are meant to leave a misfit. With a `psf`, 16 spectra of each block of about
+    500 are checked, for its width too, and the others only if one of these is flagged: checking
     all of them would take twice as long as 15 iterations.
 
     References
@@ -166,9 +166,9 @@ def ml_deconvolve(
     of the misfit is more than 200 times that of the noise; a misfit of 2 %% of the counts is allowed
     beside the noise. (The limit is high because weak losses are fitted late: all channels weigh the
     same.) This is checked after automatically chosen iterations and after 15 or more: fewer than
-    that are meant to leave a misfit. With a measured response, 16 spectra of each block of about
-    500 are checked, and the others only if one of these is not explained: checking all of them would
-    take twice as long as 15 iterations.
+    that are meant to leave a misfit. With a `psf`, 16 spectra of each block of about 500 are
+    checked, for its width too, and the others only if one of these is flagged: checking all of them
+    would take twice as long as 15 iterations.
 
     References
     ----------

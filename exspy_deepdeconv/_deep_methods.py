@@ -149,13 +149,15 @@ def respond(signal, *, model, shared, show_progressbar, num_workers, lazy_output
     axis = _checks.check_low_loss(signal)
     _arguments.check_bool("shared", shared)
     model = models.load(model)
-    data = _checks.plain_array(signal)
+    data, places = _checks.plain_array(signal), None
+    if shared:
+        places, data = _some_spectra(data)
     mask = np.zeros(data.shape[:-1], dtype=bool)
     found = _sampling.typical_zero_loss(data, mask, axis.reversed).on(axis)
     function = _results.responder(model, found, data.shape[-1])
     lazy_output = _checks.wants_lazy(signal, lazy_output)
     if shared:
-        result, about = _shared_response(signal, function, data, axis)
+        result, about = _shared_response(signal, function, data, places, axis)
     else:
         tally = _blocks.FlagTally(mask, lazy_output, "estimate_psf", _blocks.DATA_FLAGS)
         result = _results.finish(
@@ -191,17 +193,22 @@ def respond(signal, *, model, shared, show_progressbar, num_workers, lazy_output
     return result
 
 
-def _shared_response(signal, function, data, axis):
-    """One response, read off the quietest of at most a thousand spectra, and where these are."""
+def _some_spectra(data):
+    """At most a thousand spectra, spread over the map, and their places: a lazy one is read once."""
     if not data.size:
         raise ValueError("The signal holds no spectra: there is no response for them to share.")
     places = _sampling.spread_over(np.argwhere(np.ones(data.shape[:-1], bool)), MOST_READ)
-    spectra = np.asarray(_sampling.read_spectra(data, places), float)
+    return places, np.asarray(_sampling.read_spectra(data, places), float)
+
+
+def _shared_response(signal, function, spectra, places, axis):
+    """One response, read off the quietest of some spectra, and where these are."""
     total, rows = quietest_sum(spectra[:, ::-1] if axis.reversed else spectra)
     response = function(total, dark=None)[0]
-    first = signal.inav[(0,) * (data.ndim - 1)] if data.ndim > 1 else signal
+    shape = signal.data.shape[:-1]
+    first = signal.inav[(0,) * len(shape)] if shape else signal
     response = response[::-1] if axis.reversed else response
-    where = np.zeros(data.shape[:-1], bool)
+    where = np.zeros(shape, bool)
     where[tuple(places[rows].T)] = True
     about = {"shared": where if where.ndim else True}  # no file takes an array without axes
     return _results.signal_like(first, response, lazy=False), about

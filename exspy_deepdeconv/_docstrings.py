@@ -29,10 +29,12 @@ SHARED = {
     "classical_warnings": """UserWarning
         One warning counts the flagged spectra: those that are empty or, without `psf`, have no
         zero-loss peak (the result is zero); those that are not finite or whose own `psf` is unusable
-        (NaN); those with a saturated zero-loss peak or a spike; and those that the result, blurred
-        again, does not explain (see Notes). For a lazy result it comes once all of it has been
-        computed, and the numbers are not in its metadata. Other warnings are given for a `psf` that is
-        saturated, has a spike or is cut off, and if the signal is itself a result.""",
+        (NaN); those with a saturated zero-loss peak or a spike; those that the result, blurred
+        again, does not explain (see Notes); and those whose zero-loss peak clearly has another width
+        than the `psf` (by over 3 % and more than noise can make), which is used all the same. For a
+        lazy result it comes once all of it has been computed, and the numbers are not in its metadata.
+        Other warnings are given for a `psf` that is saturated, has a spike or is cut off, and if the
+        signal is itself a result.""",
 }
 
 

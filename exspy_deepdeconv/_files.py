@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from . import models
-from ._arguments import check_resolution_number
+from ._arguments import check_settings
 from ._checks import already_made
 from ._reading import check_one_psf, low_loss, quietly, read_response, signals_of
-from ._records import Record, kept_settings, print_summary, settings_before, settings_of
-from ._writing import DiskFullError, write_safely
+from ._records import OTHERS, Record, kept_settings, print_summary, settings_before, settings_of
+from ._writing import DiskFullError, write_together
 
 LOG_NAME = "deconvolve_log.jsonl"
 IN_MEMORY_BYTES = 2**28
@@ -74,14 +74,15 @@ def deconvolve_files(
     Raises
     ------
     OSError, ValueError
-        If the model, the response, the resolution or the device cannot be used: then nothing is
-        done.
+        If the model, the response, the resolution, the confidence or the device cannot be used: then
+        nothing is done.
     """
     import dask
 
     from .inference import check_device
 
-    check_resolution_number(options.get("resolution"))
+    resolution, interval = options.get("resolution"), options.get("return_interval", False)
+    check_settings(resolution, options.get("confidence", 0.9), None, True, interval)
     check_device(options.get("device"))
     options = options | {"model": models.load(options.get("model"))}
     inputs = list({path.resolve(): path for path in map(Path, inputs)}.values())
@@ -154,10 +155,20 @@ class _Batch:
     lazy: bool
     written: dict = field(default_factory=dict)  # input by result
 
+    @property
+    def interval(self):
+        """Whether the bounds of an interval are written beside each result."""
+        return self.options.get("return_interval", False)
+
     def target(self, stem, signal=None):
         """The result of a file, or of one of its signals."""
         ending = "_deconvolved" if signal is None else f"_signal{signal}_deconvolved"
         return self.output / f"{stem}{ending}{self.extension}"
+
+    def bounds(self, target):
+        """The files of the interval of a result: lower and upper bound, or none."""
+        names = ("lower", "upper") if self.interval else ()
+        return [target.with_stem(f"{target.stem}_{name}") for name in names]
 
     def keeps(self, target):
         """Whether what is there stays."""
@@ -168,7 +179,9 @@ def _deconvolve_file(record, stem, batch):
     """Deconvolve each low-loss signal of a file; what becomes of them is noted in ``record``."""
     whole = batch.target(stem)
     if whole not in batch.written and batch.keeps(whole):
-        record.keep(whole)  # a batch that resumes reads none of its finished files
+        record.keep(
+            whole, batch.bounds(whole)
+        )  # a batch that resumes reads none of its finished files
         return
     with signals_of(record.path, batch.lazy) as signals:
         wanted, several, notes = low_loss(signals, batch.chosen)
@@ -186,9 +199,11 @@ def _deconvolve_signal(record, name, signal, target, batch):
         other = batch.written[target]
         record.fail(f"{target} is already the result of {other}: rename one of the two", name)
     elif batch.keeps(target):
-        record.keep(target, name)
+        record.keep(target, batch.bounds(target), name)
     elif made := already_made(signal):
         record.skip(f"it is {made}", name)
+    elif other := [] if batch.overwrite else record.of_others(batch.bounds(target)):
+        record.fail(f"{other[0]} exists, but {OTHERS}", name)
     else:
         try:
             _write_result(record, name, signal, target, batch)
@@ -206,9 +221,13 @@ def _write_result(record, name, signal, target, batch):
     with quietly() as heard:
         if batch.shared_psf:
             options["psf"] = signal.estimate_psf(model=options["model"], shared=True)
-        result = signal.deep_deconvolve(**options, lazy_output=False if small else None)
-        result.metadata.Signal.deep_deconvolution.batch = kept_settings(record.settings)
-        write_safely(result, target)
+        made = signal.deep_deconvolve(**options, lazy_output=False if small else None)
+        result, *bounds = made if batch.interval else [made]
+        for each in (result, *bounds):
+            each.metadata.Signal.deep_deconvolution.batch = kept_settings(record.settings)
+        # The result itself comes last: where there is one, its interval is complete.
+        paths = batch.bounds(target)
+        write_together(dict(zip([*paths, target], [*bounds, result], strict=True)))
     for warning in dict.fromkeys(str(w.message) for w in heard):
         record.note(f"note: {warning}")
-    record.done(target, signal, result.metadata.Signal.deep_deconvolution, name)
+    record.done(target, paths, signal, result.metadata.Signal.deep_deconvolution, name)

@@ -13,6 +13,7 @@ from prettytable import PrettyTable
 from . import __version__
 from ._reading import note_of_result, one_line
 
+OTHERS = "belongs to another result; --overwrite replaces it"
 SHARED = "shared by the spectra"  # in the place of a file with a response
 FILES = {"input": "changed", "psf": "psf_changed"}  # settings that are files, and their age
 
@@ -60,7 +61,7 @@ class Record:
         self.echo(f"  failed: {self.errors[-1]}")
         self.rows.append([name, "failed", "", "", ""])
 
-    def keep(self, target, name=""):
+    def keep(self, target, bounds, name=""):
         """A result that exists is kept; that of another file or of other settings is a failure."""
         settings = self.settings
         # The settings in a result move with it; the log has the full paths of the files, too.
@@ -70,7 +71,10 @@ class Record:
         differ = [key for key in settings if before.get(key, settings[key]) != settings[key]]
         differ = [key for key in differ if not _moved(key, before, settings)]
         if not differ:
-            self.skip(f"{target} exists (--overwrite replaces it)", name, target)
+            if missing := [bound for bound in bounds if not self._wrote(bound)]:
+                self.fail(f"{target} exists, but {missing[0]} is missing or {OTHERS}", name)
+            else:
+                self.skip(f"{target} exists (--overwrite replaces it)", name, target)
             return
         made = ", ".join(f"{key}: {before.get(key)}" for key in differ)
         self.fail(
@@ -78,12 +82,22 @@ class Record:
             name,
         )
 
+    def of_others(self, bounds):
+        """Those of the files of an interval that exist and were not written with these settings."""
+        return [bound for bound in bounds if bound.exists() and not self._wrote(bound)]
+
+    def _wrote(self, bound):
+        return note_of_result(bound).get("batch") == kept_settings(self.settings)
+
     def told_by(self, target):
         """The settings that a result itself holds."""
         note = note_of_result(target)
+        # Versions before intervals did not store whether there is one; a result itself tells.
+        interval = {"interval": note.get("confidence")} if note else {}
         if settings := note.get("batch"):
-            return settings
+            return interval | settings
         told = {key: note[key] for key in ("model", "weights_sha256", "zero_loss") if key in note}
+        told |= interval
         wanted, found = self.settings["resolution"], note.get("resolution")
         if wanted is not None and found is not None and not isclose(wanted, found, rel_tol=0.02):
             told["resolution"] = found
@@ -94,10 +108,11 @@ class Record:
         self.note(f"skipped: {reason}")
         self.rows.append([name, "skipped", target.name if target else "", "", ""])
 
-    def done(self, target, signal, note, name=""):
-        """A result was written; ``note`` is what its metadata say of it."""
-        self.echo(f"  -> {target}")
-        self.outputs.append(os.path.abspath(target))
+    def done(self, target, bounds, signal, note, name=""):
+        """A result was written, and its bounds; ``note`` is what its metadata say of it."""
+        for path in (*bounds, target):
+            self.echo(f"  -> {path}")
+            self.outputs.append(os.path.abspath(path))
         flags = note.flags.as_dictionary()
         flags.pop("maps", None)  # they are in the result
         self.flags[self.outputs[-1]] = flags
@@ -177,6 +192,7 @@ def settings_of(path, options, psf, chosen, shared_psf=False):
         "weights_sha256": options["model"].sha256,
         "resolution": options.get("resolution"),
         "zero_loss": options.get("zero_loss", True),
+        "interval": options["confidence"] if options.get("return_interval") else None,
         **(response if psf is None else _file(psf, "psf", "psf_changed")),
         "signal": chosen,
     }

@@ -115,7 +115,7 @@ def _block_function(given, result, psf):
 def _own_taken(result, shape):
     """Where the response found in a spectrum was used instead of an estimated one, by its name.
 
-    Nothing where the result does not tell: one that was lazy, or part of a map.
+    Nothing where the result does not tell: one that was lazy, or a part whose place is not known.
     """
     note = _last_note(result)
     flags = None if note is None else note.get_item("flags")
@@ -124,8 +124,30 @@ def _own_taken(result, shape):
     # Of one spectrum there is no map, and none of a flag that was not raised.
     raised = np.bool_(flags.psf_misfit > 0)
     where = np.asarray(flags.get_item("maps.psf_misfit", raised))
-    where = where if raised else np.zeros(shape, bool)
+    where = _as_cut_since(where, result, note) if raised else np.zeros(shape, bool)
     return {"own": where[..., None]} if where.shape == shape else {}
+
+
+def _as_cut_since(where, result, note):
+    """A map from the metadata, cropped and flipped as the result was; as it is where that is not known."""
+    now = _results.places(result)
+    before = [note.get_item(f"places.{name}") for name in now]
+    if where.ndim != len(now) or any(x is None for x in before):
+        return where
+    rows = [_rows_left(*both) for both in zip(now.values(), before, strict=True)]
+    # Without a place of its own, nothing may be taken for its flags.
+    return np.empty(0) if any(x is None for x in rows) else where[np.ix_(*rows)]
+
+
+def _rows_left(now, before):
+    """Which rows of a map are left, by their places on an axis; None where these are other ones."""
+    nearest = np.abs(now[:, None] - before).argmin(axis=1)
+    step = np.ptp(before) / max(before.size - 1, 1)
+    if np.allclose(now, before[nearest], rtol=0, atol=1e-3 * step):
+        return nearest
+    # All of them, in their order: the axis was calibrated since.
+    all_left = now.size == before.size and np.all(np.diff(now) * np.diff(before) > 0)
+    return np.arange(now.size) if all_left else None
 
 
 def seen_through(result):

@@ -106,9 +106,20 @@ def annotate(result, signal, node, words, **note):
     note["package_version"] = __version__
     axis = _checks.check_energy_axis(signal)
     note |= {"dispersion": axis.dispersion, "channels": signal.data.shape[-1]}
+    if "maps" in note.get("flags", {}):
+        note["places"] = places(signal)
     result.metadata.Signal.set_item(node, note)
     if node.endswith("_deconvolution"):  # of a result of a result, the last one counts
         result.metadata.Signal.deconvolved_by = node
+
+
+def places(signal):
+    """Where the spectra lie along each navigation axis, in the order of the data.
+
+    The maps in the metadata stay whole when a result is cropped: these tell what is left of them.
+    """
+    axes = [axis for axis in signal.axes_manager._axes if axis.navigate]
+    return {f"axis_{number}": axis.axis.copy() for number, axis in enumerate(axes)}
 
 
 def psf_source(psf):

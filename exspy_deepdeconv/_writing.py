@@ -20,16 +20,21 @@ class DiskFullError(OSError):
 
 
 def write_safely(signal, target):
-    """Save under a temporary name in the same folder, then rename: whole or not at all.
+    """The same as `write_together` of one signal."""
+    write_together({target: signal})
 
-    What a run that was killed left of the same target is removed.
+
+def write_together(signals):
+    """Save under temporary names in the same folder, then rename: whole or not at all.
+
+    What a run that was killed left of the same targets is removed.
 
     Parameters
     ----------
-    signal : BaseSignal
-        Lazy ones are computed while they are written.
-    target : pathlib.Path
-        A ``.hspy`` file or ``.zspy`` folder, replaced if it exists.
+    signals : dict of pathlib.Path to BaseSignal
+        By their targets, ``.hspy`` files or ``.zspy`` folders, which are replaced if they exist. None
+        is renamed before all are saved, the last one last. Lazy ones are computed while they are
+        written.
 
     Raises
     ------
@@ -38,20 +43,31 @@ def write_safely(signal, target):
     OSError
         If it cannot be written for another reason.
     """
-    _remove_left_over(target)
-    part = target.with_name(f"{_prefix(target)}{os.getpid()}.part{target.suffix}")
+    parts = {target: _part(target) for target in signals}
     try:
-        _make_sure_of_room(part, signal)
-        with _hdf5_silent():
-            signal.save(part, overwrite=True)
-        _flush_to_disk(part)
-        _rename(part, target)
+        for target, signal in signals.items():
+            _remove_left_over(target)
+            _write_part(signal, parts[target])
+        for target, part in parts.items():
+            _rename(part, target)
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise DiskFullError(f"no room on the disk for {target}; nothing of it was kept") from error
     finally:
-        _remove(part)
+        for part in parts.values():
+            _remove(part)
+
+
+def _part(target):
+    return target.with_name(f"{_prefix(target)}{os.getpid()}.part{target.suffix}")
+
+
+def _write_part(signal, part):
+    _make_sure_of_room(part, signal)
+    with _hdf5_silent():
+        signal.save(part, overwrite=True)
+    _flush_to_disk(part)
 
 
 def _prefix(target):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ._command import at_home, prepare, run
+from ._command import at_home, fail, prepare, run
 from ._training_cli import train
 
 app = typer.Typer(
@@ -107,6 +107,21 @@ def deconvolve(
             show_default="a quarter of the zero-loss width",
         ),
     ] = None,
+    interval: Annotated[
+        bool,
+        typer.Option(
+            "--interval",
+            help="Write the bounds of an interval as well: <name>_deconvolved_lower and _upper. (Maps of "
+            "over 256 MB, which are written piece by piece, then take three times as long.)",
+        ),
+    ] = False,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="With --interval: share of the channels in which it is to contain the true spectrum.",
+            show_default="0.9",
+        ),
+    ] = None,
     model: ModelOption = None,
     signal: Annotated[
         str | None,
@@ -158,10 +173,17 @@ def deconvolve(
     complete never has its final name. A file that fails is reported and does not stop the others;
     only a full disk ends the run. The exit code is 0 if nothing failed, 1 otherwise.
     """
+    if confidence is not None and not interval:
+        fail("--confidence needs --interval")
     prepare(output)
     from ._files import deconvolve_files
 
     options = {"model": model, "resolution": resolution, "zero_loss": zero_loss, "device": device}
+    if interval:
+        options |= {
+            "return_interval": True,
+            "confidence": 0.9 if confidence is None else confidence,
+        }
     failed = run(
         deconvolve_files,
         inputs,

@@ -96,7 +96,8 @@ def deep_deconvolve(
         Counts (float32) on the same axes. ``metadata.Signal.deep_deconvolution`` holds the model
         and its sha256, the version of this package, ``resolution`` and ``zero_loss_fwhm`` (the
         median zero-loss width of the data) in eV, where the response came from, and how many
-        spectra were flagged; for a map also which ones (``flags.maps``). With `return_interval`,
+        spectra were flagged; for a map also which ones (``flags.maps``; these maps stay whole when the
+        result is cropped, ``places`` holds their axes). With `return_interval`,
         ``[result, lower, upper]``. With `interactive`, the tool behind the widget, which has its
         ``result`` after Apply (with ``display=False``, the dictionary of the widget).
 

@@ -50,10 +50,19 @@ def test_model_of_ones_own_instrument(tiny, nanorod, tmp_path):
     np.testing.assert_array_equal(signal.data, before)
     assert model.provenance["recipe"] == "fine_tune" and model.provenance["steps"] == 2
     assert len(model.provenance["signal_sha256"]) == len(model.provenance["psf_sha256"]) == 64
+    assert model.provenance["psf"].startswith("measured: ")
     for chosen in (model, tmp_path / "mine.safetensors"):
         result = signal.inav[:2, 0].deep_deconvolve(model=chosen, show_progressbar=False)
         assert result.metadata.Signal.deep_deconvolution.weights_sha256 == model.sha256
     assert (tmp_path / "mine.md").exists() and (tmp_path / "log.csv").exists()
+
+
+def test_an_estimated_response_is_not_called_measured(tiny, nanorod, tmp_path):
+    signal, _ = nanorod
+    psf = signal.estimate_psf(shared=True, show_progressbar=False)
+    quick(tiny, signal, psf, folder=tmp_path, name="mine")
+    assert "| psf | estimated beforehand: simulated nanorod" in (tmp_path / "mine.md").read_text()
+    assert quick(tiny, signal).provenance["psf"] == "estimated"
 
 
 def test_same_seed_same_weights(tiny, nanorod):

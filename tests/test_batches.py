@@ -334,6 +334,78 @@ def test_log_that_is_a_device_is_not_read(run, save, results, monkeypatch):
     assert results() == ["a_deconvolved.hspy"]
 
 
+# Intervals
+
+TRIPLE = ["a_deconvolved.hspy", "a_deconvolved_lower.hspy", "a_deconvolved_upper.hspy"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_interval_is_written_beside_the_result(
+    run, save, results, log, tmp_path, monkeypatch, large
+):
+    if large:
+        monkeypatch.setattr(_files, "IN_MEMORY_BYTES", 0)
+    path = save("a.hspy", 2)
+    run(path, "--interval", "--confidence", 0.5)
+    assert results() == TRIPLE
+    made = [hs.load(tmp_path / "results" / name) for name in TRIPLE]
+    options = {"return_interval": True, "confidence": 0.5, "show_progressbar": False}
+    for got, want in zip(made, hs.load(path).deep_deconvolve(**options), strict=True):
+        np.testing.assert_allclose(got.data, want.data, rtol=1e-5)
+    notes = [each.metadata.Signal.deep_deconvolution for each in made]
+    assert [note.get_item("bound") for note in notes] == [None, "lower", "upper"]
+    assert {note.confidence for note in notes} == {0.5}
+    outputs = {str(tmp_path / "results" / name) for name in TRIPLE}
+    assert set(log()[0]["outputs"]) == outputs and log()[0]["settings"]["interval"] == 0.5
+
+
+def test_results_with_and_without_an_interval_are_not_taken_for_each_other(
+    run, save, results, tmp_path
+):
+    path = save("a.hspy")
+    run(path, "--interval")
+    assert "1 skipped" in run(path, "--interval", "--confidence", 0.9)
+    told = " ".join(run(path, "--interval", "--confidence", 0.8, code=1).split())
+    assert "made with other settings (interval: 0.9)" in told
+    upper = tmp_path / "results" / TRIPLE[2]
+    upper.unlink()
+    told = " ".join(run(path, "--interval", code=1).split())
+    assert f"{upper} is missing or belongs to another result; --overwrite" in told
+    run(path, "--overwrite")
+    told = " ".join(run(path, "--interval", code=1).split())
+    assert "made with other settings (interval: None)" in told
+    assert "1 skipped" in run(path)
+
+
+@pytest.mark.parametrize("mine", [False, True])
+def test_bounds_without_their_result(run, save, results, tmp_path, mine):
+    """A run that was killed between two renamings goes on; nothing else is replaced."""
+    path = save("a.hspy")
+    run(path, "--interval")
+    result, lower, _ = (tmp_path / "results" / name for name in TRIPLE)
+    result.unlink()
+    if mine:
+        lower.write_text("mine")
+    told = " ".join(run(path, "--interval", code=int(mine)).split())
+    assert (f"{lower} exists, but belongs to another result" in told) is mine
+    assert result.exists() is not mine
+    if mine:
+        assert lower.read_text() == "mine"
+        run(path, "--interval", "--overwrite")
+    assert results() == TRIPLE and hs.load(lower).data.shape == (256,)
+
+
+def test_interval_that_fails_half_way_leaves_nothing(run, save, results, monkeypatch):
+    def fail(part, signal):
+        if "upper" in signal.metadata.General.title:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = save("a.hspy")
+    monkeypatch.setattr(_writing, "_make_sure_of_room", fail)
+    assert "no room on the disk" in run(path, "--interval", code=1)
+    assert results() == []
+
+
 # What ends a run before it begins, or at once
 
 
@@ -342,13 +414,15 @@ def test_log_that_is_a_device_is_not_read(run, save, results, monkeypatch):
     [
         (("--resolution", "-1"), "resolution=-1.0"),
         (("--device", "abacus"), "device='abacus'"),
+        (("--confidence", "0.5"), "--confidence needs --interval"),
+        (("--interval", "--confidence", "1"), "confidence=1.0"),
         (("--psf", "missing.dm4"), "--psf missing.dm4: no such file"),
     ],
 )
 def test_wrong_options(run, save, results, tmp_path, arguments, message):
     printed = run(save("a.hspy"), *arguments, code=1)
     assert printed.startswith("Error: ") and message in printed
-    assert list((tmp_path / "results").iterdir()) == []
+    assert list((tmp_path / "results").glob("*")) == []
 
 
 def test_read_only_target(save, tmp_path):

@@ -566,12 +566,38 @@ def test_estimated_response_that_is_not_that_of_the_data(make_signal, monkeypatc
 @pytest.mark.parametrize("name", ["rl", "ml"])
 def test_fewer_than_fifteen_iterations_are_a_wish_for_a_misfit(make_signal, name):
     s, psf = make_signal(2), too_wide(make_signal)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+    with pytest.warns(UserWarning) as caught:
         result = judged(s, name, psf, iterations=14)
+    assert [str(w.message).partition(": ")[2] for w in caught] == [
+        "of 2 spectra 2 that the psf does not fit (used all the same)."
+    ]
     assert not note_of(result, name).flags.has_item("unexplained")
     with pytest.warns(UserWarning, match="2 not explained"):
         judged(s, name, psf, iterations=15)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_response_of_another_width_is_told_of_once(make_signal, name, lazy):
+    s, psf = make_signal(3), make_signal(3, channels=101, position=50.0)
+    psf.data = physics.gaussian(101, np.full(3, 50.0), np.array([10.0, 9.0, 10.0]))
+    with pytest.warns(UserWarning) as caught:
+        result = judged(s.as_lazy() if lazy else s, name, psf)
+        result.compute(show_progressbar=False) if lazy else None
+    (told,) = [w for w in caught if "does not fit" in str(w.message)]
+    assert "1 that the psf does not fit (used all the same)" in str(told.message)
+    if not lazy:
+        maps = note_of(result, name).flags.maps
+        assert maps.psf_misfit.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("name", ["rl", "fourier"])
+def test_a_response_that_the_map_shares_fits_it(make_signal, name):
+    s = make_signal(3, 4)
+    psf = s.estimate_psf(shared=True, show_progressbar=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert note_of(judged(s, name, psf), name).flags.psf_misfit == 0
 
 
 @pytest.mark.parametrize("name", ["rl", "ml"])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _demo, _files, _reading, cli, data, models
+from exspy_deepdeconv import _demo, _files, _reading, _writing, cli, data, models
 
 OLDEST = models.available()[0]
 
@@ -141,7 +141,7 @@ def test_nothing_half_written_is_left(tmp_path, make_signal, monkeypatch):
 
     monkeypatch.setattr(s, "save", fail)
     with pytest.raises(OSError, match="disk full"):
-        _files.write_safely(s, target)
+        _writing.write_safely(s, target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -1,5 +1,6 @@
 """A response that the spectra of a map share, and where it is not theirs."""
 
+import dask.array as da
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -164,6 +165,21 @@ def test_a_hot_channel_of_all_spectra_is_no_reason_to_refuse(rod):
     np.testing.assert_allclose(found.data, psf.data, atol=0.02 * psf.data.max())
 
 
+def test_shared_response_reads_a_lazy_map_once(make_signal):
+    s, read = make_signal(3, 4), []
+
+    def counted(block, block_info):
+        read.append(block_info[0]["chunk-location"])
+        return block
+
+    lazy = s.as_lazy()
+    blocks = da.from_array(s.data, chunks=(1, 2, -1))
+    lazy.data = blocks.map_blocks(counted, dtype=blocks.dtype, meta=blocks._meta)
+    found = lazy.estimate_psf(shared=True, show_progressbar=False)
+    assert sorted(read) == [(row, column, 0) for row in range(3) for column in range(2)]
+    np.testing.assert_array_equal(found.data, s.estimate_psf(shared=True).data)
+
+
 def test_shared_response_of_arrays_reaches_as_far_as_the_spectra_do():
     """What it lacks would count as losses: its tail was cut off where the spectra go on."""
     rng = np.random.default_rng([777, 6])
@@ -254,6 +270,30 @@ def test_the_residual_takes_for_each_spectrum_the_response_that_it_was_made_with
         for p in (psf, as_measured, None)
     )
     np.testing.assert_array_equal(found, np.where(own[..., None], blind, shared))
+
+
+CUTS = {
+    "crop": lambda s: s.inav[3:, 1:],
+    "flip": lambda s: s.inav[::-1],
+    "every other": lambda s: s.inav[1::2],
+    "both": lambda s: s.inav[::-1, ::-1].inav[:4],
+}
+
+
+@pytest.mark.filterwarnings("ignore:deep_deconvolve. of 24", "ignore:.*result was made with a psf")
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+def test_the_residual_of_a_part_takes_the_responses_of_that_part(focused, cut):
+    s, psf = focused
+    result = deconvolve(s, psf=psf)
+    whole = s.deconvolution_residual(result, psf, show_progressbar=False)
+    part = cut(s).deconvolution_residual(cut(result), psf, show_progressbar=False)
+    # Offset and noise are read from fewer spectra: nearly the same.
+    np.testing.assert_allclose(part.data, cut(whole).data, atol=0.1)
+    # A calibration of the map moves no pixel.
+    for signal in (s, result):
+        signal.axes_manager[0].scale, signal.axes_manager[0].offset = 0.3, 5.0
+    again = s.deconvolution_residual(result, psf, show_progressbar=False)
+    np.testing.assert_array_equal(again.data, whole.data)
 
 
 @pytest.mark.filterwarnings("ignore:deep_deconvolve. of 24")

@@ -18,7 +18,7 @@ import torch
 import exspy_deepdeconv
 from exspy_deepdeconv import models
 from exspy_deepdeconv.network import Config, DeconvolutionNet
-from exspy_deepdeconv.training import SimulatedPairs, loop
+from exspy_deepdeconv.training import MixedPairs, SimulatedPairs, loop
 from exspy_deepdeconv.training.batches import tensors
 from exspy_deepdeconv.training.card import data_hash
 from exspy_deepdeconv.training.loop import Plan, learning_rate, train
@@ -349,6 +349,8 @@ def test_model_card_and_provenance(tmp_path):
     assert about["data_sha256"] == data_hash(PAIRS) != data_hash(SimulatedPairs(4, 2048))
     drawn_from = [replace(PAIRS, measured=(np.hanning(size),)) for size in (41, 61)]
     assert data_hash(drawn_from[0]) != data_hash(drawn_from[1])
+    mixed = [MixedPairs((PAIRS, 0.5), (drawn_from[0], 0.5), seed=seed) for seed in (0, 0, 1)]
+    assert data_hash(mixed[0]) == data_hash(mixed[1]) != data_hash(mixed[2])
     card = (tmp_path / "mine.md").read_text()
     assert card.startswith("# mine") and about["data_sha256"] in card and "| seed | 3 |" in card
     assert "Intervals are not calibrated" in card

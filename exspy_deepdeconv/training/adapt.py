@@ -125,7 +125,8 @@ def fine_tune(
         ``components`` and ``frames`` are then none of ours). Never changed.
     psf : exspy.signals.EELSSpectrum, optional
         Its zero-loss peak, measured in vacuum; strongly advised. See `measured_pairs` for what is
-        done without.
+        done without: an estimated one (``estimate_psf``) gains nothing over that, and the model card
+        calls it estimated.
     minutes : float, optional
         Time that this takes, preparations included; None: as long as ``steps`` take.
     vacuum, components, frames : optional
@@ -190,7 +191,7 @@ def fine_tune(
     plan = _plan(steps, seed, learning_rate, keep_start, workers)
     check_device(device)
     start = models.load(model)
-    measured, hashes = _measured(
+    measured, sources = _measured(
         signal, psf, seed, vacuum=vacuum, components=components, frames=frames
     )
     instrument = InstrumentPairs.of(measured, seed)
@@ -211,7 +212,7 @@ def fine_tune(
             device=device,
             instrument=instrument.simulation,
             show_progressbar=_wanted_bar(show_progressbar),
-            about={"recipe": "fine_tune"} | hashes,
+            about={"recipe": "fine_tune"} | sources,
         )
     _warn_without_gain(tuned.provenance["scores"])
     return tuned
@@ -276,12 +277,13 @@ def _plan(steps, seed, learning_rate, keep_start, workers):
 
 
 def _measured(signal, psf, seed, **options):
-    """The pairs of a map, and the hashes of what they are made of; finished ones stay as they are."""
+    """The pairs of a map, and what they are made of; finished ones stay as they are."""
     if isinstance(signal, MeasuredPairs):
         given = [key for key, value in ({"psf": psf} | options).items() if value is not None]
         if given:
             raise ValueError(f"signal holds finished pairs: {given[0]}= comes too late for them.")
         return signal, {}
+    from .._results import psf_source
     from .pca import measured_pairs
 
     with warnings.catch_warnings(record=True) as heard:
@@ -291,8 +293,10 @@ def _measured(signal, psf, seed, **options):
             warnings.warn(each.message, stacklevel=3)
         else:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    hashes = {"signal_sha256": array_hash(signal.data)}
-    return pairs, hashes | ({} if psf is None else {"psf_sha256": array_hash(psf.data)})
+    told = options.get("vacuum") is None
+    about = {"psf": psf_source(psf) if told else "measured: vacuum pixels of the map"}
+    about["signal_sha256"] = array_hash(signal.data)
+    return pairs, about | ({} if psf is None else {"psf_sha256": array_hash(psf.data)})
 
 
 def _wanted_bar(show):

@@ -44,7 +44,8 @@ doubt. Intervals{calibrated}. Core-loss spectra are out of its range.
 def data_hash(pairs):
     """The sha256 of a source's first batch, and of all arrays that it draws from.
 
-    It tells data, settings, seed and generator apart. Of mixed sources each counts, and its share.
+    It tells data, settings, seed and generator apart. Of mixed sources each counts, and its share; and
+    the seed that chooses between them.
 
     Parameters
     ----------
@@ -63,6 +64,8 @@ def data_hash(pairs):
     False
     """
     digest = hashlib.sha256(np.array(getattr(pairs, "shares", ())).tobytes())
+    if hasattr(pairs, "pairs"):
+        digest.update(f"seed {getattr(pairs, 'seed', None)}".encode())
     for source in getattr(pairs, "pairs", (pairs,)):
         kept = {}
         for key, value in getattr(source, "__dict__", {}).items():

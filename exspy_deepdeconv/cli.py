@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ._command import at_home, prepare, run
-from ._training_cli import train
+from ._command_line.command import at_home, prepare, run
+from ._command_line.training_cli import train
 
 app = typer.Typer(
     add_completion=False,
@@ -86,7 +86,7 @@ def demo(
     (.csv and .txt).
     """
     prepare(output)
-    from ._demo import run_demo
+    from ._command_line.demo import run_demo
 
     run(run_demo, output, model)
 
@@ -159,7 +159,7 @@ def deconvolve(
     only a full disk ends the run. The exit code is 0 if nothing failed, 1 otherwise.
     """
     prepare(output)
-    from ._files import deconvolve_files
+    from ._command_line.files import deconvolve_files
 
     options = {"model": model, "resolution": resolution, "zero_loss": zero_loss, "device": device}
     failed = run(
@@ -214,7 +214,7 @@ def compare(
     method (<name>_<method>.hspy). The exit code is 1 if a method failed.
     """
     prepare(output)
-    from ._compare_files import compare_file
+    from ._command_line.compare_files import compare_file
 
     failed = run(
         compare_file,

@@ -13,9 +13,9 @@ from scipy.interpolate import PchipInterpolator
 
 from .. import models
 from .._arguments import check_bool
+from ..experiment.specimens import random_specimen
 from ..inference import check_device
 from ..simulate import SCENES
-from ..specimens import random_specimen
 from .exported import MeasuredPairs
 from .loop import check_run, train
 from .mixed import MixedPairs

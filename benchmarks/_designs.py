@@ -7,8 +7,8 @@ data-consistent steps with small learned priors.
 import torch
 from torch import nn
 
+from exspy_deepdeconv.layers.steps import Classical
 from exspy_deepdeconv.network import N_SHARED, SHARPENINGS, Config, DeconvolutionNet, UNet
-from exspy_deepdeconv.steps import Classical
 
 STAGES, ITERATIONS = 4, 6  # unrolled: priors, and Richardson-Lucy iterations before each
 

@@ -9,12 +9,13 @@ import scipy.fft as fft
 from _held_out import SCENES, SEED
 from _methods import INTERVAL
 
-from exspy_deepdeconv import binning, evaluate, models, psf_fit
-from exspy_deepdeconv._sampling import typical_zero_loss
-from exspy_deepdeconv.batched import deconvolve_block
-from exspy_deepdeconv.blur import gaussian_transfer
-from exspy_deepdeconv.instruments import tapered
-from exspy_deepdeconv.intervals import normal_reach, position_error
+from exspy_deepdeconv import evaluate, models
+from exspy_deepdeconv._signals.sampling import typical_zero_loss
+from exspy_deepdeconv.estimate import binning
+from exspy_deepdeconv.estimate.batched import deconvolve_block
+from exspy_deepdeconv.estimate.intervals import normal_reach, position_error
+from exspy_deepdeconv.experiment.instruments import tapered
+from exspy_deepdeconv.experiment.specimens import EnergyAxis, bell
 from exspy_deepdeconv.physics import (
     FWHM_PER_SIGMA,
     PSF_MISFIT,
@@ -25,9 +26,10 @@ from exspy_deepdeconv.physics import (
     gaussian,
     inspect,
 )
+from exspy_deepdeconv.response import psf_fit
 from exspy_deepdeconv.simulate import SCENES as RANGES
 from exspy_deepdeconv.simulate import Detector, compose, grid_for, redraw, simulate
-from exspy_deepdeconv.specimens import EnergyAxis, bell
+from exspy_deepdeconv.spectrum.blur import gaussian_transfer
 
 CHANNELS = 1024
 MAP = 12  # spectra: from eight on they share one dark level

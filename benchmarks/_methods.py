@@ -9,8 +9,9 @@ finite is infinitely wrong.
 import numpy as np
 from scipy.stats import bootstrap
 
-from exspy_deepdeconv import classical, evaluate, models, oracles
-from exspy_deepdeconv.batched import deconvolve_block
+from exspy_deepdeconv import classical, evaluate, models
+from exspy_deepdeconv.bounds import oracles
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.physics import smooth
 
 MEASURES = ("loss", "sqrt", "near")

@@ -6,8 +6,8 @@
 
 The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
 in choosing a model. All rivals get the noise-free response (one of them the tail of its gain side only,
-which is what a blind method can see of it: `exspy_deepdeconv.oracles.reflected_tail`); an oracle also
-gets, for each spectrum and each error, the iteration count (or weight, or damping) and the extra
+which is what a blind method can see of it: `exspy_deepdeconv.bounds.oracles.reflected_tail`); an
+oracle also gets, for each spectrum and each error, the iteration count (or weight, or damping) and the extra
 smoothing that bring it nearest to the truth, and all are compared with the truth where it suits
 them best (``--part position`` measures the shift). ``--shoulders 1`` puts shoulders beside all zero-loss
 peaks of the table, as monochromated ones may have; by default none has any. Errors are those of

@@ -30,8 +30,7 @@ from _methods import exspy_richardson_lucy
 from prettytable import PrettyTable
 
 from exspy_deepdeconv import classical
-from exspy_deepdeconv.evaluate import errors
-from exspy_deepdeconv.oracles import (
+from exspy_deepdeconv.bounds.oracles import (
     RL_ITERATIONS,
     TGV_WEIGHTS,
     oracle_fourier,
@@ -39,8 +38,9 @@ from exspy_deepdeconv.oracles import (
     oracle_total_generalised_variation,
     raw_errors,
 )
+from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.physics import default_resolution, gaussian, smooth
-from exspy_deepdeconv.variation import solve_weights
+from exspy_deepdeconv.solvers.variation import solve_weights
 
 
 def map_of(spectra, channels):

@@ -19,14 +19,14 @@ from _held_out import SEED
 from _methods import estimate
 from prettytable import PrettyTable
 
+from exspy_deepdeconv.bounds.cramer_rao import fit_two_peaks, two_peak_bound
+from exspy_deepdeconv.bounds.oracles import RL_ITERATIONS, best_estimate
 from exspy_deepdeconv.classical import richardson_lucy_iterates
-from exspy_deepdeconv.cramer_rao import fit_two_peaks, two_peak_bound
 from exspy_deepdeconv.evaluate import resolves
-from exspy_deepdeconv.instruments import random_response
-from exspy_deepdeconv.oracles import RL_ITERATIONS, best_estimate
+from exspy_deepdeconv.experiment.instruments import random_response
+from exspy_deepdeconv.experiment.specimens import EnergyAxis, bell
 from exspy_deepdeconv.physics import default_resolution
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
-from exspy_deepdeconv.specimens import EnergyAxis, bell
 
 SEPARATIONS = (0.4, 0.6, 0.8, 1.0, 1.4, 2.0)  # in F
 WIDTH = 0.15  # of the peaks, in F

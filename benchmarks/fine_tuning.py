@@ -22,7 +22,7 @@ from prettytable import PrettyTable
 from scipy.stats import gmean
 
 from exspy_deepdeconv import data, models, physics
-from exspy_deepdeconv.batched import deconvolve_block
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.simulate import FAMILIES, simulate
 from exspy_deepdeconv.training import fine_tune, measured_pairs

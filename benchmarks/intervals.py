@@ -15,10 +15,10 @@ from _held_out import SCENES, held_out
 from _methods import OURS, estimate
 from prettytable import PrettyTable
 
+from exspy_deepdeconv.bounds.oracles import TGV_WEIGHTS, best_errors
 from exspy_deepdeconv.evaluate import coverage
-from exspy_deepdeconv.oracles import TGV_WEIGHTS, best_errors
 from exspy_deepdeconv.physics import MIN_RESOLUTION_CHANNELS
-from exspy_deepdeconv.variation import solve_weights
+from exspy_deepdeconv.solvers.variation import solve_weights
 
 SHARPENINGS = (2, 4, 8, 16)
 

@@ -6,9 +6,9 @@
 ``widths``: zero-loss widths read over the true ones (5 to 50 channels wide, 1024 channels, white noise of
 electrons alone; "half of both" is the mean of a Gaussian and a Lorentzian, "flat top" a Gaussian whose
 exponent is 3.5), median and half of what 68 % lie within. ``wide``: zero-loss peaks of 24 to 120 channels in 2048, 1e4 to
-3e7 electrons, the five scenes together: loss errors of results on bins (`exspy_deepdeconv.binning`) over
-those of results without (geometric mean and its standard error), and how many channels with visible losses
-the intervals hold. ``offsets``: how far intervals hold where a map
+3e7 electrons, the five scenes together: loss errors of results on bins
+(`exspy_deepdeconv.estimate.binning`) over those of results without (geometric mean and its standard
+error), and how many channels with visible losses the intervals hold. ``offsets``: how far intervals hold where a map
 of 12 spectra, of the five scenes in turn and with 3e5 counts in the highest channel, has a dark level; it
 is told where what the map shares is within half of it, and beside it stands the coverage of the same maps
 without the level. ``negative``: the same of single spectra whose losses fill the axis, which begins 4 to
@@ -25,8 +25,8 @@ that of `tests/test_inference.py`, the others are drawn from the scenes, with at
 widths of gain side and losses of 25 electrons in a channel.
 
 ``psf``: a given response that is too narrow or too wide, its tails too, as it is used (it is trusted only
-where the zero-loss peak is as wide: `exspy_deepdeconv.psf_fit`) and as it would be if it were trusted;
-medians of the cases' ratios to blind errors.
+where the zero-loss peak is as wide: `exspy_deepdeconv.response.psf_fit`) and as it would be if it were
+trusted; medians of the cases' ratios to blind errors.
 
 Coverage is that of the channels from one width past the peak on; results are blind, at R = F/4.
 """

@@ -20,10 +20,10 @@ from _held_out import SEED
 from _methods import OURS, estimate
 from prettytable import PrettyTable
 
-from exspy_deepdeconv.instruments import random_response, tapered
+from exspy_deepdeconv.experiment.instruments import random_response, tapered
+from exspy_deepdeconv.experiment.specimens import EnergyAxis, bell, lorentzian
 from exspy_deepdeconv.physics import default_resolution
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
-from exspy_deepdeconv.specimens import EnergyAxis, bell, lorentzian
 
 CHANNELS = 1024
 

@@ -13,7 +13,7 @@ from _held_out import SCENES, held_out
 from _methods import OURS, estimate
 from prettytable import PrettyTable
 
-from exspy_deepdeconv.intervals import normal_reach, position_error
+from exspy_deepdeconv.estimate.intervals import normal_reach, position_error
 from exspy_deepdeconv.physics import default_resolution, find_zero_loss
 
 ELECTRONS = (0, 1e5, 1e6, np.inf)

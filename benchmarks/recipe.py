@@ -14,7 +14,7 @@ from _methods import OURS
 from prettytable import PrettyTable
 
 from exspy_deepdeconv import classical, models
-from exspy_deepdeconv.batched import deconvolve_block
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.physics import smooth
 from exspy_deepdeconv.training import eelspecnet
 

@@ -18,11 +18,12 @@ from functools import partial
 import numpy as np
 from prettytable import PrettyTable
 
-from exspy_deepdeconv import classical, models, reblur, residual
-from exspy_deepdeconv._classical_methods import METHODS, Check
-from exspy_deepdeconv.batched import deconvolve_block
+from exspy_deepdeconv import classical, models
+from exspy_deepdeconv._methods.classical_methods import METHODS, Check
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.inference import estimate_response
 from exspy_deepdeconv.physics import UNEXPLAINED, default_resolution, inspect, smooth
+from exspy_deepdeconv.response import reblur, residual
 from exspy_deepdeconv.simulate import FAMILIES, simulate
 
 SEED = 20_231_105

@@ -21,7 +21,7 @@ from intervals import share
 from prettytable import PrettyTable
 
 from exspy_deepdeconv import evaluate, models
-from exspy_deepdeconv.batched import deconvolve_block
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.inference import estimate_response
 from exspy_deepdeconv.physics import default_resolution
 from exspy_deepdeconv.simulate import redraw

@@ -17,7 +17,7 @@ import torch
 from prettytable import PrettyTable
 
 from exspy_deepdeconv import data, models
-from exspy_deepdeconv.batched import deconvolve_block
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.training import Plan, SimulatedPairs, eelspecnet, measured_pairs
 from exspy_deepdeconv.training.adapt import InstrumentPairs

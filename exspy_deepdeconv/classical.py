@@ -11,10 +11,10 @@ from copy import copy
 import numpy as np
 
 from ._arguments import check_iterations
-from .convolution import as_rows, in_batches, response_convolution
-from .fourier import fourier_ratio
-from .stopping import loss_region, stop_when_level
-from .variation import total_generalised_variation
+from .response.convolution import as_rows, in_batches, response_convolution
+from .solvers.fourier import fourier_ratio
+from .solvers.stopping import loss_region, stop_when_level
+from .solvers.variation import total_generalised_variation
 
 __all__ = [
     "fourier_ratio",
@@ -40,7 +40,7 @@ def richardson_lucy(spectra, psf, iterations=15, *, noise=None, return_chosen=Fa
     iterations : int or "auto"
         Number of iterations, at least 1. ``"auto"`` stops each spectrum where its misfit beyond
         the zero-loss peak has levelled off, after 600 iterations at most: see
-        `exspy_deepdeconv.stopping.stop_when_level`.
+        `exspy_deepdeconv.solvers.stopping.stop_when_level`.
     noise : Noise, optional
         Not used: all methods accept it, but neither this iteration nor its stop needs a noise
         level.

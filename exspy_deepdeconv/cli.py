@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ._command import at_home, fail, prepare, run
-from ._training_cli import train
+from ._command_line.command import at_home, fail, prepare, run
+from ._command_line.training_cli import train
 
 app = typer.Typer(
     add_completion=False,
@@ -86,7 +86,7 @@ def demo(
     (.csv and .txt).
     """
     prepare(output)
-    from ._demo import run_demo
+    from ._command_line.demo import run_demo
 
     run(run_demo, output, model)
 
@@ -176,7 +176,7 @@ def deconvolve(
     if confidence is not None and not interval:
         fail("--confidence needs --interval")
     prepare(output)
-    from ._files import deconvolve_files
+    from ._command_line.files import deconvolve_files
 
     options = {"model": model, "resolution": resolution, "zero_loss": zero_loss, "device": device}
     if interval:
@@ -236,7 +236,7 @@ def compare(
     method (<name>_<method>.hspy). The exit code is 1 if a method failed.
     """
     prepare(output)
-    from ._compare_files import compare_file
+    from ._command_line.compare_files import compare_file
 
     failed = run(
         compare_file,

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from prettytable import PrettyTable
 
-from . import _arguments, _checks, _sampling, models
-from ._inputs import Input
-from ._scoring import Sample, few_of
+from . import _arguments, models
+from ._signals import checks, sampling
+from ._signals.inputs import Input
+from ._signals.scoring import Sample, few_of
 
 KNOWN = ("deep", "rl", "ml", "fourier", "tgv")
 AT_A_RESOLUTION = ("deep", "fourier")  # the others need none
@@ -31,7 +32,7 @@ class Comparison:
     ----------
     signals : dict of str to EELSSpectrum
         The data (``"data"``) and the results of the methods that did not fail.
-    scores : dict of str to exspy_deepdeconv._scoring.Scores
+    scores : dict of str to exspy_deepdeconv._signals.scoring.Scores
         Of the data and of every method.
     psf, truth : EELSSpectrum or None
         The response that the results are blurred with, and the truth, if given.
@@ -67,7 +68,8 @@ class Comparison:
         Returns
         -------
         prettytable.PrettyTable
-            One row for each method; see ``exspy_deepdeconv._scoring.Scores`` for the columns.
+            One row for each method; the columns are told in
+            ``exspy_deepdeconv._signals.scoring.Scores``.
         """
         columns = {
             "time (s)": "seconds",
@@ -149,16 +151,16 @@ def _shown_pixel(data):
     shape = data.axes_manager.navigation_shape
     if not shape or _is_usable(_pixel(data, here)):
         return here
-    places = _sampling.spread_over(np.argwhere(np.ones(shape, bool)), MAX_SCORED)
+    places = sampling.spread_over(np.argwhere(np.ones(shape, bool)), MAX_SCORED)
     places = [tuple(place) for place in places.tolist()]
     return next((place for place in places if _is_usable(_pixel(data, place))), here)
 
 
 def _is_usable(spectrum):
     """Whether it has a zero-loss peak: an empty pixel has no residuals to be shown."""
-    mask, axis = np.zeros((), dtype=bool), _checks.check_energy_axis(spectrum)
+    mask, axis = np.zeros((), dtype=bool), checks.check_energy_axis(spectrum)
     try:
-        _sampling.typical_zero_loss(spectrum.data, mask, axis.reversed)
+        sampling.typical_zero_loss(spectrum.data, mask, axis.reversed)
     except ValueError:
         return False
     return True
@@ -182,7 +184,7 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
     """
     _arguments.check_num_workers(num_workers)
     resolutions, places, axis = _checked(signal, check_methods(methods), psf, truth, resolution)
-    lazy_output = _checks.wants_lazy(signal, lazy_output)
+    lazy_output = checks.wants_lazy(signal, lazy_output)
     models.load()  # torch comes with it: not to be timed
     options = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     runner = _Runner(resolutions, options)
@@ -211,7 +213,7 @@ def _checked(signal, methods, psf, truth, resolution):
     _arguments.check_resolution_number(resolution)
     given = Input.of(signal, psf)
     if truth is not None:
-        _checks.check_like(truth, signal, "truth", stacklevel=5)
+        checks.check_like(truth, signal, "truth", stacklevel=5)
     width, dispersion = given.zero_loss.fwhm, given.axis.dispersion
     if np.isnan(width):
         raise ValueError("The signal holds no spectra: there is nothing to compare.")
@@ -220,7 +222,7 @@ def _checked(signal, methods, psf, truth, resolution):
         name: reached if name in AT_A_RESOLUTION or resolution is not None else None
         for name in methods
     }
-    return resolutions, _sampling.spread_over(np.argwhere(~given.mask), MAX_SCORED), given.axis
+    return resolutions, sampling.spread_over(np.argwhere(~given.mask), MAX_SCORED), given.axis
 
 
 def check_methods(methods):

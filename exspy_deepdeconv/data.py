@@ -8,9 +8,9 @@ resolution and after saving and loading.
 import numpy as np
 
 from ._arguments import is_real, is_whole
+from .experiment.specimens import EnergyAxis, bell, drude_lorentz, lorentzian, plural_scattering
 from .physics import FWHM_PER_SIGMA, half_height_width
 from .simulate import Detector, compose, grid_for
-from .specimens import EnergyAxis, bell, drude_lorentz, lorentzian, plural_scattering
 
 MAP_DISPERSION = 0.01  # eV per channel
 MAP_FWHM = 0.12  # eV
@@ -124,7 +124,7 @@ def vacuum_spectrum(signal, seed=1):
     >>> data.vacuum_spectrum(data.exciton_spectrum())
     <EELSSpectrum, title: simulated vacuum, dimensions: (|512)>
     """
-    from ._checks import check_energy_axis
+    from ._signals.checks import check_energy_axis
 
     _check_whole(0, seed=seed)
     recipe = _recipe(signal) | {"shape": [], "vacuum_seed": seed}
@@ -162,7 +162,7 @@ def truth(signal, resolution):
     >>> data.truth(s, resolution=0.04)
     <EELSSpectrum, title: simulated excitons, truth at 0.04 eV, dimensions: (|512)>
     """
-    from ._checks import check_energy_axis
+    from ._signals.checks import check_energy_axis
 
     recipe = _recipe(signal)
     dispersion = check_energy_axis(signal).dispersion

@@ -15,9 +15,9 @@ from ._arguments import (
     is_real,
     unmasked,
 )
-from .batched import deconvolve_block, response_block
+from .estimate.batched import deconvolve_block, response_block
+from .estimate.quietest import MOST_READ, quietest_sum
 from .models import load
-from .quietest import MOST_READ, quietest_sum
 
 MANY_SPECTRA = 4096  # from which a map is worth the way to a graphics card
 
@@ -95,7 +95,7 @@ def deconvolve(
     (512,)
     """
     # HyperSpy is not needed for the rest, nor for training.
-    from ._sampling import typical_zero_loss
+    from ._signals.sampling import typical_zero_loss
 
     spectra = np.asarray(unmasked(spectra))
     psf = None if psf is None else np.asarray(unmasked(psf))
@@ -127,16 +127,16 @@ def deconvolve(
 
 def _warn(flags, found, psf, psf_estimated, stacklevel):
     """The warnings of `deconvolve`, as of the method of the signals."""
-    from . import _responses
-    from ._blocks import FlagTally, consequences
-    from ._sampling import remarks
+    from ._signals import responses
+    from ._signals.runner import FlagTally, consequences
+    from ._signals.sampling import remarks
 
     none = np.zeros(flags.shape, bool)
     tally = FlagTally(none, False, "deconvolve", consequences=consequences(psf_estimated))
     tally.hand_in(np.arange(flags.size), flags.ravel())
     tally.warn_of_flags(stacklevel)
     measured = psf is not None and not psf_estimated
-    of_psf = _responses.remarks(psf, electrons=found.electrons) if measured else []
+    of_psf = responses.remarks(psf, electrons=found.electrons) if measured else []
     for odd in remarks(found, measured) + of_psf:
         warnings.warn(f"deconvolve: {odd}", UserWarning, stacklevel=stacklevel)
 
@@ -157,7 +157,7 @@ def estimate_response(
         shared one where the zero-loss peak lies, so that it reaches as far as the spectra do.
     shared : bool
         Whether one response is wanted for all: that of the sum of the quietest spectra (of at most 1024,
-        evenly spread), see `exspy_deepdeconv.quietest.quietest_sum`.
+        evenly spread), see `exspy_deepdeconv.estimate.quietest.quietest_sum`.
     batch_size : int, optional
         Spectra per forward pass.
     device : str, optional
@@ -197,7 +197,7 @@ def estimate_response(
         )
     usual = channels // 2
     if shared:
-        from ._sampling import response_zero, spread_over
+        from ._signals.sampling import response_zero, spread_over
 
         spectra, _ = quietest_sum(spread_over(spectra.reshape(-1, channels), MOST_READ))
         usual = response_zero(physics.find_zero_loss(spectra), channels)
@@ -223,10 +223,10 @@ def _check_arguments(spectra, psf, device):
         if array is not None and array.dtype.kind not in "buif":
             raise ValueError(f"{name} must be real numbers, not {array.dtype}.")
     if psf is not None:
-        from . import _responses
+        from ._signals import responses
 
-        if _responses.same_counts(psf, spectra):
-            raise ValueError(_responses.ITSELF)
+        if responses.same_counts(psf, spectra):
+            raise ValueError(responses.ITSELF)
         shape = np.shape(psf)
         one = len(shape) > 0 and np.size(psf) == shape[-1]
         if not one and (len(shape) < 2 or shape[:-1] != spectra.shape[:-1]):
@@ -235,7 +235,7 @@ def _check_arguments(spectra, psf, device):
                 f"spectra of shape {spectra.shape}."
             )
         physics.centred_response(psf, physics.MIN_CHANNELS)  # raises if it is no response
-        _responses.check_psf_counts(psf)
+        responses.check_psf_counts(psf)
     check_device(device)
 
 

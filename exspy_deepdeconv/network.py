@@ -18,9 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .frame import BLOCK, Frame
-from .physics import MAX_SHARPENING, MIN_RESOLUTION_CHANNELS
-from .steps import (
+from .layers.frame import BLOCK, Frame
+from .layers.steps import (
     BASE,
     N_ESTIMATE_FEATURES,
     N_RESPONSE_FEATURES,
@@ -28,6 +27,7 @@ from .steps import (
     classical_estimates,
     known_response,
 )
+from .physics import MAX_SHARPENING, MIN_RESOLUTION_CHANNELS
 
 N_SHARED = 8  # hidden features handed from the response head to the estimator
 SHARPENINGS = (MAX_SHARPENING, 8.0, 4.0, 2.0)  # F/R at which the size of the error is predicted

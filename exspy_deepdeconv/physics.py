@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft as fft
 
-from .blur import FWHM_PER_SIGMA, gaussian, moving, shift_channels, smooth
-from .flags import (
+from .spectrum.blur import FWHM_PER_SIGMA, gaussian, moving, shift_channels, smooth
+from .spectrum.flags import (
     EMPTY,
     FLAG_TEXT,
     GAINS,
@@ -26,12 +26,12 @@ from .flags import (
     UNUSABLE,
     spectrum_flags,
 )
-from .given_variance import told_noise
-from .level import flat_level, level_behind
-from .noise import Noise, estimate_noise
-from .peaks import half_height_width, parabola_vertex
-from .tails import quiet_tails
-from .zero_loss import ZeroLoss, find_zero_loss
+from .spectrum.given_variance import told_noise
+from .spectrum.level import flat_level, level_behind
+from .spectrum.noise import Noise, estimate_noise
+from .spectrum.peaks import half_height_width, parabola_vertex
+from .spectrum.tails import quiet_tails
+from .spectrum.zero_loss import ZeroLoss, find_zero_loss
 
 __all__ = [
     "EMPTY",

@@ -4,14 +4,14 @@ HyperSpy imports this module as soon as exspy's class exists, so it imports noth
 loaded by then; what the methods need they import themselves.
 """
 
-from ._classical_signal import (
+from ._methods.classical_signal import (
     fourier_deconvolve,
     ml_deconvolve,
     rl_deconvolve,
     tgv_deconvolve,
 )
-from ._comparison_signal import compare_deconvolution, deconvolution_residual
-from ._docstrings import with_shared_texts
+from ._methods.comparison_signal import compare_deconvolution, deconvolution_residual
+from ._methods.docstrings import with_shared_texts
 
 
 @with_shared_texts
@@ -227,13 +227,13 @@ def deep_deconvolve(
 
     check_bool("interactive", interactive)
     if interactive:
-        from ._interactive import DeepDeconvolution
+        from ._widget.interactive import DeepDeconvolution
 
         tool = DeepDeconvolution(self, resolution, psf, **settings)
         gui = tool.gui(display=display, toolkit=toolkit)
         return tool if display else gui
 
-    from ._deep_methods import deconvolve
+    from ._methods.deep_methods import deconvolve
 
     return deconvolve(self, resolution, psf, **settings)
 
@@ -326,7 +326,7 @@ def estimate_psf(
     <EELSSpectrum, title: simulated nanorod estimated response, dimensions: (|1024)>
     >>> result = s.deep_deconvolve(psf=psf, show_progressbar=False)
     """
-    from ._deep_methods import respond
+    from ._methods.deep_methods import respond
 
     return respond(
         self, model=model, shared=shared, show_progressbar=show_progressbar,

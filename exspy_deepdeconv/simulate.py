@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.fft as fft
 
-from .blur import gaussian_transfer
-from .detectors import Detector, random_detector
-from .grid import Grid, grid_for
-from .instruments import random_response
+from .experiment.detectors import Detector, random_detector
+from .experiment.grid import Grid, grid_for
+from .experiment.instruments import random_response
+from .experiment.specimens import random_specimen
 from .physics import gaussian, half_height_width, parabola_vertex
-from .specimens import random_specimen
+from .spectrum.blur import gaussian_transfer
 
 
 @dataclass(frozen=True)

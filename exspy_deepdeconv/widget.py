@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ._interactive import kind_and_text
+from ._widget.interactive import kind_and_text
 from .plotting._curves import COLOURS, axis_name, energy_label, log_limits, residual_reach
 
 try:
@@ -40,7 +40,7 @@ def deep_deconvolution_ipy(obj, display=True):
 
     Parameters
     ----------
-    obj : exspy_deepdeconv._interactive.DeepDeconvolution
+    obj : exspy_deepdeconv._widget.interactive.DeepDeconvolution
         The tool that is shown and steered.
     display : bool
         Whether to show the widget.
@@ -63,7 +63,7 @@ def deep_deconvolution_ipy(obj, display=True):
     >>> import pytest
     >>> _ = pytest.importorskip("ipywidgets")
     >>> from exspy_deepdeconv import data
-    >>> from exspy_deepdeconv._interactive import DeepDeconvolution
+    >>> from exspy_deepdeconv._widget.interactive import DeepDeconvolution
     >>> tool = DeepDeconvolution(data.exciton_spectrum())
     >>> parts = tool.gui(display=False, toolkit="ipywidgets")["ipywidgets"]["wdict"]
     >>> parts["resolution"].value = tool.finest

@@ -40,7 +40,7 @@ def make_signal():
 @pytest.fixture
 def network(monkeypatch):
     """The network behind ``deep_deconvolve``: ``.calls`` lists the shapes of its blocks."""
-    from exspy_deepdeconv import batched
+    from exspy_deepdeconv.estimate import batched
 
     calls, stacked_block = [], batched.stacked_block
 

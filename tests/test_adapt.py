@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 import exspy_deepdeconv
 from exspy_deepdeconv import cli, models
-from exspy_deepdeconv.batched import deconvolve_block
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.evaluate import errors
+from exspy_deepdeconv.experiment.specimens import EnergyAxis, bell, lorentzian
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
-from exspy_deepdeconv.specimens import EnergyAxis, bell, lorentzian
 from exspy_deepdeconv.training import Plan, SimulatedPairs, fine_tune, measured_pairs, train
 from exspy_deepdeconv.training.adapt import InstrumentPairs
 

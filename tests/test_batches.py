@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _files, _reading, _writing, cli, data
+from exspy_deepdeconv import cli, data
+from exspy_deepdeconv._command_line import files, reading, writing
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def results(tmp_path):
 
     def names():
         found = {path.name for path in (tmp_path / "results").iterdir()}
-        return sorted(found - {_files.LOG_NAME})
+        return sorted(found - {files.LOG_NAME})
 
     return names
 
@@ -44,7 +45,7 @@ def results(tmp_path):
 @pytest.fixture
 def log(tmp_path):
     def lines(path=None):
-        text = (path or tmp_path / "results" / _files.LOG_NAME).read_text()
+        text = (path or tmp_path / "results" / files.LOG_NAME).read_text()
         return [json.loads(line) for line in text.splitlines()]
 
     return lines
@@ -95,7 +96,7 @@ def test_a_killed_run_is_resumed(run, save, results, log, tmp_path):
 def test_a_finished_file_is_not_read_again(run, save, monkeypatch):
     path = save("a.hspy")
     run(path)
-    monkeypatch.setattr(_reading, "read_signals", None)
+    monkeypatch.setattr(reading, "read_signals", None)
     assert "skipped" in run(path)
 
 
@@ -142,13 +143,13 @@ def test_an_input_is_no_response_of_its_own(run, save, results):
 
 def test_parts_of_a_run_at_work_are_left_alone(make_signal, tmp_path):
     target = tmp_path / "x.hspy"
-    prefix = _writing._prefix(target)
+    prefix = writing._prefix(target)
     at_work = tmp_path / f"{prefix}{os.getppid()}.part.hspy"
     elsewhere = tmp_path / ".x.another_computer.99999999.part.hspy"
     ended = tmp_path / f"{prefix}99999999.part.hspy"  # more than a process may be numbered
     for part in (at_work, elsewhere, ended):
         part.write_text("")
-    _writing.write_safely(make_signal(), target)
+    writing.write_safely(make_signal(), target)
     left = {path for path in tmp_path.iterdir()}
     if os.name == "posix":
         assert left == {target, at_work, elsewhere}
@@ -183,7 +184,7 @@ def test_a_failed_write_leaves_what_was_there(make_signal, tmp_path, monkeypatch
 
     monkeypatch.setattr(s, "save", fail)
     with pytest.raises(OSError, match="network drive"):
-        _writing.write_safely(s, target)
+        writing.write_safely(s, target)
     np.testing.assert_array_equal(hs.load(target).data, old.data)
     assert list(tmp_path.iterdir()) == [target]
 
@@ -197,14 +198,14 @@ def test_a_file_system_that_cannot_reserve_room_is_written_to(make_signal, tmp_p
 
     monkeypatch.setattr(os, "posix_fallocate", cannot)
     s, target = make_signal(), tmp_path / "x.hspy"
-    _writing.write_safely(s, target)
+    writing.write_safely(s, target)
     np.testing.assert_array_equal(hs.load(target).data, s.data)
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_large_maps_are_written_piece_by_piece(run, save, log, results, monkeypatch, tmp_path):
     path = save("a.hspy", 4, 3)
-    monkeypatch.setattr(_files, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(files, "IN_MEMORY_BYTES", 0)
     run(path)
     want = hs.load(path).deep_deconvolve(show_progressbar=False).data
     np.testing.assert_array_equal(hs.load(tmp_path / "results" / "a_deconvolved.hspy").data, want)
@@ -287,8 +288,8 @@ def test_one_bad_signal_of_a_file_does_not_stop_the_others(
     bad.metadata.General.title = "bad"
     path = tmp_path / "dual.dm4"
     path.write_text("")
-    monkeypatch.setattr(_reading, "read_signals", lambda *_: [bad, good])
-    monkeypatch.setattr(_files, "low_loss", lambda *_: ([(0, bad), (1, good)], True, []))
+    monkeypatch.setattr(reading, "read_signals", lambda *_: [bad, good])
+    monkeypatch.setattr(files, "low_loss", lambda *_: ([(0, bad), (1, good)], True, []))
     assert "not uniform" in run(path, code=1)
     assert results() == ["dual_signal1_deconvolved.hspy"]
     (line,) = log()
@@ -306,7 +307,7 @@ def test_log(run, save, log, make_signal, tmp_path):
     missing = tmp_path / "missing.dm4"
     run(tmp_path / "a.hspy", missing, "--log", named, "--workers", 1, code=1)
     done, failed = log(named)
-    assert not (tmp_path / "results" / _files.LOG_NAME).exists()
+    assert not (tmp_path / "results" / files.LOG_NAME).exists()
     target = str(tmp_path / "results" / "a_deconvolved.hspy")
     assert done["input"] == str(tmp_path / "a.hspy") and done["outputs"] == [target]
     assert (done["status"], done["spectra"], done["errors"]) == ("done", 5, [])
@@ -344,7 +345,7 @@ def test_interval_is_written_beside_the_result(
     run, save, results, log, tmp_path, monkeypatch, large
 ):
     if large:
-        monkeypatch.setattr(_files, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(files, "IN_MEMORY_BYTES", 0)
     path = save("a.hspy", 2)
     run(path, "--interval", "--confidence", 0.5)
     assert results() == TRIPLE
@@ -401,7 +402,7 @@ def test_interval_that_fails_half_way_leaves_nothing(run, save, results, monkeyp
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     path = save("a.hspy")
-    monkeypatch.setattr(_writing, "_make_sure_of_room", fail)
+    monkeypatch.setattr(writing, "_make_sure_of_room", fail)
     assert "no room on the disk" in run(path, "--interval", code=1)
     assert results() == []
 
@@ -548,7 +549,7 @@ def test_a_result_is_known_in_another_time_zone(run, save, monkeypatch):
 def test_lines_of_a_log_that_are_none_stop_nothing(run, save, tmp_path):
     path = save("a.hspy")
     run(path)
-    log = tmp_path / "results" / _files.LOG_NAME
+    log = tmp_path / "results" / files.LOG_NAME
     log.write_text('{"outputs": ["x"]}\n[1]\nno json\n')
     assert "1 skipped" in run(path)
 
@@ -579,7 +580,7 @@ def test_a_response_that_was_replaced_makes_another_result(run, save):
 def test_a_result_whose_log_is_gone_tells_how_it_was_made(run, save, tmp_path):
     path = save("x.hspy")
     run(path, "--resolution", 0.05)
-    (tmp_path / "results" / _files.LOG_NAME).unlink()
+    (tmp_path / "results" / files.LOG_NAME).unlink()
     assert "skipped" in run(path, "--resolution", 0.05)
     assert "made with other settings (resolution" in " ".join(
         run(path, "--resolution", 0.06, code=1).split()
@@ -590,12 +591,12 @@ def test_a_result_whose_log_is_gone_tells_how_it_was_made(run, save, tmp_path):
 def test_two_inputs_with_one_name_of_their_results(run, save, monkeypatch, make_signal, overwrite):
     """One file holds two signals, and the other is named as the first one's result will be."""
     both, other = save("y.hspy"), save("y_signal1.hspy")
-    read = _reading.read_signals
+    read = reading.read_signals
 
     def two(path, lazy):
         return [*read(path, lazy), make_signal()] if path == both else read(path, lazy)
 
-    monkeypatch.setattr(_reading, "read_signals", two)
+    monkeypatch.setattr(reading, "read_signals", two)
     printed = " ".join(run(both, other, *overwrite, code=1).split())
     assert "rename one of the two" in printed and "1 failed" in printed
 
@@ -627,7 +628,7 @@ def test_a_folder_whose_renaming_fails_is_put_back(run, save, results, tmp_path,
             raise OSError(28, os.strerror(28))
         rename(source, target)
 
-    monkeypatch.setattr(_writing.os, "replace", full)
+    monkeypatch.setattr(writing.os, "replace", full)
     run(path, "--zspy", "--overwrite", code=1)
     monkeypatch.undo()
     assert results() == ["x_deconvolved.zspy"]
@@ -641,11 +642,11 @@ def test_what_a_killed_renaming_left_is_put_back_or_removed(make_signal, tmp_pat
     pid = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
     )
-    left = tmp_path / f"{_writing._prefix(target)}{int(pid.stdout)}.part.old.zspy"
+    left = tmp_path / f"{writing._prefix(target)}{int(pid.stdout)}.part.old.zspy"
     signal.save(left)
     if there:
         signal.save(target)
-    _writing._remove_left_over(target)
+    writing._remove_left_over(target)
     assert [path.name for path in tmp_path.iterdir()] == ["x.zspy"]
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from exspy_deepdeconv import binning, evaluate, models
-from exspy_deepdeconv.batched import deconvolve_block
-from exspy_deepdeconv.frame import Frame
+from exspy_deepdeconv import evaluate, models
+from exspy_deepdeconv.estimate import binning
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.inference import estimate_response
+from exspy_deepdeconv.layers.frame import Frame
 from exspy_deepdeconv.network import Answer, Spectra
 from exspy_deepdeconv.physics import default_resolution, gaussian
 from exspy_deepdeconv.simulate import SCENES, Detector, simulate

@@ -9,7 +9,7 @@ import pytest
 from _helpers import deconvolve, energy_axis
 from dask.callbacks import Callback
 
-from exspy_deepdeconv import _blocks, _sampling
+from exspy_deepdeconv._signals import runner, sampling
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_eager_and_lazy_agree_whatever_the_chunks(make_signal, chunks):
 
 
 def test_each_spectrum_goes_through_the_network_once(make_signal, network, monkeypatch):
-    monkeypatch.setattr(_blocks, "SPECTRA_PER_BLOCK", 4)
+    monkeypatch.setattr(runner, "SPECTRA_PER_BLOCK", 4)
     s = make_signal(5, 3)
     deconvolve(s)
     assert len(network.calls) > 1
@@ -39,7 +39,7 @@ def test_each_spectrum_goes_through_the_network_once(make_signal, network, monke
 
 
 def test_more_spectra_than_are_sampled(make_signal, monkeypatch):
-    monkeypatch.setattr(_sampling, "MAX_SAMPLED", 4)
+    monkeypatch.setattr(sampling, "MAX_SAMPLED", 4)
     s = make_signal(5, 3)
     note, lazy_note = (
         deconvolve(x).metadata.Signal.deep_deconvolution for x in (s, s.as_lazy(chunks=(2, 2, 100)))
@@ -53,13 +53,13 @@ def test_spectra_in_many_pieces_are_read_with_few_tasks():
     data = np.random.default_rng(0).normal(size=(8, 8, 256))
     places, tasks = np.argwhere(np.ones((8, 8), bool))[::-3], []
     with Callback(pretask=lambda key, *_: tasks.append(key)):
-        read = _sampling.read_spectra(da.from_array(data, chunks=(8, 8, 4)), places)
+        read = sampling.read_spectra(da.from_array(data, chunks=(8, 8, 4)), places)
     np.testing.assert_array_equal(read, data.reshape(64, 256)[::-3])
     assert 0 < len(tasks) < 5 * 64
 
 
 def test_lazy_reads_only_the_sampled_spectra(make_signal, monkeypatch):
-    monkeypatch.setattr(_sampling, "MAX_SAMPLED", 2)
+    monkeypatch.setattr(sampling, "MAX_SAMPLED", 2)
     s = make_signal(4, 4)
     read = []
 
@@ -173,7 +173,7 @@ def test_flagged_spectra_are_counted_in_one_warning(make_signal, lazy):
 
 
 def test_lazy_result_warns_once_when_all_is_computed(make_signal, monkeypatch):
-    monkeypatch.setattr(_blocks, "SPECTRA_PER_BLOCK", 4)
+    monkeypatch.setattr(runner, "SPECTRA_PER_BLOCK", 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = deconvolve(flagged(make_signal).as_lazy())
@@ -185,7 +185,7 @@ def test_lazy_result_warns_once_when_all_is_computed(make_signal, monkeypatch):
 
 
 def test_process_scheduler_or_partial_compute_claims_no_counts(make_signal):
-    tally = _blocks.FlagTally(np.zeros((2, 2), bool), warn=True)
+    tally = runner.FlagTally(np.zeros((2, 2), bool), warn=True)
     tally.hand_in(np.array([0, 3]), np.array([1, 0], np.uint8))
     assert tally.counts() == {"counted": False}
     with pytest.warns(UserWarning, match="of 4 spectra 1 empty"):
@@ -194,7 +194,7 @@ def test_process_scheduler_or_partial_compute_claims_no_counts(make_signal):
 
 
 def test_few_spectra_in_a_large_empty_map(make_signal, monkeypatch):
-    monkeypatch.setattr(_sampling, "MAX_SAMPLED", 3)
+    monkeypatch.setattr(sampling, "MAX_SAMPLED", 3)
     s = make_signal(5, 5)
     s.data[:] = 0
     s.data[1, 3] = make_signal().data
@@ -218,7 +218,7 @@ def test_thread_count_is_left_as_it_was(make_signal, monkeypatch):
         thread.join()
         return seen[0]
 
-    monkeypatch.setattr(_blocks, "SPECTRA_PER_BLOCK", 2)
+    monkeypatch.setattr(runner, "SPECTRA_PER_BLOCK", 2)
     kept = torch.get_num_threads()
     try:
         torch.set_num_threads(3)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from exspy_deepdeconv.batched import deconvolve_block
-from exspy_deepdeconv.broadening import broadened, doubtful_width
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.models import load
 from exspy_deepdeconv.physics import (
     Noise,
@@ -16,7 +15,8 @@ from exspy_deepdeconv.physics import (
     inspect,
     shift_channels,
 )
-from exspy_deepdeconv.reblur import fitted_response
+from exspy_deepdeconv.response.broadening import broadened, doubtful_width
+from exspy_deepdeconv.response.reblur import fitted_response
 from exspy_deepdeconv.simulate import Detector, simulate
 
 

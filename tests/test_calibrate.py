@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from exspy_deepdeconv import models
-from exspy_deepdeconv.batched import deconvolve_block
-from exspy_deepdeconv.binning import answer_of
+from exspy_deepdeconv.estimate.batched import deconvolve_block
+from exspy_deepdeconv.estimate.binning import answer_of
+from exspy_deepdeconv.estimate.forward import batch_of, centred, quick_and_quiet
+from exspy_deepdeconv.estimate.intervals import Calibration, Regime
 from exspy_deepdeconv.evaluate import coverage, visible_losses
-from exspy_deepdeconv.forward import batch_of, centred, quick_and_quiet
-from exspy_deepdeconv.intervals import Calibration, Regime
 from exspy_deepdeconv.models import Model
 from exspy_deepdeconv.physics import inspect
 from exspy_deepdeconv.simulate import Detector, simulate
@@ -178,5 +178,5 @@ def test_factors_leave_out_what_the_error_of_the_position_explains(monkeypatch):
     monkeypatch.setattr(module, "SCENES", (SCENE,))
     monkeypatch.setattr(module, "LENGTHS", (512,))
     plain = calibrate(models.load(), cases=2)
-    monkeypatch.setattr("exspy_deepdeconv.intervals.POSITION_LEAN", 10.0)
+    monkeypatch.setattr("exspy_deepdeconv.estimate.intervals.POSITION_LEAN", 10.0)
     assert np.max(calibrate(models.load(), cases=2).blind) < 0.5 * np.max(plain.blind)

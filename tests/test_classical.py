@@ -11,7 +11,7 @@ from exspy_deepdeconv import classical
 from exspy_deepdeconv.classical import image_space_reconstruction, richardson_lucy
 from exspy_deepdeconv.physics import Noise, gaussian, smooth
 from exspy_deepdeconv.simulate import simulate
-from exspy_deepdeconv.stopping import COUNTS, loss_region
+from exspy_deepdeconv.solvers.stopping import COUNTS, loss_region
 
 METHODS = {
     "rl": lambda spectra, psf, **more: classical.richardson_lucy(spectra, psf, 5, **more),

@@ -8,7 +8,9 @@ import pytest
 from _helpers import complex_data, energy_axis, non_uniform
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _blocks, _classical_methods, _results, models, physics
+from exspy_deepdeconv import models, physics
+from exspy_deepdeconv._methods import classical_methods
+from exspy_deepdeconv._signals import results, runner
 
 METHODS = ("rl", "ml", "fourier", "tgv")
 # A setting of its own for each method, so that nothing has to be chosen.
@@ -61,7 +63,7 @@ def test_result_has_the_axes_of_the_input(make_signal, response, name, lazy, sha
 
 @pytest.mark.parametrize(("name", "given"), [("rl", False), *((name, True) for name in METHODS)])
 def test_eager_and_lazy_agree_whatever_the_chunks(make_signal, response, monkeypatch, name, given):
-    monkeypatch.setattr(_blocks, "SPECTRA_PER_BLOCK", 4)
+    monkeypatch.setattr(runner, "SPECTRA_PER_BLOCK", 4)
     s = make_signal(2, 3)
     psf = response if given else None
     want = run(s, name, psf).data
@@ -441,7 +443,7 @@ def test_block_of_spectra_to_be_left_alone():
     def fail(*_, **__):
         raise AssertionError
 
-    estimate, flags, chosen = _classical_methods.deconvolve_block(
+    estimate, flags, chosen = classical_methods.deconvolve_block(
         np.array([[0.0] * 64, [np.nan] * 64]),
         np.ones(8),
         function=fail,
@@ -558,7 +560,7 @@ def test_estimated_response_that_is_not_that_of_the_data(make_signal, monkeypatc
         wide = physics.gaussian(256, np.full(spectra.shape[:-1], 128.0), np.array(25.0))
         return wide, np.zeros(spectra.shape[:-1], np.uint8)
 
-    monkeypatch.setattr(_results, "responder", lambda *_: respond)
+    monkeypatch.setattr(results, "responder", lambda *_: respond)
     with pytest.warns(UserWarning, match="of 40 spectra 40 not explained"):
         judged(make_signal(40), "rl", None)
 
@@ -628,13 +630,13 @@ def test_misfit_is_judged_by_the_noise_that_the_user_has_set(make_signal, name):
 def test_quick_methods_look_at_a_few_spectra_first(
     make_signal, response, monkeypatch, wide, name, blocks
 ):
-    seen, explain = [], _classical_methods.residual.explain
+    seen, explain = [], classical_methods.residual.explain
 
     def spy(estimate, *arguments):
         seen.append(len(estimate))
         return explain(estimate, *arguments)
 
-    monkeypatch.setattr(_classical_methods.residual, "explain", spy)
+    monkeypatch.setattr(classical_methods.residual, "explain", spy)
     s = make_signal(40)
     psf = too_wide(make_signal) if wide else response
     with warnings.catch_warnings():
@@ -667,7 +669,7 @@ def test_noise_of_an_offset_is_noise_but_no_counts(make_signal, name):
 
 
 def test_num_workers_are_all_that_work(make_signal, response, monkeypatch):
-    from exspy_deepdeconv import convolution
+    from exspy_deepdeconv.response import convolution
 
     made = []
 

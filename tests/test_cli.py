@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _demo, _files, _reading, _writing, cli, data, models
+from exspy_deepdeconv import cli, data, models
+from exspy_deepdeconv._command_line import demo, files, reading, writing
 
 OLDEST = models.available()[0]
 
@@ -35,7 +36,7 @@ def run(tmp_path):
 def results(tmp_path, folder="results"):
     """Names of all files but the log."""
     names = sorted(path.name for path in (tmp_path / folder).iterdir())
-    return [name for name in names if name != _files.LOG_NAME]
+    return [name for name in names if name != files.LOG_NAME]
 
 
 # What is written
@@ -127,7 +128,7 @@ def test_same_stem_gives_two_results(run, save, tmp_path):
     ],
 )
 def test_result_stems_differ(inputs, stems):
-    assert _files.result_stems([Path(path) for path in inputs]) == stems
+    assert files.result_stems([Path(path) for path in inputs]) == stems
 
 
 def test_nothing_half_written_is_left(tmp_path, make_signal, monkeypatch):
@@ -141,7 +142,7 @@ def test_nothing_half_written_is_left(tmp_path, make_signal, monkeypatch):
 
     monkeypatch.setattr(s, "save", fail)
     with pytest.raises(OSError, match="disk full"):
-        _writing.write_safely(s, target)
+        writing.write_safely(s, target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -211,7 +212,7 @@ def dual_file(dual, monkeypatch, tmp_path):
     # HyperSpy itself writes no format with several signals.
     path = tmp_path / "dual.dm4"
     path.write_text("")
-    monkeypatch.setattr(_reading.hs, "load", lambda *_, **__: dual)
+    monkeypatch.setattr(reading.hs, "load", lambda *_, **__: dual)
     return path
 
 
@@ -236,22 +237,22 @@ def test_choosing_what_is_not_there(run, dual_file, chosen, message):
 
 
 def test_low_loss_signals_of_a_file(dual):
-    wanted, several, notes = _reading.low_loss(dual)
+    wanted, several, notes = reading.low_loss(dual)
     assert [number for number, _ in wanted] == [1, 3]
     assert several
     assert len(notes) == 1
     with pytest.raises(ValueError, match="no low-loss signal"):
-        _reading.low_loss([dual[0], dual[2]])
-    assert _reading.low_loss([dual[0], dual[1]])[1] is False
+        reading.low_loss([dual[0], dual[2]])
+    assert reading.low_loss([dual[0], dual[1]])[1] is False
 
 
 @pytest.mark.parametrize("kind", [Signal1D, BaseSignal])
 def test_spectra_of_other_kinds_are_not_eels(kind):
-    assert _reading.as_eels(kind(np.ones(100))) is None
+    assert reading.as_eels(kind(np.ones(100))) is None
 
 
 def test_a_line_of_vacuum_spectra_is_aligned_and_summed(save):
-    response = _reading.read_response(save("vacuum.hspy", 6, fwhm=6.0))
+    response = reading.read_response(save("vacuum.hspy", 6, fwhm=6.0))
     assert response.axes_manager.navigation_size == 0
     width = response.data.max() / 2 < response.data
     assert width.sum() <= 7  # positions scatter by 4 channels
@@ -349,8 +350,8 @@ def test_compare_without_a_usable_file(run, tmp_path, dual_file):
 
 def test_demo(run, tmp_path, monkeypatch):
     make = data.plasmonic_map
-    monkeypatch.setattr(_demo.data, "plasmonic_map", lambda: make(shape=(4, 5), channels=512))
-    monkeypatch.setattr(_demo, "PLACE", (1, 2))
+    monkeypatch.setattr(demo.data, "plasmonic_map", lambda: make(shape=(4, 5), channels=512))
+    monkeypatch.setattr(demo, "PLACE", (1, 2))
     printed = run("demo")
     names = [
         "before_after.png", "deconvolved.hspy", "deconvolved_shared.hspy", "errors.csv", "errors.txt",

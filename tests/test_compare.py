@@ -10,7 +10,8 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 
-from exspy_deepdeconv import _classical_methods, compare, data, physics
+from exspy_deepdeconv import compare, data, physics
+from exspy_deepdeconv._methods import classical_methods
 from exspy_deepdeconv.evaluate import errors
 
 pytestmark = pytest.mark.usefixtures("no_figures_left")
@@ -179,7 +180,7 @@ def test_a_failing_method_does_not_stop_the_others(make_signal, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("out of\nluck")
 
-    monkeypatch.setattr(_classical_methods.classical, "richardson_lucy", fail)
+    monkeypatch.setattr(classical_methods.classical, "richardson_lucy", fail)
     comparison = run(make_signal(2), ("rl", "deep"))
     assert list(comparison.signals) == ["data", "deep"]
     table = comparison.table()

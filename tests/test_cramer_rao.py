@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from exspy_deepdeconv.cramer_rao import (
+from exspy_deepdeconv.bounds.cramer_rao import (
     fisher_information,
     fit_two_peaks,
     two_peak_bound,

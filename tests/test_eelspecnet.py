@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exspy_deepdeconv import models
-from exspy_deepdeconv.batched import deconvolve_block
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.network import Config
 from exspy_deepdeconv.physics import find_zero_loss
 from exspy_deepdeconv.training import Plan, eelspecnet, train

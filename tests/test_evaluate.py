@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import oracles
+from exspy_deepdeconv.bounds import oracles
 from exspy_deepdeconv.evaluate import coverage, errors, false_peaks, resolves
 from exspy_deepdeconv.physics import gaussian
 from exspy_deepdeconv.simulate import SCENES, Detector, redraw, simulate
@@ -234,7 +234,7 @@ def test_the_doublets_of_the_benchmark_reach_the_bound_when_fitted_to_the_data(a
     """The bound fits the simulator: a fit that is told everything scatters about as it says."""
     import doublets
 
-    from exspy_deepdeconv.cramer_rao import fit_two_peaks, two_peak_bound
+    from exspy_deepdeconv.bounds.cramer_rao import fit_two_peaks, two_peak_bound
 
     found = []
     for case in range(40):

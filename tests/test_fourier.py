@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy.special import voigt_profile
 
+from exspy_deepdeconv.bounds.oracles import oracle_fourier, raw_errors
 from exspy_deepdeconv.classical import fourier_ratio
 from exspy_deepdeconv.evaluate import errors as errors_of
-from exspy_deepdeconv.fourier import damped_ratio
-from exspy_deepdeconv.oracles import oracle_fourier, raw_errors
 from exspy_deepdeconv.physics import FWHM_PER_SIGMA, Noise, gaussian, smooth
 from exspy_deepdeconv.simulate import Detector, simulate
+from exspy_deepdeconv.solvers.fourier import damped_ratio
 
 SILENT = Noise(np.array(1e-16), np.array(1e-16))
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from exspy_deepdeconv.gains import impossible_gains
 from exspy_deepdeconv.physics import Noise, gaussian, inspect
+from exspy_deepdeconv.response.gains import impossible_gains
 
 
 @pytest.mark.parametrize(("sigmas", "flagged"), [(4.6, False), (5.4, True)])

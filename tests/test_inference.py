@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exspy_deepdeconv import deconvolve, forward, inference, models
-from exspy_deepdeconv.batched import deconvolve_block
+from exspy_deepdeconv import deconvolve, inference, models
+from exspy_deepdeconv.estimate import forward
+from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.physics import EMPTY, NO_ZERO_LOSS, NOT_FINITE, find_zero_loss, gaussian
 from exspy_deepdeconv.simulate import Detector, simulate
 

@@ -4,8 +4,9 @@ import dask
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import deconvolve, intervals, models, physics
-from exspy_deepdeconv.intervals import Calibration, Regime
+from exspy_deepdeconv import deconvolve, models, physics
+from exspy_deepdeconv.estimate import intervals
+from exspy_deepdeconv.estimate.intervals import Calibration, Regime
 from exspy_deepdeconv.simulate import simulate
 
 PLAIN = Calibration()
@@ -163,7 +164,7 @@ def test_signal_face_returns_three_signals(make_signal, network):
 
 
 def test_lazy_intervals_come_from_one_pass(make_signal, network, monkeypatch):
-    from exspy_deepdeconv import batched
+    from exspy_deepdeconv.estimate import batched
 
     s = make_signal(4)
     want = s.deep_deconvolve(return_interval=True, show_progressbar=False)

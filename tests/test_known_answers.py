@@ -4,21 +4,22 @@ import numpy as np
 import pytest
 from exspy.signals import EELSSpectrum
 
-from exspy_deepdeconv import physics, residual
-from exspy_deepdeconv._sampling import typical_zero_loss
-from exspy_deepdeconv.broadening import doubtful_width
+from exspy_deepdeconv import physics
+from exspy_deepdeconv._signals.sampling import typical_zero_loss
 from exspy_deepdeconv.classical import total_generalised_variation
-from exspy_deepdeconv.convolution import response_convolution
-from exspy_deepdeconv.elastic import fit_elastic
+from exspy_deepdeconv.estimate.forward import counts_differ
+from exspy_deepdeconv.estimate.intervals import Regime, position_error, reaches
 from exspy_deepdeconv.evaluate import errors
-from exspy_deepdeconv.forward import counts_differ
+from exspy_deepdeconv.experiment.instruments import random_response
+from exspy_deepdeconv.experiment.specimens import EnergyAxis, bell, plural_scattering
 from exspy_deepdeconv.inference import estimate_response
-from exspy_deepdeconv.instruments import random_response
-from exspy_deepdeconv.intervals import Regime, position_error, reaches
 from exspy_deepdeconv.models import load
 from exspy_deepdeconv.physics import Noise, find_zero_loss, gaussian, inspect
+from exspy_deepdeconv.response import residual
+from exspy_deepdeconv.response.broadening import doubtful_width
+from exspy_deepdeconv.response.convolution import response_convolution
+from exspy_deepdeconv.response.elastic import fit_elastic
 from exspy_deepdeconv.simulate import Detector, grid_for, redraw, simulate
-from exspy_deepdeconv.specimens import EnergyAxis, bell, plural_scattering
 from exspy_deepdeconv.training.pca import measured_pairs
 
 

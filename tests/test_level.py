@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import pytest
 
-from exspy_deepdeconv.level import Dark, flat_level, level_behind, shared_dark
 from exspy_deepdeconv.physics import (
     EMPTY,
     NOT_FINITE,
@@ -15,6 +14,7 @@ from exspy_deepdeconv.physics import (
     inspect,
     smooth,
 )
+from exspy_deepdeconv.spectrum.level import Dark, flat_level, level_behind, shared_dark
 
 
 def spectra_with_tail(number, tail, offset, seed=0):

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from exspy_deepdeconv import models
-from exspy_deepdeconv.frame import Frame
-from exspy_deepdeconv.intervals import Calibration
+from exspy_deepdeconv.estimate.intervals import Calibration
+from exspy_deepdeconv.layers.frame import Frame
 from exspy_deepdeconv.network import Circular, Config, DeconvolutionNet, UNet
 
 OLDEST = models.available()[0]

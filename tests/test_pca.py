@@ -14,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from sklearn.decomposition import NMF, PCA
 
 from exspy_deepdeconv import data, physics
-from exspy_deepdeconv.grid import grid_for
+from exspy_deepdeconv.experiment.grid import grid_for
 from exspy_deepdeconv.training.exported import MeasuredPairs, _varied
 from exspy_deepdeconv.training.pca import measured_pairs, plot_scree
 from exspy_deepdeconv.training.references import (
@@ -364,7 +364,7 @@ import sys
 for name in ("hyperspy", "exspy", "sklearn", "dask", "matplotlib"):
     sys.modules[name] = None
 import numpy as np
-from exspy_deepdeconv.grid import grid_for
+from exspy_deepdeconv.experiment.grid import grid_for
 from exspy_deepdeconv.training.exported import MeasuredPairs, _varied
 np.savez(sys.argv[2], **MeasuredPairs.load(sys.argv[1]).batch(3))
 """

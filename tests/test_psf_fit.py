@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exspy_deepdeconv.physics import centred_response, gaussian, inspect
-from exspy_deepdeconv.psf_fit import width_fit
+from exspy_deepdeconv.response.psf_fit import width_fit
 
 
 def fit_of(psf, seen):

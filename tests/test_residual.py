@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from _helpers import loss_region
 
-from exspy_deepdeconv import physics, reblur, residual
+from exspy_deepdeconv import physics
+from exspy_deepdeconv.response import reblur, residual
 from exspy_deepdeconv.simulate import SCENES, Detector, simulate
 
 CHANNELS = 1024

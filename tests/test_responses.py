@@ -6,7 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from exspy_deepdeconv import _responses, physics
+from exspy_deepdeconv import physics
+from exspy_deepdeconv._signals import responses
 from exspy_deepdeconv.physics import gaussian
 
 METHODS = ("deep", "rl", "ml", "fourier", "tgv")
@@ -42,9 +43,9 @@ def test_noise_of_a_good_response_is_no_spike():
     rng = np.random.default_rng(0)
     for _ in range(12):
         counts = rng.poisson(1e6 * shape) + rng.normal(0, 30, 2000)
-        assert not _responses.remarks(counts)
+        assert not responses.remarks(counts)
         counts[700] += 2e4
-        assert "spike or a dead channel" in " ".join(_responses.remarks(counts))
+        assert "spike or a dead channel" in " ".join(responses.remarks(counts))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -247,8 +248,8 @@ def test_a_response_with_few_electrons_is_warned_of(pair):
 @pytest.mark.parametrize("electrons", [0.0949, 0.0951, 0.0999])
 def test_a_share_of_electrons_is_told_in_plain_figures(electrons):
     psf = np.random.default_rng(3).poisson(1e5 * gaussian(300, 140.0, 12.0))
-    own = _responses.zero_loss_electrons(physics.inspect(psf[None]))[0]
-    (told,) = _responses.remarks(psf, electrons=own / electrons)
+    own = responses.zero_loss_electrons(physics.inspect(psf[None]))[0]
+    (told,) = responses.remarks(psf, electrons=own / electrons)
     assert re.match(r"psf holds about (9|10) % of the electrons", told)
 
 
@@ -256,7 +257,7 @@ def test_a_share_of_electrons_is_told_in_plain_figures(electrons):
 def test_a_flat_offset_is_no_cut_response(position, offset):
     """It is subtracted, be it read before the peak or behind it."""
     psf = 1.5e4 * gaussian(512, position, 12.0) + offset
-    assert not _responses.remarks(np.random.default_rng(0).poisson(psf))
+    assert not responses.remarks(np.random.default_rng(0).poisson(psf))
 
 
 def test_a_response_that_ends_on_its_flank_is_told_to(pair):

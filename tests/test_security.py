@@ -179,7 +179,8 @@ for name in ("getaddrinfo", "gethostbyname", "create_connection"):
 ALL_OF_IT = """
 import hyperspy.api as hs
 import exspy_deepdeconv
-from exspy_deepdeconv import _demo, cli, data, models
+from exspy_deepdeconv import cli, data, models
+from exspy_deepdeconv._command_line import demo
 s = data.exciton_spectrum(channels=256)
 result, lower, upper = s.deep_deconvolve(return_interval=True, show_progressbar=False)
 psf = s.estimate_psf(show_progressbar=False)
@@ -187,7 +188,7 @@ s.as_lazy().deep_deconvolve(psf=psf).compute(show_progressbar=False)
 assert result.data.sum() > 0 and models.load().name
 result.save("{named}/result.hspy")
 cli.app(["deconvolve", "{inputs}/scan.hspy", "--output", "{named}/out"], standalone_mode=False)
-make, _demo.PLACE = data.plasmonic_map, (1, 2)
+make, demo.PLACE = data.plasmonic_map, (1, 2)
 data.plasmonic_map = lambda: make(shape=(4, 5), channels=512)  # a quick demo
 cli.app(["demo", "--output", "{named}/demo"], standalone_mode=False)
 """

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from _helpers import deconvolve, energy_axis
 
-from exspy_deepdeconv import batched, data, models
+from exspy_deepdeconv import data, models
 from exspy_deepdeconv import deconvolve as deconvolve_array
-from exspy_deepdeconv._interactive import DeepDeconvolution
+from exspy_deepdeconv._widget.interactive import DeepDeconvolution
+from exspy_deepdeconv.estimate import batched
 from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.inference import estimate_response
 from exspy_deepdeconv.physics import PSF_MISFIT

@@ -8,7 +8,8 @@ import pytest
 from _helpers import deconvolve, energy_axis
 
 import exspy_deepdeconv
-from exspy_deepdeconv import _blocks, data, models, physics
+from exspy_deepdeconv import data, models, physics
+from exspy_deepdeconv._signals import runner
 
 OLDEST = models.available()[0]
 
@@ -215,7 +216,7 @@ def test_one_response_for_all(make_signal, length, lazy, lazy_psf):
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("lazy_psf", [False, True])
 def test_one_response_for_each_spectrum(make_signal, monkeypatch, lazy, lazy_psf):
-    monkeypatch.setattr(_blocks, "SPECTRA_PER_BLOCK", 4)
+    monkeypatch.setattr(runner, "SPECTRA_PER_BLOCK", 4)
     s, psf = make_signal(4, 3), make_signal(4, 3, channels=120, seed=1)
     for place in np.ndindex(4, 3):
         psf.data[place] = np.roll(psf.data[place], 3 * place[0] + place[1])

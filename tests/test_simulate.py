@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hyperspy.signals import Signal1D
 
-from exspy_deepdeconv import specimens
-from exspy_deepdeconv.instruments import random_response, read_response
+from exspy_deepdeconv.experiment import specimens
+from exspy_deepdeconv.experiment.instruments import random_response, read_response
+from exspy_deepdeconv.experiment.specimens import EnergyAxis, lorentzian, plural_scattering
 from exspy_deepdeconv.physics import (
     find_zero_loss,
     gaussian,
@@ -25,7 +26,6 @@ from exspy_deepdeconv.simulate import (
     redraw,
     simulate,
 )
-from exspy_deepdeconv.specimens import EnergyAxis, lorentzian, plural_scattering
 
 NOISELESS = Detector()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from exspy_deepdeconv.physics import centred_response, find_zero_loss, gaussian
-from exspy_deepdeconv.tails import quiet_tails
+from exspy_deepdeconv.spectrum.tails import quiet_tails
 
 CHANNELS, FWHM, ZERO = 2048, 12.0, 400
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from exspy_deepdeconv.admm import Problem, minimise
+from exspy_deepdeconv.bounds.oracles import (
+    oracle_richardson_lucy,
+    oracle_total_generalised_variation,
+)
 from exspy_deepdeconv.classical import richardson_lucy, total_generalised_variation
-from exspy_deepdeconv.convolution import response_convolution
 from exspy_deepdeconv.evaluate import errors
-from exspy_deepdeconv.oracles import oracle_richardson_lucy, oracle_total_generalised_variation
 from exspy_deepdeconv.physics import (
     MIN_RESOLUTION_CHANNELS,
     Noise,
@@ -17,8 +18,10 @@ from exspy_deepdeconv.physics import (
     parabola_vertex,
     smooth,
 )
+from exspy_deepdeconv.response.convolution import response_convolution
 from exspy_deepdeconv.simulate import Detector, simulate
-from exspy_deepdeconv.variation import solve_weights
+from exspy_deepdeconv.solvers.admm import Problem, minimise
+from exspy_deepdeconv.solvers.variation import solve_weights
 
 
 def problem_without_peak(data, precision, psf=(0.0, 1.0, 0.0)):

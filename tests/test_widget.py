@@ -15,7 +15,7 @@ from exspy_deepdeconv import data, models
 ipywidgets = pytest.importorskip("ipywidgets")
 
 from exspy_deepdeconv import widget  # noqa: E402
-from exspy_deepdeconv._interactive import DeepDeconvolution  # noqa: E402
+from exspy_deepdeconv._widget.interactive import DeepDeconvolution  # noqa: E402
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_errors_are_shown_on_one_line(make_signal, open_widget, monkeypatch):
     parts["resolution"].value = tool.coarsest
     assert parts["message"].value == "&nbsp;"
 
-    monkeypatch.setattr("exspy_deepdeconv._preview.answers", fail)
+    monkeypatch.setattr("exspy_deepdeconv._widget.preview.answers", fail)
     picture = parts["picture"].value
     parts["resolution"].value = tool.finest
     assert parts["message"].value == "RuntimeError: out of memory &lt;sadly&gt;"

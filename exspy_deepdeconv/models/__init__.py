@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ..intervals import Calibration
+from ..estimate.intervals import Calibration
 
 FOLDER = Path(__file__).parent
 # The newest last: it is the default.

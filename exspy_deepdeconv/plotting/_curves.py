@@ -5,7 +5,7 @@ Colours are those of Okabe and Ito, which people with a colour vision deficiency
 
 import numpy as np
 
-from .._checks import check_energy_axis
+from .._signals.checks import check_energy_axis
 
 GREY, BLACK = "#999999", "#000000"
 BLUE, SKY_BLUE = "#0072B2", "#56B4E9"

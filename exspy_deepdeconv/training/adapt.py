@@ -13,9 +13,9 @@ from scipy.interpolate import PchipInterpolator
 
 from .. import models
 from .._arguments import check_bool
+from ..experiment.specimens import random_specimen
 from ..inference import check_device
 from ..simulate import SCENES
-from ..specimens import random_specimen
 from .exported import MeasuredPairs
 from .loop import check_run, train
 from .mixed import MixedPairs
@@ -283,7 +283,7 @@ def _measured(signal, psf, seed, **options):
         if given:
             raise ValueError(f"signal holds finished pairs: {given[0]}= comes too late for them.")
         return signal, {}
-    from .._results import psf_source
+    from .._signals.results import psf_source
     from .pca import measured_pairs
 
     with warnings.catch_warnings(record=True) as heard:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import intervals, models, physics
+from .. import models, physics
 from .._arguments import is_whole
-from ..binning import answer_of, channels_in_bins
+from ..estimate import intervals
+from ..estimate.binning import answer_of, channels_in_bins
+from ..estimate.forward import batch_of, centred, error_sizes, parts, quick_and_quiet, regime
+from ..estimate.intervals import Calibration, Regime
 from ..evaluate import visible_losses
-from ..forward import batch_of, centred, error_sizes, parts, quick_and_quiet, regime
 from ..inference import check_device
-from ..intervals import Calibration, Regime
 from ..network import SHARPENINGS
 from ..physics import MIN_RESOLUTION_CHANNELS
 from ..simulate import simulate
@@ -39,8 +40,8 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     For each channel with visible losses (`exspy_deepdeconv.evaluate.visible_losses`), the factor
     that would just bring the truth into the interval is noted, at sharpenings F/R of 2, 4, 8 and 16.
     The factor of a confidence is the quantile of these, all scenes counting alike, among the channels
-    where the elastic peak is about as dominant (`exspy_deepdeconv.intervals.Regime`), times a factor
-    for the number of electrons. The latter are fitted at a confidence of 90 %, and have a mean of 1.
+    where the elastic peak is about as dominant (`exspy_deepdeconv.estimate.intervals.Regime`), times
+    a factor for the number of electrons. The latter are fitted at a confidence of 90 %, and have a mean of 1.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def calibrate(model, cases=64, seed=SEED, device=None):
     Examples
     --------
     >>> from exspy_deepdeconv import models
-    >>> from exspy_deepdeconv.intervals import Regime
+    >>> from exspy_deepdeconv.estimate.intervals import Regime
     >>> from exspy_deepdeconv.training.calibrate import calibrate
     >>> found = calibrate(models.load(), cases=1)
     >>> bool(found.factor(0.9, Regime(dominance=4.0, electrons=1e6)) > 0)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from ..instruments import tapered
+from ..experiment.instruments import tapered
 from ..simulate import Detector, compose, grid_for
 from .pairs import batch_of_rows, training_rows
 

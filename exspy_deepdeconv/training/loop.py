@@ -16,9 +16,9 @@ import torch
 
 from .. import models
 from .._arguments import check_bool, is_real
-from ..forward import denormals_flushed
+from ..estimate.forward import denormals_flushed
+from ..estimate.intervals import Calibration
 from ..inference import check_device
-from ..intervals import Calibration
 from ..network import DeconvolutionNet
 from .batches import loader, to_spectra
 from .card import data_hash, versions, write_card

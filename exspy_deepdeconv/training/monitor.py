@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..batched import deconvolve_block
+from ..bounds.oracles import oracle_richardson_lucy
+from ..estimate.batched import deconvolve_block
 from ..evaluate import errors
 from ..models import Model
-from ..oracles import oracle_richardson_lucy
 from ..physics import default_resolution, prepare
 from ..simulate import simulate
 from .batches import tensors, to_spectra

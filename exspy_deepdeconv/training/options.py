@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import asdict
 
-from ..instruments import read_response
+from ..experiment.instruments import read_response
 from . import eelspecnet
 from .exported import MeasuredPairs
 from .mixed import MixedPairs

@@ -215,13 +215,13 @@ class _Spectra:
 def _check_signal(signal):
     from exspy.signals import EELSSpectrum
 
-    from .. import _checks
+    from .._signals import checks
 
     if not isinstance(signal, EELSSpectrum):
         raise TypeError(f"signal must be an EELSSpectrum, not {type(signal).__name__}.")
-    if made := _checks.already_made(signal):
+    if made := checks.already_made(signal):
         raise ValueError(f"signal is {made}: measured spectra are needed.")
-    return _checks.check_low_loss(signal)
+    return checks.check_low_loss(signal)
 
 
 def _check_numbers(components, frames, seed):
@@ -237,11 +237,11 @@ def _check_numbers(components, frames, seed):
 
 def _response_spectra(psf, signal, axis):
     """The spectra of a captured response, whatever their number."""
-    from .. import _responses
+    from .._signals import responses
 
-    own = _responses.check_measured(psf, signal, axis.dispersion)
+    own = responses.check_measured(psf, signal, axis.dispersion)
     rows = _rows(psf, np.ones(psf.data.shape[:-1], bool), own)
-    for odd in _responses.remarks(rows, psf):
+    for odd in responses.remarks(rows, psf):
         warnings.warn(f"measured_pairs: {odd}", UserWarning, stacklevel=3)
     return rows
 
@@ -268,12 +268,12 @@ def _vacuum_mask(vacuum, signal):
 
 def _rows(signal, wanted, axis):
     """Some of the spectra as rows of rising energy, in double precision; at most MAX_SPECTRA."""
-    from .. import _checks, _sampling
+    from .._signals import checks, sampling
 
     if not wanted.any():
         return np.zeros((0, signal.data.shape[-1]))
-    places = _sampling.spread_over(np.argwhere(wanted), MAX_SPECTRA)
-    rows = np.float64(_sampling.read_spectra(_checks.plain_array(signal), places))
+    places = sampling.spread_over(np.argwhere(wanted), MAX_SPECTRA)
+    rows = np.float64(sampling.read_spectra(checks.plain_array(signal), places))
     return rows[:, ::-1] if axis.reversed else rows
 
 

@@ -9,11 +9,8 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
-from ..broadening import BROADER_THAN, broadened
 from ..classical import richardson_lucy
-from ..convolution import response_convolution
-from ..elastic import CORE_WIDTHS, LEAST_CORE, Columns, response_at
-from ..instruments import side_of
+from ..experiment.instruments import side_of
 from ..physics import (
     FWHM_PER_SIGMA,
     MIN_RESOLUTION_CHANNELS,
@@ -23,6 +20,9 @@ from ..physics import (
     shift_channels,
     smooth,
 )
+from ..response.broadening import BROADER_THAN, broadened
+from ..response.convolution import response_convolution
+from ..response.elastic import CORE_WIDTHS, LEAST_CORE, Columns, response_at
 
 WIDER_THAN = 1.15  # the zero-loss peaks of the map: a response that is, was measured otherwise
 RAW_WIDTHS = 3.0  # on both sides of the maximum, where a captured response is taken as it is

@@ -1,0 +1,268 @@
+"""Measured responses: what is asked of them, what is odd about them, how wide they are.
+
+Imported inside the methods, not by ``import hyperspy.api``.
+"""
+
+import dask.array as da
+import numpy as np
+
+from .. import physics
+from ..spectrum.flags import spectrum_flags
+from ..spectrum.peaks import stands_out
+from . import checks
+from .sampling import ENOUGH_CHANNELS, read_spectra, spread_over, zero_loss_electrons
+
+LONG_RESPONSE = 16  # channels: of shorter ones noise cannot be told from a peak
+ROWS_AT_ONCE = 512
+SAMPLED = 16  # of a map of responses, that are looked at
+# A response must reach so many zero-loss widths to either side, or fall to this share of its height
+# before.
+SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
+LEAST_SHARE = 0.1  # of the electrons of a spectrum, for the noise of a response not to matter
+DARK = 3e-4  # of the height of a response
+ITSELF = "psf is the signal itself: its losses would count as part of the response."
+
+
+def check_psf(psf, signal, dispersion):
+    """Bring a measured response to an array of rising energy.
+
+    Parameters
+    ----------
+    psf : exspy.signals.EELSSpectrum or None
+        One response, or one for each spectrum of `signal`.
+    signal : exspy.signals.EELSSpectrum
+        What is to be deconvolved.
+    dispersion : float
+        Channel width of `signal` in eV.
+
+    Returns
+    -------
+    numpy.ndarray, dask.array.Array or None
+        Shape ``(length,)``, or ``navigation shape + (length,)``.
+
+    Raises
+    ------
+    NotImplementedError, TypeError, ValueError
+        As `check_measured`; and if the navigation shape does not fit or there is no usable response.
+    """
+    if psf is None:
+        return None
+    axis = check_measured(psf, signal, dispersion)
+    _check_psf_navigation(psf, signal)
+    data = checks.plain_array(psf)
+    if data.size == data.shape[-1]:  # a map of one spectrum is one for all
+        data = data.reshape(-1)
+    if axis.reversed:
+        data = data[..., ::-1]
+    if data.ndim == 1 and isinstance(data, da.Array):
+        data = data.compute()
+    if not isinstance(data, da.Array):  # reading a lazy map just to check it costs too much
+        check_psf_counts(data)
+    return data
+
+
+def check_measured(psf, signal, dispersion):
+    """Check that a response may be that of a signal, whatever its navigation shape.
+
+    Parameters
+    ----------
+    psf, signal, dispersion
+        As for `check_psf`.
+
+    Returns
+    -------
+    EnergyScale
+        Of the response.
+
+    Raises
+    ------
+    NotImplementedError
+        For a non-uniform axis.
+    TypeError
+        If it is not an EELSSpectrum.
+    ValueError
+        If it is the signal itself or a copy, a result or a residual, holds no real numbers, or its
+        dispersion is another one.
+    """
+    from exspy.signals import EELSSpectrum
+
+    if not isinstance(psf, EELSSpectrum):
+        raise TypeError(
+            f"psf must be an EELSSpectrum (a measured zero-loss peak), not {type(psf).__name__}."
+        )
+    if same_counts(psf.data, signal.data):
+        raise ValueError(ITSELF)
+    if made := checks.result_or_residual(psf):
+        raise ValueError(f"psf is {made}, not a measured zero-loss peak.")
+    axis = checks.check_energy_axis(psf, "psf")
+    checks.check_data(psf, "psf")
+    if abs(axis.dispersion - dispersion) > checks.DISPERSION_TOLERANCE * dispersion:
+        raise ValueError(
+            f"psf has {axis.dispersion:.6g} eV per channel, the signal {dispersion:.6g}: both "
+            "must have the same dispersion. Measure it again, or bring the finer of the two to the other "
+            "with rebin() (if their ratio is not a whole number, with psf.interpolate_on_axis(degree=3))."
+        )
+    return axis
+
+
+def same_counts(psf, data):
+    """Whether a response is the counts themselves, or a copy; nothing lazy is read to know."""
+    if psf is data or isinstance(psf, da.Array) or isinstance(data, da.Array):
+        return psf is data
+    return psf.size > 0 and np.array_equal(psf, data)
+
+
+def was_estimated(psf):
+    """Whether a response (a signal, or None) was read off spectra by ``estimate_psf``."""
+    return psf is not None and psf.metadata.has_item("Signal.psf_estimation")
+
+
+def _check_psf_navigation(psf, signal):
+    shape = psf.axes_manager.navigation_shape
+    if shape == signal.axes_manager.navigation_shape or psf.data.size == psf.data.shape[-1]:
+        return
+    raise ValueError(
+        f"psf has the navigation shape {shape}; it must be one spectrum, or one for each of the "
+        f"signal's {signal.axes_manager.navigation_shape}. To use the mean of several vacuum "
+        "spectra, pass psf.mean() or psf.sum()."
+    )
+
+
+def check_psf_counts(data):
+    """Raise a ValueError unless there is a usable response among them, ``(..., length)``."""
+    # In a map, unusable ones are flagged later: there the spectra may well be empty too.
+    if data.size and not _any_usable(data.reshape(-1, data.shape[-1])):
+        raise ValueError(
+            "psf must hold a zero-loss peak: finite, with positive counts far above the noise, and "
+            "with its maximum inside its energy axis."
+        )
+
+
+def _any_usable(responses):
+    """Whether there is one among them; a few hundred at a time."""
+    parts = range(0, len(responses), ROWS_AT_ONCE)
+    return any(usable_responses(responses[start : start + ROWS_AT_ONCE]).any() for start in parts)
+
+
+def usable_responses(psf):
+    """Where responses are finite and have a peak inside their axis (navigation shape)."""
+    top = psf.argmax(axis=-1)
+    inside = (top > 0) & (top < psf.shape[-1] - 1)
+    usable = np.asarray(inside & np.isfinite(psf).all(axis=-1) & (psf.max(axis=-1) > 0))
+    if usable.any() and psf.shape[-1] >= LONG_RESPONSE:  # noise has a highest channel, too
+        known = np.asarray(psf[usable], float)
+        usable[usable] = stands_out(known, known.max(axis=-1))
+    return usable
+
+
+def remarks(psf, source=None, electrons=np.inf):
+    """Sentences on measured responses that are not what they should be.
+
+    Parameters
+    ----------
+    psf : numpy.ndarray, dask.array.Array or None
+        ``(..., length)``; of a map some are looked at, a lazy one is not read for this.
+    source : EELSSpectrum, optional
+        The signal that they come from; what was estimated can only be cropped.
+    electrons : float
+        About how many electrons the zero-loss peaks of the spectra hold; infinite where unknown.
+
+    Returns
+    -------
+    list of str
+    """
+    if psf is None or not psf.size or isinstance(psf, da.Array):
+        return []
+    estimated = was_estimated(source)
+    if estimated and psf.shape[-1] >= source.metadata.Signal.psf_estimation.channels:
+        return []
+    stack = _usable_rows(psf, SAMPLED)
+    if not len(stack):
+        return []
+    said = []
+    if not estimated and stack.shape[-1] >= physics.MIN_CHANNELS:
+        seen = physics.inspect(stack)
+        said = _of_faults(seen) + _of_few_electrons(seen, electrons)
+    short = [_of_short_one(row) for row in stack]
+    return said + ([short[0]] if all(short) else [])
+
+
+def _of_faults(seen):
+    """Sentences on what most responses have that none should."""
+    flags = _faults(seen)
+    return [
+        f"psf is a spectrum {physics.FLAG_TEXT[bit]}, which cannot be a response: the result is doubtful."
+        for bit in (physics.SATURATED, physics.SPIKE)
+        if (flags & bit > 0).mean() > 0.5
+    ]
+
+
+def _of_few_electrons(seen, electrons):
+    """A sentence on responses that are noisier than what they are to deconvolve."""
+    own = zero_loss_electrons(seen)
+    if seen.counts.shape[-1] < ENOUGH_CHANNELS or not np.isfinite(electrons) or not own.size:
+        return []
+    share = float(np.median(own)) / electrons
+    if share >= LEAST_SHARE:
+        return []
+    return [
+        f"psf holds about {_per_cent(share)} % of the electrons of a spectrum: its noise counts as losses, "
+        "and the result may be better without it."
+    ]
+
+
+def _faults(seen):
+    """The flag bits of responses, ``(number,)``, as `physics.inspect` has them of spectra."""
+    # What smooth or clipped responses do far below the peak is no fault. (The noise is read before:
+    # of what is raised it would be found too low, and noise taken for spikes.)
+    bright = np.maximum(seen.counts, DARK * seen.counts.max(axis=-1, keepdims=True))
+    return spectrum_flags(bright, seen.zero_loss, seen.noise)
+
+
+def _of_short_one(psf):
+    """A sentence on a response, ``(length,)``, that is cut off where it is far from zero; else None."""
+    (counts,), _ = physics.response_prepared(psf[None])
+    width, position = response_width(counts), int(counts.argmax())
+    if np.isnan(width):  # a flank is cut off, or there are too few channels
+        if max(counts[0], counts[-1]) > 0.5 * counts.max():
+            return "psf is cut off on a flank of its peak, above half its height. Use a longer one."
+        width = float(psf.size)
+    few = max(int(width / 4), 8)
+    for end, distance in ((counts[:few], position), (counts[-few:], psf.size - 1 - position)):
+        height = float(end.mean() / counts.max())
+        noise = float(np.abs(np.diff(end)).mean() / (counts.max() * np.sqrt(few)))
+        if distance < SHORT_WIDTHS * width and height > SHORT_HEIGHT + 3 * noise:
+            return (
+                f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is "
+                f"still {_per_cent(height)} % of its maximum: the missing tail counts as losses. Use a "
+                "longer one."
+            )
+    return None
+
+
+def _per_cent(share):
+    """One figure, two from 10 % on: no powers of ten."""
+    figures = 2 if share >= 0.1 else 1
+    return np.format_float_positional(
+        100 * share, figures, unique=False, fractional=False, trim="-"
+    )
+
+
+def response_width(psf):
+    """Median width at half maximum of responses, in channels; NaN where their flanks are cut off.
+
+    Of a map at most 256 are read.
+    """
+    psf = _usable_rows(psf)
+    widths = physics.half_height_width(psf, psf.argmax(axis=-1)) if len(psf) else np.array([])
+    widths = widths[np.isfinite(widths)]
+    return float(np.median(widths)) if widths.size else float("nan")
+
+
+def _usable_rows(psf, number=None):
+    """The usable ones of responses as rows; of a map so many are read, as of `spread_over`."""
+    if psf.ndim > 1:
+        places = spread_over(np.argwhere(np.ones(psf.shape[:-1], bool)), number)
+        psf = read_spectra(psf, places) if len(places) else np.zeros((0, 3))
+    psf = np.asarray(psf, float).reshape(-1, psf.shape[-1])
+    return psf[usable_responses(psf)]

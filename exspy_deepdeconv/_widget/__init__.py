@@ -1,0 +1,1 @@
+"""The tool behind `exspy_deepdeconv.widget`: its settings and the live preview."""

@@ -1,0 +1,83 @@
+"""May a response be that of a spectrum? Judged by the width of its zero-loss peak (NumPy and SciPy)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .broadening import widths_apart
+from .reblur import beside_peaks
+
+# How far the widths of a response and of a zero-loss peak may be apart: share of the width, standard
+# errors; the larger of the two counts. A tail that is a few per cent too low leaves false losses under
+# the network's trust (`benchmarks/limits.py --part psf`).
+TRUSTED = 0.01, 2.5  # of a measured response that is trusted
+SAME = 0.03, 4.0  # of one that is not flagged
+USABLE = 0.05, 3.0  # of an estimated one that is used
+# Standard error of a width that is read from few channels, as a share of it, times the fourth power of
+# the width in channels. Chosen on simulations. It is no reason to trust a response.
+UNDERSAMPLED = 0.5
+
+
+@dataclass(frozen=True)
+class WidthFit:
+    """How the widths of responses and of zero-loss peaks compare; shape ``(batch,)``.
+
+    Attributes
+    ----------
+    apart : numpy.ndarray
+        Width of the peak over that of the response, less 1.
+    error : numpy.ndarray
+        Standard error of this, from the noise of the peak.
+    sampling : numpy.ndarray
+        The same from the few channels of a narrow peak.
+    """
+
+    apart: np.ndarray
+    error: np.ndarray
+    sampling: np.ndarray
+
+    @property
+    def trusted(self):
+        """Where a measured response can be trusted."""
+        return self._within(*TRUSTED, self.error)
+
+    @property
+    def same(self):
+        """Where a measured response is not clearly that of another zero-loss peak."""
+        return self._within(*SAME, np.hypot(self.error, self.sampling))
+
+    @property
+    def usable(self):
+        """Where a response that was estimated from other spectra is good enough."""
+        return self._within(*USABLE, self.error)
+
+    def _within(self, share, errors, error):
+        return np.abs(self.apart) <= np.maximum(share, errors * error)
+
+
+def width_fit(centred, seen):
+    """Compare responses with zero-loss peaks.
+
+    Parameters
+    ----------
+    centred : numpy.ndarray
+        Responses as from `exspy_deepdeconv.physics.centred_response`, ``(1 or batch, 2 * channels)``.
+    seen : Inspected
+        The spectra, ``(batch,)``, all of them usable.
+
+    Returns
+    -------
+    WidthFit
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import centred_response, gaussian, inspect
+    >>> from exspy_deepdeconv.response.psf_fit import width_fit
+    >>> spectra = 1e7 * gaussian(256, 100.3, np.array([7.0, 8.02, 9.0]))
+    >>> response = centred_response(gaussian(128, 64.0, 8.0)[None], 256)
+    >>> width_fit(response, inspect(spectra)).trusted
+    array([False,  True, False])
+    """
+    found = widths_apart(*beside_peaks(centred, seen))
+    return WidthFit(*found, UNDERSAMPLED / seen.zero_loss.fwhm**4)

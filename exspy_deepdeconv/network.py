@@ -12,7 +12,7 @@ divided by their peak height: shifts and scalings of the data therefore change n
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -261,6 +261,8 @@ class Answer:
         The axis.
     least : float
         The finest resolution, in channels, of any answer.
+    used : torch.Tensor or None
+        Elastic peak of the response that was given, scaled and moved to the data, ``(batch, size)``.
     """
 
     inelastic: torch.Tensor
@@ -272,6 +274,7 @@ class Answer:
     fwhm: torch.Tensor
     frame: Frame
     least: float = MIN_RESOLUTION_CHANNELS
+    used: torch.Tensor | None = None
 
     @property
     def finest(self):
@@ -337,7 +340,8 @@ class DeconvolutionNet(nn.Module):
         base, inelastic, told = self.losses(view, used, transfer, hidden)
         if spectra.has_psf is not None:
             elastic_counts = torch.where(spectra.has_psf > 0, used.sum(1), elastic_counts)
-        return Answer(inelastic, elastic, elastic_counts, shift, base, told, spectra.fwhm, frame)
+        answer = Answer(inelastic, elastic, elastic_counts, shift, base, told, spectra.fwhm, frame)
+        return answer if spectra.psf is None else replace(answer, used=used)
 
     def elastic_peak(self, view):
         """The elastic peak that is read from the data, and features for the estimator."""

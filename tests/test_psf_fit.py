@@ -5,8 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
+from exspy_deepdeconv.estimate.batched import deconvolve_block
+from exspy_deepdeconv.models import load
 from exspy_deepdeconv.physics import centred_response, gaussian, inspect
 from exspy_deepdeconv.response.psf_fit import width_fit
+from exspy_deepdeconv.simulate import Detector, simulate
 
 
 def fit_of(psf, seen):
@@ -83,3 +86,17 @@ def test_an_undersampled_peak_elsewhere_between_two_channels_is_no_misfit():
     assert np.mean([fit.same for fit in fits]) > 0.95
     assert np.mean([fit.trusted for fit in fits]) < 0.8
     assert not fit_of(sampled([100.2], 2.5)[0], seen).same.any()
+
+
+@pytest.mark.parametrize(("tails", "trusted"), [(1.0, True), (0.8, False), (1.25, False)])
+def test_a_response_with_other_tails_is_not_trusted(tails, trusted):
+    """Its width is right. Not trusted, it leads to what an estimated one does, intervals included."""
+    simulation = simulate("gap", np.random.default_rng(2), 700, detector=Detector())
+    widths_away = np.abs(np.arange(1400) - 700) / simulation.fwhm
+    psf = simulation.psf * tails ** np.clip((widths_away - 0.75) / 1.25, 0, 1)
+    assert fit_of(psf, inspect(simulation.counts[None])).trusted[0]
+    options = {"model": load(), "resolution": 2.5, "psf": psf, "interval": 0.9}
+    given = deconvolve_block(simulation.counts, **options)
+    doubted = deconvolve_block(simulation.counts, **options, estimated=True)
+    same = all(np.array_equal(*pair) for pair in zip(given, doubted, strict=True))
+    assert same != trusted

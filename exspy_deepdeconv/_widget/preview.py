@@ -14,7 +14,15 @@ from .._signals.responses import usable_responses
 from .._signals.runner import OWN_TAKEN, PSF_DOUBTED
 from ..estimate.batched import result_flags
 from ..estimate.binning import answer_of, channels_in_bins
-from ..estimate.forward import answers, batch_of, centred, quick_and_quiet, response_of, responses
+from ..estimate.forward import (
+    answers,
+    batch_of,
+    centred,
+    quick_and_quiet,
+    response_of,
+    responses,
+    same_tails,
+)
 from ..physics import PSF_MISFIT, UNFIT
 from ..response.psf_fit import width_fit
 from ..response.residual import residual_block
@@ -99,7 +107,11 @@ class Answer:
         number = int(channels_in_bins(self.seen.zero_loss.fwhm, self.counts.size, resolution)[0])
         if number not in self._answers:
             with quick_and_quiet(self.device, self.model) as (_, network):
-                self._answers[number] = answer_of(network, self.batch, number)
+                answer = answer_of(network, self.batch, number)
+                if self.batch.measured and not same_tails(answer, self.seen, self.seen.usable)[0]:
+                    self.batch = replace(self.batch, estimated=True)
+                    answer = answer_of(network, self.batch, number)
+            self._answers[number] = answer
         return self._answers[number]
 
     def preview(self, wanted, zero_channel=None):

@@ -21,6 +21,7 @@ from .forward import (
     quick_and_quiet,
     response_of,
     responses,
+    same_tails,
 )
 
 # Spectra times channels in one forward pass: as many as share the cost of the calls, few enough for
@@ -173,7 +174,7 @@ def _run_batch(model, wanted, dark, device, network, spectra, psf, variance, *, 
         seen = replace(seen, noise=physics.told_noise(variance, seen))
     run = partial(_run_some, model, wanted, device, network, seen)
     if psf is None or not seen.usable.any():
-        return run(seen.usable, psf)
+        return run(seen.usable, psf)[:2]
     psf = _centred(psf, seen)
     fit = width_fit(_of_rows(psf, seen.usable), seen.select(seen.usable))
 
@@ -185,10 +186,11 @@ def _run_batch(model, wanted, dark, device, network, spectra, psf, variance, *, 
     if estimated:
         return _run_estimated(run, seen.usable, psf, among_all(fit.usable))
     trusted = among_all(fit.trusted)
-    out, flags = run(trusted, psf)
-    doubted = seen.usable & ~trusted
+    out, flags, same = run(trusted, psf)
+    doubted = seen.usable & ~(trusted & same)
     if doubted.any():
-        out[doubted], flags[doubted] = (x[doubted] for x in run(doubted, psf, estimated=True))
+        found = run(doubted, psf, estimated=True)[:2]
+        out[doubted], flags[doubted] = (x[doubted] for x in found)
     flags[among_all(~fit.same)] |= PSF_MISFIT
     return out, flags
 
@@ -198,18 +200,18 @@ def _run_estimated(run, usable, psf, fits):
 
     Spectra that it does not fit, or does not explain, keep the response that is found in them.
     """
-    out, flags = run(fits, psf, estimated=True)
+    out, flags, _ = run(fits, psf, estimated=True)
     doubtful = usable & (~fits | (flags & UNFIT > 0))
     if doubtful.any():
-        own, own_flags = run(doubtful, None)
+        own, own_flags, _ = run(doubtful, None)
         better = doubtful & (~fits | (own_flags & UNFIT == 0))
         out[better], flags[better] = own[better], own_flags[better] | PSF_MISFIT
     return out, flags
 
 
 def _run_some(model, wanted, device, network, seen, usable, psf, *, estimated=False):
-    """The same of some of the spectra; zeros (or NaN) elsewhere."""
-    flags = seen.flags.copy()
+    """The same of some of the spectra; zeros (or NaN) elsewhere. Third, where a psf has their tails."""
+    flags, same = seen.flags.copy(), np.ones(len(seen.flags), bool)
     out = np.tile(nothing(seen), wanted.arrays)
     for number, good in _alike(seen, usable, wanted.resolution):
         batch, measured = batch_of(seen, good, _of_rows(psf, good), device, estimated)
@@ -218,8 +220,10 @@ def _run_some(model, wanted, device, network, seen, usable, psf, *, estimated=Fa
         out[good] = np.concatenate(found, axis=-1)
         if measured is None:
             measured = response_of(answer, seen.counts.shape[-1])
+        else:
+            same[good] = same_tails(answer, seen, good)
         flags[good] |= result_flags(found[0], seen, good, measured, wanted)
-    return out, flags
+    return out, flags, same
 
 
 def _centred(psf, seen):

@@ -87,6 +87,7 @@ def answer_of(network, spectra, number):
         fwhm=spectra.fwhm,
         frame=frame,
         least=number * answer.least,
+        used=None if answer.used is None else _finer(answer.used, number).clamp(min=0),
     )
 
 

@@ -18,6 +18,9 @@ from ..response.reblur import Response, broadened_response
 from ..spectrum.blur import moving
 from . import intervals
 
+GAIN_TAIL = 1.0, 5.0  # zero-loss widths before the peak between which tails are compared
+# How far tails of a response that is trusted may be apart there: share of them, standard errors.
+TAILS_TRUSTED = 0.06, 2.5
 CONSERVE_WITHIN = 0.05  # share of the counts; a larger difference is noise or has another cause
 _COPIES = weakref.WeakKeyDictionary()  # of networks, by model and device
 _COPYING = threading.Lock()
@@ -191,6 +194,39 @@ def batch_of(seen, good, psf, device, estimated=False):
     spectra.has_psf = torch.ones(len(counts), device=device)
     spectra.estimated = estimated
     return spectra, measured
+
+
+def same_tails(answer, seen, good):
+    """Where the gain-side tail of a given response is the one that is found in the data.
+
+    Losses hardly reach the gain side. What a tail lacks there it lacks on the loss side, too, and would
+    come out as losses under the network's trust (`benchmarks/limits.py --part psf`).
+
+    Parameters
+    ----------
+    answer : Answer
+        The network's, of spectra with a response.
+    seen : Inspected
+        All spectra.
+    good : numpy.ndarray of bool
+        Which of them the network was given.
+
+    Returns
+    -------
+    numpy.ndarray of bool
+        Shape ``(usable,)``; True where the data have no gain side.
+    """
+    found, used = (
+        answer.frame.take(x).double().cpu().numpy() for x in (answer.elastic, answer.used)
+    )
+    peak, counts = seen.zero_loss.select(good), seen.counts[good]
+    distance = (np.arange(counts.shape[-1]) - peak.position[:, None]) / peak.fwhm[:, None]
+    side = (distance > -GAIN_TAIL[1]) & (distance < -GAIN_TAIL[0])
+    variance = seen.noise.select(good).variance(counts)
+    found, used, variance = ((side * x).sum(axis=-1) for x in (found, used, variance))
+    used = np.maximum(used, 1e-30)
+    error = np.sqrt(variance) / peak.height / used
+    return np.abs(found / used - 1) <= np.maximum(TAILS_TRUSTED[0], TAILS_TRUSTED[1] * error)
 
 
 def answers(answer, seen, good, spectra, wanted, model):

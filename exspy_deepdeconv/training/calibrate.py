@@ -15,7 +15,15 @@ from .. import models, physics
 from .._arguments import is_whole
 from ..estimate import intervals
 from ..estimate.binning import answer_of, channels_in_bins
-from ..estimate.forward import batch_of, centred, error_sizes, parts, quick_and_quiet, regime
+from ..estimate.forward import (
+    batch_of,
+    centred,
+    error_sizes,
+    parts,
+    quick_and_quiet,
+    regime,
+    same_tails,
+)
 from ..estimate.intervals import Calibration, Regime
 from ..evaluate import visible_losses
 from ..inference import check_device
@@ -92,13 +100,15 @@ def calibrate(model, cases=64, seed=SEED, device=None):
             with quick_and_quiet(device, model) as (where, network):
                 spectra, _ = batch_of(seen, seen.usable, psf, where)
                 answer_on = cache(partial(answer_of, network, spectra))  # most ratios have one
+                if given and not same_tails(answer_on(1), seen, seen.usable)[0]:
+                    continue  # not one that is trusted
                 for ratio in reversed(SHARPENINGS):
                     needed, at, error = _needed(answer_on, seen, spectra, simulation, ratio)
                     found[given].append((simulation.family, needed, at))
             elastic[given].append(error)
     (blind, *of_blind), (given, *of_given) = (_factors(found[given]) for given in (False, True))
-    shares = np.quantile([elastic[False], elastic[True]], Calibration().confidences, axis=1).T
-    shares = tuple(tuple(row) for row in shares.tolist())
+    shares = (np.quantile(elastic[given], Calibration().confidences) for given in (False, True))
+    shares = tuple(tuple(row.tolist()) for row in shares)
     return Calibration(
         blind=blind, given=given, by_electrons=(*of_blind, *of_given), elastic=shares
     )

@@ -88,7 +88,7 @@ def test_an_undersampled_peak_elsewhere_between_two_channels_is_no_misfit():
     assert not fit_of(sampled([100.2], 2.5)[0], seen).same.any()
 
 
-@pytest.mark.parametrize(("tails", "trusted"), [(1.0, True), (0.8, False), (0.7, False)])
+@pytest.mark.parametrize(("tails", "trusted"), [(1.0, True), (0.8, False), (0.85, False)])
 def test_a_response_with_other_tails_is_not_trusted(tails, trusted):
     """Its width is right. Not trusted, it leads to what an estimated one does, intervals included."""
     simulation = simulate("gap", np.random.default_rng(2), 700, detector=Detector())

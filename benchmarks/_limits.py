@@ -11,7 +11,7 @@ from _methods import INTERVAL
 
 from exspy_deepdeconv import evaluate, models
 from exspy_deepdeconv._signals.sampling import typical_zero_loss
-from exspy_deepdeconv.estimate import binning
+from exspy_deepdeconv.estimate import binning, forward
 from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.estimate.intervals import normal_reach, position_error
 from exspy_deepdeconv.experiment.instruments import tapered
@@ -20,7 +20,6 @@ from exspy_deepdeconv.physics import (
     FWHM_PER_SIGMA,
     PSF_MISFIT,
     UNEXPLAINED,
-    centred_response,
     default_resolution,
     find_zero_loss,
     gaussian,
@@ -131,29 +130,36 @@ def stretched(peak, position, wider):
     return found * peak.sum() / found.sum()
 
 
-def of_another_width(wider, scene, case, model):
-    """Errors, coverage and flag with a response that is so many times as wide as the true one.
+def with_other_tails(psf, fwhm, factor):
+    """A response whose tails are so many times as high: from 0.75 widths on, in full from two on."""
+    distance = np.abs(np.arange(psf.size) - psf.argmax()) / fwhm
+    found = psf * factor ** ((distance - 0.75) / 1.25).clip(0, 1)
+    return found / found.sum()
+
+
+def of_another_shape(kind, factor, scene, case, model):
+    """Errors and coverage with a response whose width ("width"), or tails ("tails"), are so many times too large.
 
     Blind, as it is used, and if it were trusted: loss and near error, channels inside and all of
-    them (loss, near), whether it is flagged, whether it is trusted.
+    them (loss, near), whether it is flagged, whether it is the last of these.
     """
     simulation = simulate(scene, rng_of(7, SCENES.index(scene), case), CHANNELS)
-    response = stretched(simulation.psf, simulation.psf.argmax(), wider)
-    centred = centred_response(response[None], CHANNELS)
-    trusts = psf_fit.width_fit(centred, inspect(simulation.counts[None])).trusted[0]
-    anything = 1.0, 0.0
-    found = []
-    for psf, trusted in (
-        (None, psf_fit.TRUSTED),
-        (response, psf_fit.TRUSTED),
-        (response, anything),
+    if kind == "width":
+        response = stretched(simulation.psf, simulation.psf.argmax(), factor)
+    else:
+        response = with_other_tails(simulation.psf, simulation.fwhm, factor)
+    with (
+        patch.object(psf_fit, "TRUSTED", (1.0, 0.0)),
+        patch.object(forward, "TAILS_TRUSTED", (np.inf, 0.0)),
     ):
-        with patch.object(psf_fit, "TRUSTED", trusted):
-            estimate, flags, *bounds, resolution = answer(simulation, model, psf=psf)
+        trusted = answer(simulation, model, psf=response)
+    found = []
+    for each in (answer(simulation, model), answer(simulation, model, psf=response), trusted):
+        estimate, flags, *bounds, resolution = each
         errors = evaluate.errors(estimate, simulation, resolution)
         inside = evaluate.coverage(estimate, *bounds, simulation, resolution)
-        flagged = int(flags) & PSF_MISFIT > 0
-        found += [errors.loss, errors.near, *inside.loss, *inside.near, flagged, trusts]
+        flagged, same = int(flags) & PSF_MISFIT > 0, np.array_equal(bounds, trusted[2:4])
+        found += [errors.loss, errors.near, *inside.loss, *inside.near, flagged, same]
     return found
 
 

@@ -24,8 +24,9 @@ largest change of the losses, over the highest, when a spectrum begins 37 channe
 that of `tests/test_inference.py`, the others are drawn from the scenes, with at least four zero-loss
 widths of gain side and losses of 25 electrons in a channel.
 
-``psf``: a given response that is too narrow or too wide, its tails too, as it is used (it is trusted only
-where the zero-loss peak is as wide: `exspy_deepdeconv.response.psf_fit`) and as it would be if it were
+``psf``: a given response that is too narrow or too wide, its tails too, or whose tails alone are too low or too
+high, as it is used (it is trusted only where the zero-loss peak is as wide and the gain-side tail as high:
+`exspy_deepdeconv.response.psf_fit`, `exspy_deepdeconv.estimate.forward.same_tails`) and as it would be if it were
 trusted; medians of the cases' ratios to blind errors.
 
 Coverage is that of the channels from one width past the peak on; results are blind, at R = F/4.
@@ -43,7 +44,7 @@ from _limits import (
     energy_zero,
     full_axis,
     map_with_offset,
-    of_another_width,
+    of_another_shape,
     on_bins,
     spread_electrons,
     width_read,
@@ -189,12 +190,13 @@ def windows(options, run):
 
 
 def psf(options, run):
-    """Responses of another width."""
+    """Responses of another width, or with other tails."""
     table = PrettyTable(
         [
             "scene",
             "psf",
-            "wider",
+            "too large",
+            "by",
             "loss / blind",
             "near / blind",
             "coverage",
@@ -204,16 +206,18 @@ def psf(options, run):
         ],
         align="r",
     )
-    settings = [(wider, scene) for scene in SCENES for wider in (1.0, 0.95, 0.98, 1.02, 1.05)]
-    every = by_setting(of_another_width, settings, options, run, model=options.model)
-    for (wider, scene), cases in zip(settings, every, strict=True):
+    shapes = [("width", x) for x in (1.0, 0.95, 0.98, 1.02, 1.05)]
+    shapes += [("tails", x) for x in (0.7, 0.85, 1.2, 1.4)]
+    settings = [(*shape, scene) for scene in SCENES for shape in shapes]
+    every = by_setting(of_another_shape, settings, options, run, model=options.model)
+    for (kind, factor, scene), cases in zip(settings, every, strict=True):
         blind, *others = np.split(cases, 3, axis=1)
         for name, found in zip(("as it is used", "if it were trusted"), others, strict=True):
             ratios = np.median(found[:, :2] / blind[:, :2], axis=0)
             held = share(found[:, 2:4]), share(found[:, 4:6])
             shares = found[:, 6:].mean(axis=0)
             errors, shares = ([f"{x:.2f}" for x in values] for values in (ratios, shares))
-            table.add_row([scene, name, wider, *errors, *held, *shares])
+            table.add_row([scene, name, kind, factor, *errors, *held, *shares])
     return table
 
 

@@ -53,8 +53,9 @@ def deep_deconvolve(
         its length and area are free, but if its tails are cut off, the missing part counts as losses
         (a warning says so where it is cut off high above zero). A response that is narrower than the
         zero-loss peak, because of drift or charging, is broadened to the width of the peak. One whose
-        width differs from that of the peak (by over 1 %% and more than noise can make) is used, but not
-        trusted: intervals are no narrower than without it.
+        width differs from that of the peak by over 1 %%, or its gain-side tail from what is found in the
+        data by over 6 %% (and more than noise can make), is used, but not trusted: intervals are no
+        narrower than without it.
         By default the response is estimated from each spectrum. For a map that shows fewer losses in
         some places than in others, ``s.estimate_psf(shared=True)`` finds a better one. Such an
         estimate is trusted no more than the default one, and where it does not fit (another zero-loss

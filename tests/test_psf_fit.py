@@ -49,7 +49,9 @@ def test_broad_losses_under_the_peak_are_no_reason_to_doubt_a_response(share):
     assert seen.zero_loss.fwhm[0] == pytest.approx(12.4, abs=0.05)
     fit = fit_of(gaussian(400, 200.0, 12 / (1 + share)), seen)
     assert bool(fit.trusted[0]) == (share == 0)
-    assert bool(fit.same[0]) == (share == 0)
+    assert bool(fit.same[0]) == (
+        share <= 0
+    )  # too wide by as much as losses widen the peak: not clearly another
 
 
 def test_few_electrons_excuse_a_difference():

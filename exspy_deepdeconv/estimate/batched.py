@@ -210,7 +210,7 @@ def _run_estimated(run, usable, psf, fits):
 
 
 def _run_some(model, wanted, device, network, seen, usable, psf, *, estimated=False):
-    """The same of some of the spectra; zeros (or NaN) elsewhere. Third, where a psf has their tails."""
+    """The same of some of the spectra; zeros (or NaN) elsewhere. Third, where a measured psf has their tails."""
     flags, same = seen.flags.copy(), np.ones(len(seen.flags), bool)
     out = np.tile(nothing(seen), wanted.arrays)
     for number, good in _alike(seen, usable, wanted.resolution):
@@ -220,7 +220,7 @@ def _run_some(model, wanted, device, network, seen, usable, psf, *, estimated=Fa
         out[good] = np.concatenate(found, axis=-1)
         if measured is None:
             measured = response_of(answer, seen.counts.shape[-1])
-        else:
+        elif not estimated:
             same[good] = same_tails(answer, seen, good)
         flags[good] |= result_flags(found[0], seen, good, measured, wanted)
     return out, flags, same

@@ -19,7 +19,8 @@ from ..spectrum.blur import moving
 from . import intervals
 
 GAIN_TAIL = 1.0, 5.0  # zero-loss widths before the peak between which tails are compared
-# How far tails of a response that is trusted may be apart there: share of them, standard errors.
+# How far tails of a response that is trusted may be apart there: share of them, standard errors. Chosen on
+# simulations of other seeds than the benchmarks'.
 TAILS_TRUSTED = 0.06, 2.5
 CONSERVE_WITHIN = 0.05  # share of the counts; a larger difference is noise or has another cause
 _COPIES = weakref.WeakKeyDictionary()  # of networks, by model and device

@@ -1,5 +1,6 @@
 """The spectra that `limits.py` is about, and what is measured of one of them."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from unittest.mock import patch
@@ -11,7 +12,7 @@ from _methods import INTERVAL
 
 from exspy_deepdeconv import evaluate, models
 from exspy_deepdeconv._signals.sampling import typical_zero_loss
-from exspy_deepdeconv.estimate import binning, forward
+from exspy_deepdeconv.estimate import binning
 from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.estimate.intervals import normal_reach, position_error
 from exspy_deepdeconv.experiment.instruments import tapered
@@ -81,6 +82,7 @@ def answer(simulation, model, counts=None, dark=None, psf=None):
         simulation.counts if counts is None else counts,
         model=models.load(model),
         resolution=resolution,
+        dispersion=simulation.dispersion,
         psf=psf,
         dark=dark,
         interval=INTERVAL,
@@ -148,10 +150,9 @@ def of_another_shape(kind, factor, scene, case, model):
         response = stretched(simulation.psf, simulation.psf.argmax(), factor)
     else:
         response = with_other_tails(simulation.psf, simulation.fwhm, factor)
-    with (
-        patch.object(psf_fit, "TRUSTED", (1.0, 0.0)),
-        patch.object(forward, "TAILS_TRUSTED", (np.inf, 0.0)),
-    ):
+    with ExitStack() as believing:
+        for name in ("TRUSTED", "SAME", "TAILS_TRUSTED", "TAILS_TOO_LOW", "TAILS_TOO_HIGH"):
+            believing.enter_context(patch.object(psf_fit, name, (np.inf, 1.0)))
         trusted = answer(simulation, model, psf=response)
     found = []
     for each in (answer(simulation, model), answer(simulation, model, psf=response), trusted):

@@ -36,6 +36,7 @@ def estimate(simulation, resolution, model, given=False):
         simulation.counts,
         model=models.load(model),
         resolution=resolution,
+        dispersion=simulation.dispersion,
         psf=psf,
         interval=INTERVAL,
     )

@@ -26,7 +26,7 @@ widths of gain side and losses of 25 electrons in a channel.
 
 ``psf``: a given response that is too narrow or too wide, its tails too, or whose tails alone are too low or too
 high, as it is used (it is trusted only where the zero-loss peak is as wide and the gain-side tail as high:
-`exspy_deepdeconv.response.psf_fit`, `exspy_deepdeconv.estimate.forward.same_tails`) and as it would be if it were
+`exspy_deepdeconv.response.psf_fit`) and as it would be if it were
 trusted; medians of the cases' ratios to blind errors.
 
 Coverage is that of the channels from one width past the peak on; results are blind, at R = F/4.
@@ -207,7 +207,7 @@ def psf(options, run):
         align="r",
     )
     shapes = [("width", x) for x in (1.0, 0.95, 0.98, 1.02, 1.05)]
-    shapes += [("tails", x) for x in (0.7, 0.85, 1.2, 1.4)]
+    shapes += [("tails", x) for x in (0.5, 0.7, 0.85, 1.2, 1.4)]
     settings = [(*shape, scene) for scene in SCENES for shape in shapes]
     every = by_setting(of_another_shape, settings, options, run, model=options.model)
     for (kind, factor, scene), cases in zip(settings, every, strict=True):

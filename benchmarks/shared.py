@@ -62,6 +62,7 @@ def one_case(number, simulation, width, model, kind):
             simulation.counts,
             model=model,
             resolution=resolution,
+            dispersion=simulation.dispersion,
             psf=psf,
             estimated=name == "shared",
             interval=INTERVAL,

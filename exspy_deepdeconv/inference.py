@@ -113,6 +113,7 @@ def deconvolve(
         spectra,
         model=model,
         resolution=wanted,
+        dispersion=dispersion,
         psf=psf,
         estimated=psf_estimated,
         dark=found.dark,
@@ -128,11 +129,11 @@ def deconvolve(
 def _warn(flags, found, psf, psf_estimated, stacklevel):
     """The warnings of `deconvolve`, as of the method of the signals."""
     from ._signals import responses
-    from ._signals.runner import FlagTally, consequences
+    from ._signals.runner import FlagTally
     from ._signals.sampling import remarks
 
     none = np.zeros(flags.shape, bool)
-    tally = FlagTally(none, False, "deconvolve", consequences=consequences(psf_estimated))
+    tally = FlagTally(none, False, "deconvolve")
     tally.hand_in(np.arange(flags.size), flags.ravel())
     tally.warn_of_flags(stacklevel)
     measured = psf is not None and not psf_estimated

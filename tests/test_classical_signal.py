@@ -2,6 +2,7 @@
 
 import warnings
 
+import dask
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -76,18 +77,17 @@ def test_eager_and_lazy_agree_whatever_the_chunks(make_signal, response, monkeyp
 
 
 @PER_METHOD
-def test_progressbar_and_workers_are_forwarded(make_signal, response, monkeypatch, name):
-    seen = {}
-    s = make_signal(3)
-    compute = type(s.as_lazy()).compute
-
-    def spy(self, **arguments):
-        seen.update(arguments)
-        return compute(self, **arguments)
-
-    monkeypatch.setattr(type(s.as_lazy()), "compute", spy)
-    run(s, name, response, num_workers=1)
-    assert seen == {"show_progressbar": False, "num_workers": 1}
+@pytest.mark.parametrize("shown", [False, True])
+def test_progressbar_and_workers_are_forwarded(
+    make_signal, response, monkeypatch, capsys, name, shown
+):
+    compute, seen = dask.compute, []
+    monkeypatch.setattr(dask, "compute", lambda *a, **k: seen.append(k) or compute(*a, **k))
+    getattr(make_signal(3), f"{name}_deconvolve")(
+        response, show_progressbar=shown, num_workers=1, **FIXED[name]
+    )
+    assert seen == [{"num_workers": 1}]
+    assert ("it/s" in capsys.readouterr().err) == shown
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,33 @@ def test_a_killed_worker_is_made_up_for(client, make_signal):
     os.kill(victim, signals.SIGKILL)
     want = run(s).data
     np.testing.assert_allclose(future.result(timeout=120), want, atol=1e-6 * want.max())
+
+
+def with_odd_pixels(signal):
+    signal.data[0, 0] = np.nan
+    signal.data[1, 2] = 0
+    return signal
+
+
+def test_flags_and_warnings_come_from_a_cluster(client, make_signal):
+    s = with_odd_pixels(make_signal(3, 4))
+    with pytest.warns(UserWarning, match="of 12 spectra 1 .*zeros returned.*, 1 .*NaN returned"):
+        flags = run(s).metadata.Signal.deep_deconvolution.flags
+    assert flags.counted and (flags.empty, flags.not_finite) == (1, 1)
+    np.testing.assert_array_equal(np.argwhere(flags.maps.empty), [[1, 2]])
+
+
+def test_choices_come_from_a_cluster(client, make_signal):
+    s = with_odd_pixels(make_signal(3, 4))
+    with pytest.warns(UserWarning, match="NaN returned"):
+        result = s.rl_deconvolve(show_progressbar=False)
+    chosen = result.metadata.Signal.rl_deconvolution.chosen
+    assert chosen.counted and np.isfinite(chosen.map).sum() == 10
+
+
+def test_the_residual_of_a_cluster_warns(client, make_signal):
+    s = make_signal(3, 4)
+    result = run(s)
+    s.data[0, 0] = np.random.default_rng(0).poisson(50, 256)
+    with pytest.warns(UserWarning, match="of 12 spectra 1 without a zero-loss peak"):
+        s.deconvolution_residual(result, show_progressbar=False)

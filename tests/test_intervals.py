@@ -169,9 +169,9 @@ def test_lazy_intervals_come_from_one_pass(make_signal, network, monkeypatch):
     s = make_signal(4)
     want = s.deep_deconvolve(return_interval=True, show_progressbar=False)
     passes = []
-    run = batched._run_batch
+    run = batched.deconvolve_batch
     monkeypatch.setattr(
-        batched, "_run_batch", lambda *a, **k: passes.append(len(a[5])) or run(*a, **k)
+        batched, "deconvolve_batch", lambda *a, **k: passes.append(len(a[5])) or run(*a, **k)
     )
     lazy = s.as_lazy().deep_deconvolve(return_interval=True)
     assert all(x._lazy for x in lazy)

@@ -220,19 +220,68 @@ def with_interval(s, psf):
     return results, float((results[2].data - results[1].data).mean())
 
 
-@pytest.mark.parametrize("width", [11.4, 12.6])
-def test_a_response_of_another_width_is_used_but_not_trusted(pair, width):
-    s, vacuum = pair
+def of_width(vacuum, width):
+    """A vacuum spectrum with another zero-loss width."""
     other = vacuum.deepcopy()
     other.data = np.random.default_rng(3).poisson(1e6 * gaussian(300, 140.0, width))
-    message = "a spectrum that the psf does not fit .used, but not trusted.*"
+    return other
+
+
+def test_a_response_of_nearly_the_width_is_used_but_not_trusted(pair):
+    s, vacuum = pair
+    results = [with_interval(s, psf) for psf in (vacuum, None, of_width(vacuum, 12.12))]
+    (result, _), (blind, _), (doubted, _) = results
+    for each in (result, doubted):
+        assert each[0].metadata.Signal.deep_deconvolution.flags.psf_misfit == 0
+    assert not np.array_equal(doubted[0].data, blind[0].data)
+    narrow, usual, wide = (width for _, width in results)
+    assert narrow < usual < wide
+
+
+@pytest.mark.parametrize("width", [11.4, 12.6])
+def test_a_response_of_another_width_is_not_used(pair, width):
+    s, vacuum = pair
+    message = "a spectrum that the psf does not fit .the response found in the data used.*"
     with pytest.warns(UserWarning, match=message):
-        (result, *_), wide = with_interval(s, other)
-    assert result.metadata.Signal.deep_deconvolution.flags.psf_misfit == 1
-    (result, *_), narrow = with_interval(s, vacuum)
-    assert result.metadata.Signal.deep_deconvolution.flags.psf_misfit == 0
-    _, blind = with_interval(s, None)
-    assert narrow < blind < wide
+        told, _ = with_interval(s, of_width(vacuum, width))
+    assert told[0].metadata.Signal.deep_deconvolution.flags.psf_misfit == 1
+    for mine, blind in zip(told, with_interval(s, None)[0], strict=True):
+        np.testing.assert_array_equal(mine.data, blind.data)
+
+
+def with_tails(s, share):
+    """A response with Lorentzian tails of this share, and a spectrum whose tails hold a twentieth."""
+
+    def mean(shape, share):
+        lorentzian = 1 / (1 + (2 * (np.arange(shape) - 140.0) / 12.0) ** 2)
+        return (1 - share) * gaussian(shape, 140.0, 12.0) + share * lorentzian / lorentzian.sum()
+
+    psf, (rng, channels) = s.deepcopy(), (np.random.default_rng(4), s.data.size)
+    psf.data = 1e7 * mean(channels, share)
+    s.data = rng.poisson(1e6 * mean(channels, 0.05) + 1e4 * gaussian(channels, 200.0, 20.0))
+    return s, psf
+
+
+@pytest.mark.parametrize("dispersion", [0.02, 0.001])
+def test_a_response_without_the_tails_of_the_data_is_not_used(pair, dispersion):
+    """But where the gain side may hold gains of the specimen (0.1 eV from the peak)."""
+    s, psf = with_tails(pair[0], 0.0)
+    for each in (s, psf):
+        each.axes_manager[-1].scale = dispersion
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = s.deep_deconvolve(psf=psf, show_progressbar=False)
+    told = any("that the psf does not fit" in str(w.message) for w in caught)
+    same = np.array_equal(result.data, s.deep_deconvolve(show_progressbar=False).data)
+    assert told == same == (dispersion == 0.02)
+    assert result.metadata.Signal.deep_deconvolution.flags.psf_misfit == told
+
+
+def test_a_response_with_the_tails_of_the_data_is_used(pair):
+    s, psf = with_tails(pair[0], 0.05)
+    assert not warnings_of(s, "deep", psf)
+    blind = s.deep_deconvolve(show_progressbar=False)
+    assert not np.array_equal(s.deep_deconvolve(psf=psf, show_progressbar=False).data, blind.data)
 
 
 def test_a_response_with_few_electrons_is_warned_of(pair):

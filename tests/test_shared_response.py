@@ -9,7 +9,7 @@ from _helpers import deconvolve, energy_axis
 from exspy_deepdeconv import data, models
 from exspy_deepdeconv import deconvolve as deconvolve_array
 from exspy_deepdeconv._widget.interactive import DeepDeconvolution
-from exspy_deepdeconv.estimate import batched
+from exspy_deepdeconv.estimate import batched, choice
 from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.inference import estimate_response
 from exspy_deepdeconv.physics import PSF_MISFIT
@@ -323,13 +323,13 @@ def test_a_result_that_is_not_finite_is_never_the_better_one(make_signal, monkey
     psf = estimate_response(s.data)
     if fails == "own":  # a psf that leads to a result that does not explain the data
         psf = np.roll(psf, 40) + psf
-    usual = batched.answers
+    usual = choice.answers
 
     def answers(answer, seen, good, spectra, *others):
         found = usual(answer, seen, good, spectra, *others)
         return found * np.nan if (spectra.psf is None) == (fails == "own") else found
 
-    monkeypatch.setattr(batched, "answers", answers)
+    monkeypatch.setattr(choice, "answers", answers)
     estimate, flags = batched.deconvolve_block(
         s.data, model=models.load(), resolution=2.5, psf=psf, estimated=True
     )

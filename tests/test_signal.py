@@ -2,6 +2,7 @@
 
 import warnings
 
+import dask
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -59,18 +60,13 @@ def test_lazy_output(make_signal, lazy, lazy_output):
     np.testing.assert_array_equal(np.asarray(result.data), deconvolve(s).data)
 
 
-def test_progressbar_and_workers_are_forwarded(make_signal, monkeypatch):
-    seen = {}
-    s = make_signal(3)
-    compute = type(s.as_lazy()).compute
-
-    def spy(self, **arguments):
-        seen.update(arguments)
-        return compute(self, **arguments)
-
-    monkeypatch.setattr(type(s.as_lazy()), "compute", spy)
-    s.deep_deconvolve(show_progressbar=False, num_workers=1)
-    assert seen == {"show_progressbar": False, "num_workers": 1}
+@pytest.mark.parametrize("shown", [False, True])
+def test_progressbar_and_workers_are_forwarded(make_signal, monkeypatch, capsys, shown):
+    compute, seen = dask.compute, []
+    monkeypatch.setattr(dask, "compute", lambda *a, **k: seen.append(k) or compute(*a, **k))
+    make_signal(3).deep_deconvolve(show_progressbar=shown, num_workers=1)
+    assert seen == [{"num_workers": 1}]
+    assert ("it/s" in capsys.readouterr().err) == shown
 
 
 # The caller's signal

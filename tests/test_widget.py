@@ -286,7 +286,7 @@ def test_errors_are_shown_on_one_line(make_signal, open_widget, monkeypatch):
     parts["resolution"].value = tool.coarsest
     assert parts["message"].value == "&nbsp;"
 
-    monkeypatch.setattr("exspy_deepdeconv._widget.preview.answers", fail)
+    monkeypatch.setattr("exspy_deepdeconv._widget.preview.deconvolve_batch", fail)
     picture = parts["picture"].value
     parts["resolution"].value = tool.finest
     assert parts["message"].value == "RuntimeError: out of memory &lt;sadly&gt;"

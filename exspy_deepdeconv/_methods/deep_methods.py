@@ -59,6 +59,7 @@ def deconvolve(
         zero_loss=bool(zero_loss),
         variance=not lazy_output,
         confidence=float(confidence) if return_interval else None,
+        dispersion=given.axis.dispersion,
     )
     function = partial(
         batched.stacked_block,
@@ -95,8 +96,7 @@ def deconvolve(
 def _tally(given, warn):
     """Takes the flags of the blocks; of a misfit only where there is a response to fit."""
     kinds = runner.BLIND_FLAGS + (() if given.response is None else (physics.PSF_MISFIT,))
-    consequences = runner.consequences(given.estimated)
-    return runner.FlagTally(given.mask, warn, kinds=kinds, consequences=consequences)
+    return runner.FlagTally(given.mask, warn, kinds=kinds)
 
 
 def _note(model, wanted, given, psf, flags):

@@ -45,9 +45,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     # A result at a resolution is blurred around its zero-loss peak: if a crop has cut that off,
     # reading it raises an error that says so.
     zero_loss = given.zero_loss if psf is None or resolution is not None else None
-    block = _block_function(given, result, psf)
-    both = block.func is residual.better_residual_block
-    taken = _own_taken(result, given.mask.shape) if both else {}
+    block, taken = _block_function(given, result, psf)
     if psf is None:
         _warn_of_measured(result, stacklevel=4)
 
@@ -68,16 +66,15 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
         extra=len(_MAPS),
         without_response=residual.unknown_block,
     )
-    if not blocks.size:
-        blocks = blocks.compute()
-    elif not lazy_output:
-        # All at once: the maps are by-products of the residual.
-        whole = results.signal_like(signal, blocks, lazy=True)
-        whole.compute(show_progressbar=show_progressbar, num_workers=num_workers)
-        blocks = whole.data
+    if lazy_output and blocks[0].size:
+        whole = blocks[0]
+    else:  # all at once: the maps are by-products of the residual
+        whole = results.computed(
+            blocks, tally, show_progressbar=show_progressbar, num_workers=num_workers
+        )
         tally.warn_of_flags(stacklevel=3)
     note = _zero_loss_note(zero_loss, given.axis)
-    return _signals(signal, blocks, lazy_output, given.mask.size > 0, note)
+    return _signals(signal, whole, lazy_output, given.mask.size > 0, note)
 
 
 def _zero_loss_note(zero_loss, axis):
@@ -89,7 +86,7 @@ def _zero_loss_note(zero_loss, axis):
 
 
 def _block_function(given, result, psf):
-    """What `runner.run_blocks` is to apply to the spectra and the result."""
+    """What `runner.run_blocks` is to apply to the spectra and the result, and which took their own response."""
     resolution, has_zero_loss = seen_through(result)
     dark, deep = _dark_of(result) or given.dark(), _last_node(result) == _NODES[0]
     options = {
@@ -97,17 +94,22 @@ def _block_function(given, result, psf):
         "resolution": None if resolution is None else resolution / given.axis.dispersion,
         "zero_loss": has_zero_loss,
     }
-    if psf is None or (deep and given.estimated):
+    both = deep and (
+        given.estimated or (psf is not None and _source(result).startswith("measured"))
+    )
+    taken = _own_taken(result, given.mask.shape) if both else {}
+    both = both and (not taken or taken["own"].any())
+    if psf is None or both:
         model, own = _model_of(result, stacklevel=4), replace(given.zero_loss, dark=dark)
         options["respond"] = results.responder(model, own, given.data.shape[-1])
-    if deep and given.estimated:
-        return partial(residual.better_residual_block, **options)
-    # As ``deep_deconvolve`` does with a measured response; the classical methods take it as it is.
-    return partial(residual.residual_block, broaden=deep and psf is not None, **options)
+    if both:
+        return partial(residual.better_residual_block, **options), taken
+    # As ``deep_deconvolve`` does with a response; the classical methods take it as it is.
+    return partial(residual.residual_block, broaden=deep and psf is not None, **options), {}
 
 
 def _own_taken(result, shape):
-    """Where the response found in a spectrum was used instead of an estimated one, by its name.
+    """Where the response found in a spectrum was used instead of a given one, by its name.
 
     Nothing where the result does not tell: one that was lazy, or a part whose place is not known.
     """
@@ -245,8 +247,7 @@ def _warn_of_exchanged(signal, result, stacklevel):
 
 def _warn_of_measured(result, stacklevel):
     """Say that a result was made with a measured response, where none is given now."""
-    note = _last_note(result)
-    source = str(note.get_item("psf")) if note is not None else ""
+    source = _source(result)
     if source.startswith(("measured", "estimated beforehand")):
         warnings.warn(
             f"deconvolution_residual: the result was made with a psf ({source}), but is now blurred "
@@ -254,6 +255,12 @@ def _warn_of_measured(result, stacklevel):
             UserWarning,
             stacklevel=stacklevel,
         )
+
+
+def _source(result):
+    """Where the response of a result came from, in words; empty where that is not known."""
+    note = _last_note(result)
+    return "" if note is None else str(note.get_item("psf"))
 
 
 def _model_of(result, stacklevel):

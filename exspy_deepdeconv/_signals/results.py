@@ -3,9 +3,13 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
+from contextlib import nullcontext
 from functools import partial
 
+import dask
+import hyperspy.api as hs
 import numpy as np
+from tqdm.dask import TqdmCallback
 
 from . import checks, responses, sampling
 
@@ -17,8 +21,8 @@ def finish(signal, blocks, tally, *, lazy_output, show_progressbar, num_workers,
     ----------
     signal : EELSSpectrum
         Gives axes and metadata.
-    blocks : dask.array.Array
-        From `exspy_deepdeconv._signals.runner.run_blocks`.
+    blocks : tuple of dask.array.Array
+        Result and notes, from `exspy_deepdeconv._signals.runner.run_blocks`.
     tally : FlagTally
         Warns of flagged spectra.
     lazy_output : bool
@@ -32,12 +36,25 @@ def finish(signal, blocks, tally, *, lazy_output, show_progressbar, num_workers,
     -------
     EELSSpectrum or LazyEELSSpectrum
     """
-    lazy = blocks.size > 0  # HyperSpy has no lazy signals without data
-    result = signal_like(signal, blocks if lazy else blocks.compute(), lazy)
-    if lazy and not lazy_output:
-        result.compute(show_progressbar=show_progressbar, num_workers=num_workers)
-        tally.warn_of_flags(stacklevel)
-    return result
+    if lazy_output and blocks[0].size:  # HyperSpy has no lazy signals without data
+        return signal_like(signal, blocks[0], lazy=True)
+    data = computed(blocks, tally, show_progressbar=show_progressbar, num_workers=num_workers)
+    tally.warn_of_flags(stacklevel)
+    return signal_like(signal, data, lazy=False)
+
+
+def computed(blocks, tally, *, show_progressbar, num_workers):
+    """The result of `exspy_deepdeconv._signals.runner.run_blocks`; the tally reads the notes.
+
+    The arguments are those of `finish`. HyperSpy's ``compute`` takes one array, and flags would need a run
+    of their own.
+    """
+    if show_progressbar is None:
+        show_progressbar = hs.preferences.General.show_progressbar
+    with TqdmCallback() if show_progressbar else nullcontext():
+        data, notes = dask.compute(*blocks, num_workers=num_workers)
+    tally.read(notes)
+    return data
 
 
 def finish_stack(

@@ -6,6 +6,7 @@ Imported inside the methods, not by ``import hyperspy.api``.
 import math
 import warnings
 from functools import partial
+from operator import itemgetter
 
 import dask
 import dask.array as da
@@ -19,7 +20,6 @@ from .responses import usable_responses
 # Small enough for a moving progress bar, large enough to fill the batches of the network.
 SPECTRA_PER_BLOCK = 512
 
-PSF_DOUBTED, OWN_TAKEN = "used, but not trusted", "the response found in the data used"
 CONSEQUENCES = {
     physics.EMPTY: "zeros returned",
     physics.NO_ZERO_LOSS: "zeros returned",
@@ -28,7 +28,7 @@ CONSEQUENCES = {
     physics.SPIKE: "result doubtful",
     physics.UNEXPLAINED: "result doubtful",
     physics.GAINS: "response or background do not fit",
-    physics.PSF_MISFIT: PSF_DOUBTED,
+    physics.PSF_MISFIT: "the response found in the data used",
 }
 _COUNT_NAMES = {
     physics.EMPTY: "empty",
@@ -47,23 +47,20 @@ UNUSABLE_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit & physics.UNUSABLE)
 _PENDING = 255
 
 
-def consequences(psf_estimated):
-    """What each flag means for a result, made with an estimated response or not."""
-    return CONSEQUENCES | ({physics.PSF_MISFIT: OWN_TAKEN} if psf_estimated else {})
-
-
 class FlagTally:
-    """The flags of all spectra, which the blocks hand in while they are computed.
+    """The flags of all spectra.
 
-    Counting them afterwards would take a second run over a lazy signal.
+    Those of a result that is computed at once are read from what `run_blocks` returns beside it. The blocks
+    of a lazy one hand them in while they are computed: counting afterwards would take a second run. (Workers
+    in other processes have tallies of their own: the warning does not come from there.)
 
     Parameters
     ----------
     mask : numpy.ndarray of bool
         Navigation shape, True where a spectrum is left out (and never flagged).
     warn : bool
-        Warn once, as soon as the last block is in: for lazy results, which are computed after the
-        method has returned.
+        Take the flags from the blocks and warn once, as soon as the last one is in: for lazy results, which
+        are computed after the method has returned.
     method : str
         The method that the warning names.
     kinds : sequence of int
@@ -105,6 +102,12 @@ class FlagTally:
             self.warn = warn and not complete
         if complete and warn:
             self.warn_of_flags()
+
+    def read(self, notes):
+        """Take flags and choices of all spectra from the second array of `run_blocks`, computed."""
+        self.flags = notes[..., 0].astype(np.uint8).ravel()
+        self.chosen = notes[..., 1]
+        self.waiting = 0
 
     def counts(self):
         """Number of spectra of each kind, for the metadata; ``counted`` is False if some are missing."""
@@ -192,8 +195,11 @@ def run_blocks(
 
     Returns
     -------
-    dask.array.Array
+    blocks : dask.array.Array
         Not computed yet, shape ``(..., arrays * channels + extra)``.
+    notes : dask.array.Array
+        Flags and what was chosen (NaN where nothing was), ``(..., 2)``: see `FlagTally.read`. Both come
+        from one run if they are computed together.
     """
     blocks = _whole_spectra(data)
     at_a_time = num_workers or dask.config.get("num_workers", None) or processors()
@@ -206,13 +212,13 @@ def run_blocks(
     pairs = [blocks, (*nav, "channel"), _like(spectrum, blocks.chunks[:-1]), nav]
     for name, array in with_spectra.items():
         pairs += [_like(array, (*blocks.chunks[:-1], array.shape[-1:])), (*nav, name)]
-    return da.blockwise(
+    both = da.blockwise(
         partial(
             _run_block,
             names=tuple(with_spectra),
             function=function,
             constant_psf=constant_psf,
-            tally=tally,
+            tally=tally if tally.warn else None,
             reverse=reverse,
             dtype=dtype,
             arrays=arrays,
@@ -229,6 +235,13 @@ def run_blocks(
         meta=np.empty((0,) * blocks.ndim, dtype),  # else the model would be run to get one
         concatenate=True,
         align_arrays=False,
+    )
+    shapes = both.chunks, (*both.chunks[:-1], (2,))
+    return tuple(
+        both.map_blocks(
+            itemgetter(number), chunks=chunks, dtype=kind, meta=np.empty((0,) * both.ndim, kind)
+        )
+        for number, (chunks, kind) in enumerate(zip(shapes, (dtype, np.float64), strict=True))
     )
 
 
@@ -247,6 +260,7 @@ def _run_block(
     threads,
     without_response,
 ):
+    """Result and notes of one block, a pair of arrays."""
     channels = spectra.shape[-1]
     beside = dict(zip(names, given, strict=True))
     if reverse:
@@ -261,6 +275,8 @@ def _run_block(
         beside["psf"] = None
 
     out = np.zeros((*spectra.shape[:-1], arrays * channels + extra), dtype)
+    notes = np.zeros((*spectra.shape[:-1], 2))
+    notes[..., 1] = np.nan
     for chosen, apply in ((wanted, function), (hopeless, without_response)):
         if chosen.any():
             rows = ... if chosen.all() else chosen  # a copy only where it has to be
@@ -269,12 +285,15 @@ def _run_block(
                 chosen_ones["psf"] = constant_psf
             with at_most_threads(threads):
                 out[rows], *noted = apply(spectra[rows], **chosen_ones)
-            tally.hand_in(spectrum[rows], *noted)
+            for number, values in enumerate(noted):
+                notes[rows, number] = values
+            if tally is not None:
+                tally.hand_in(spectrum[rows], *noted)
     if reverse:
         for start in range(0, arrays * channels, channels):
             part = out[..., start : start + channels]
             part[...] = part[..., ::-1].copy()
-    return out
+    return out, notes
 
 
 def _without_response(spectra, psf, **_):

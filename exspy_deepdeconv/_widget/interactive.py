@@ -245,7 +245,9 @@ device, show_progressbar, num_workers, lazy_output
             self.resolution, self._zero_loss.fwhm, given.axis.dispersion
         )
         confidence = self._confidence if self.show_interval else None
-        wanted = Wanted(channels, self.zero_loss, confidence=confidence)
+        wanted = Wanted(
+            channels, self.zero_loss, confidence=confidence, dispersion=given.axis.dispersion
+        )
         zero_channel = sampling.response_zero(self._zero_loss, counts.size)
         return self._answer.preview(wanted, zero_channel if self.show_residual else None)
 

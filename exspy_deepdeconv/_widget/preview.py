@@ -11,20 +11,11 @@ import numpy as np
 
 from .. import physics
 from .._signals.responses import usable_responses
-from .._signals.runner import OWN_TAKEN, PSF_DOUBTED
-from ..estimate.batched import result_flags
+from .._signals.runner import CONSEQUENCES
 from ..estimate.binning import answer_of, channels_in_bins
-from ..estimate.forward import (
-    answers,
-    batch_of,
-    centred,
-    quick_and_quiet,
-    response_of,
-    responses,
-    same_tails,
-)
-from ..physics import PSF_MISFIT, UNFIT
-from ..response.psf_fit import width_fit
+from ..estimate.choice import deconvolve_batch
+from ..estimate.forward import batch_of, quick_and_quiet, responses
+from ..physics import PSF_MISFIT
 from ..response.residual import residual_block
 
 
@@ -80,39 +71,11 @@ class Answer:
     def __init__(
         self, counts, model, psf=None, *, estimated=False, variance=None, dark=None, device=None
     ):
-        self.counts, self.model, self.psf, self.device = counts, model, psf, device
+        self.counts, self.model, self.device = counts, model, device
+        self.psf = None if psf is None else psf[None]
+        self.estimated, self.dark = estimated, dark
         self.variance = variance[None] if isinstance(variance, np.ndarray) else variance
-        self.dark, self.seen = dark, physics.inspect(counts[None], dark)
-        self._answers = {}  # by the number of channels in a bin
-        if variance is not None:
-            noise = physics.told_noise(self.variance, self.seen)
-            self.seen = replace(self.seen, noise=noise)
-        self.usable = self.seen.usable[0] and (psf is None or bool(usable_responses(psf)))
-        self.own = None  # the answer with the spectrum's own response, where another was estimated
-        self.fit = None
-        if self.usable and psf is not None:
-            psf = centred(psf[None], counts.size)
-            self.fit = width_fit(psf, self.seen)
-        if self.usable and estimated:
-            self.own = Answer(counts, model, variance=variance, dark=dark, device=device)
-        if self.usable:
-            estimated = estimated or (self.fit is not None and not self.fit.trusted[0])
-            with quick_and_quiet(device, model) as (device, _):
-                self.batch, self.measured = batch_of(
-                    self.seen, self.seen.usable, psf, device, estimated
-                )
-
-    def at(self, resolution=np.inf):
-        """The answer of the network that suits a resolution in channels; by default the one for the response."""
-        number = int(channels_in_bins(self.seen.zero_loss.fwhm, self.counts.size, resolution)[0])
-        if number not in self._answers:
-            with quick_and_quiet(self.device, self.model) as (_, network):
-                answer = answer_of(network, self.batch, number)
-                if self.batch.measured and not same_tails(answer, self.seen, self.seen.usable)[0]:
-                    self.batch = replace(self.batch, estimated=True)
-                    answer = answer_of(network, self.batch, number)
-            self._answers[number] = answer
-        return self._answers[number]
+        self._answers = {}  # by what the network was told
 
     def preview(self, wanted, zero_channel=None):
         """The spectrum as ``deep_deconvolve`` gives it.
@@ -129,59 +92,70 @@ class Answer:
         -------
         Preview
         """
-        flags = int(self.seen.flags[0])
-        if not self.usable:
-            odd = _words(flags) or "with a psf that holds no zero-loss peak"
+        seen = physics.inspect(self.counts[None], self.dark)
+        if not seen.usable[0] or not (self.psf is None or usable_responses(self.psf)[0]):
+            odd = _words(int(seen.flags[0])) or "with a psf that holds no zero-loss peak"
             return Preview(self.counts, remark=f"Spectrum {odd}: there is nothing to deconvolve.")
-        (found, flags), used = self._found(wanted), self
-        if self.own is None and self.fit is not None and not self.fit.same[0]:
-            flags |= PSF_MISFIT
-        elif self.own is not None and (not self.fit.usable[0] or flags & UNFIT):
-            own, own_flags = self.own._found(wanted)
-            if not self.fit.usable[0] or not own_flags & UNFIT:
-                found, flags, used = own, own_flags | PSF_MISFIT, self.own
-        if zero_channel is not None:
-            found["residual"] = used._residual(found["result"], wanted, zero_channel)
-        return Preview(self.counts, remark=_remark(flags, self.own is not None), **found)
+        with quick_and_quiet(self.device, self.model) as (device, network):
+            (stack,), (flags,) = deconvolve_batch(
+                self.model,
+                wanted,
+                self.dark,
+                device,
+                network,
+                self.counts[None],
+                self.psf,
+                self.variance,
+                estimated=self.estimated,
+                answer_of=self._answer_of,
+            )
+            arrays = np.split(stack.astype(np.float32), wanted.arrays)
+            found = dict(zip(("result", "lower", "upper"), arrays, strict=False))
+            if zero_channel is not None:
+                own = self.psf is None or bool(flags & PSF_MISFIT)
+                found["residual"] = self._residual(
+                    found["result"],
+                    wanted,
+                    own,
+                    partial(self._respond, device, network, seen, zero_channel),
+                )
+        return Preview(self.counts, remark=_remark(int(flags)), **found)
 
-    def _found(self, wanted):
-        """Result and bounds by name, and the flags."""
-        everything, answer = self.seen.usable, self.at(wanted.resolution)
-        with quick_and_quiet(self.device, self.model):
-            arrays = answers(answer, self.seen, everything, self.batch, wanted, self.model)
-            response = self.measured or response_of(answer, self.counts.size)
-        flags = self.seen.flags | result_flags(arrays[0], self.seen, everything, response, wanted)
-        names = ("result", "lower", "upper")
-        found = dict(zip(names, arrays[:, 0].astype(np.float32), strict=False))
-        return found, int(flags[0])
+    def _answer_of(self, network, batch, number):
+        """The answer of the network on bins of so many channels: asked once."""
+        asked = number, batch.psf is not None, batch.estimated
+        if asked not in self._answers:
+            self._answers[asked] = answer_of(network, batch, number)
+        return self._answers[asked]
 
-    def _residual(self, result, wanted, zero_channel):
-        """That of ``deconvolution_residual``, of a result that was made with this answer."""
+    def _residual(self, result, wanted, own, respond):
+        """That of ``deconvolution_residual``, with the spectrum's own response or the given one."""
         stack, _ = residual_block(
             self.counts[None],
-            self.psf,
-            respond=partial(self._respond, zero_channel),
+            None if own else self.psf,
+            respond=respond,
             result=result[None],
             variance=self.variance,
             dark=self.dark,
             resolution=wanted.resolution,
             zero_loss=wanted.zero_loss,
-            broaden=self.psf is not None,
+            broaden=not own,
         )
         return stack[0, : self.counts.size]
 
-    def _respond(self, zero_channel, _):
+    def _respond(self, device, network, seen, zero_channel, _):
         """The response that the network finds, and the flags."""
-        answer = self.at()
-        with quick_and_quiet(self.device, self.model):
-            return responses(answer, zero_channel, self.counts.size), self.seen.flags
+        number = int(channels_in_bins(seen.zero_loss.fwhm, self.counts.size, np.inf)[0])
+        batch, _ = batch_of(seen, seen.usable, None, device)
+        answer = self._answer_of(network, batch, number)
+        return responses(answer, zero_channel, self.counts.size), seen.flags
 
 
-def _remark(flags, estimated):
+def _remark(flags):
     """What is odd about a spectrum or its result; empty if nothing is."""
     odd, unfit = _words(flags & ~PSF_MISFIT), _words(flags & PSF_MISFIT)
     said = [f"Spectrum {odd}: the result is doubtful."] if odd else []
-    consequence = OWN_TAKEN if estimated else PSF_DOUBTED
+    consequence = CONSEQUENCES[PSF_MISFIT]
     return " ".join(said + ([f"Spectrum {unfit} ({consequence})."] if unfit else []))
 
 

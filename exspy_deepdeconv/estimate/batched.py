@@ -1,28 +1,13 @@
 """Blocks of spectra through the network, batch by batch; the arguments are already checked."""
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from .. import physics
-from ..physics import GAINS, NOT_FINITE, PSF_MISFIT, UNEXPLAINED, UNFIT
-from ..response.gains import impossible_gains
-from ..response.psf_fit import width_fit
-from ..response.residual import explain
-from .binning import answer_of, channels_in_bins
-from .forward import (
-    Wanted,
-    answers,
-    batch_of,
-    centred,
-    counts_differ,
-    nothing,
-    quick_and_quiet,
-    response_of,
-    responses,
-    same_tails,
-)
+from .binning import answer_of
+from .choice import alike, deconvolve_batch
+from .forward import Wanted, batch_of, nothing, quick_and_quiet, responses
 
 # Spectra times channels in one forward pass: as many as share the cost of the calls, few enough for
 # the processor's caches.
@@ -30,7 +15,9 @@ CHANNELS_PER_BATCH = 96 * 1024
 CHANNELS_PER_BATCH_ON_CARD = 512 * 1024
 
 
-def deconvolve_block(spectra, *, resolution, zero_loss=True, interval=None, **options):
+def deconvolve_block(
+    spectra, *, resolution, dispersion=None, zero_loss=True, interval=None, **options
+):
     """Deconvolve a block of spectra; nothing is checked beyond what may differ between pixels.
 
     Parameters
@@ -39,6 +26,8 @@ def deconvolve_block(spectra, *, resolution, zero_loss=True, interval=None, **op
         Shape ``(..., channels)``; never changed.
     resolution : float
         FWHM in channels.
+    dispersion : float, optional
+        eV per channel: see `exspy_deepdeconv.estimate.forward.Wanted`.
     zero_loss : bool
         Whether the elastic peak is part of the answer.
     interval : float, optional
@@ -55,7 +44,7 @@ def deconvolve_block(spectra, *, resolution, zero_loss=True, interval=None, **op
     lower, upper : numpy.ndarray
         Only with ``interval``: its bounds, of the shape of ``spectra``.
     """
-    wanted = Wanted(resolution, zero_loss, confidence=interval)
+    wanted = Wanted(resolution, zero_loss, confidence=interval, dispersion=dispersion)
     stack, flags = stacked_block(spectra, wanted=wanted, **options)
     estimate, *bounds = np.split(stack, wanted.arrays, axis=-1)
     return estimate, flags, *bounds
@@ -105,7 +94,7 @@ def stacked_block(
     flags : numpy.ndarray of uint8
         Navigation shape; bits as in `exspy_deepdeconv.physics`.
     """
-    function = partial(_run_batch, model, wanted, dark, estimated=estimated)
+    function = partial(deconvolve_batch, model, wanted, dark, estimated=estimated)
     return _by_batches(
         function, spectra, psf, variance, model, batch_size, device, arrays=wanted.arrays
     )
@@ -136,7 +125,7 @@ def response_block(
     def respond(device, network, spectra, *_):
         seen = physics.inspect(spectra, dark)
         out = nothing(seen)
-        for number, good in _alike(seen, seen.usable):
+        for number, good in alike(seen, seen.usable):
             batch, _ = batch_of(seen, good, None, device)
             answer = answer_of(network, batch, number)
             out[good] = responses(answer, zero_channel, spectra.shape[-1])
@@ -165,116 +154,3 @@ def _by_batches(function, spectra, psf, variance, model, batch_size, device, arr
             out[rows], flags[rows] = function(device, network, flat[rows], chosen, noise)
     shape = spectra.shape[:-1]
     return out.reshape((*shape, arrays * channels)), flags.reshape(shape)
-
-
-def _run_batch(model, wanted, dark, device, network, spectra, psf, variance, *, estimated=False):
-    """Everything wanted, side by side, and the flags of one batch, ``(batch, channels)``."""
-    seen = physics.inspect(spectra, dark)
-    if variance is not None:
-        seen = replace(seen, noise=physics.told_noise(variance, seen))
-    run = partial(_run_some, model, wanted, device, network, seen)
-    if psf is None or not seen.usable.any():
-        return run(seen.usable, psf)[:2]
-    psf = _centred(psf, seen)
-    fit = width_fit(_of_rows(psf, seen.usable), seen.select(seen.usable))
-
-    def among_all(rows):
-        everything = seen.usable.copy()
-        everything[everything] = rows
-        return everything
-
-    if estimated:
-        return _run_estimated(run, seen.usable, psf, among_all(fit.usable))
-    trusted = among_all(fit.trusted)
-    out, flags, same = run(trusted, psf)
-    doubted = seen.usable & ~(trusted & same)
-    if doubted.any():
-        found = run(doubted, psf, estimated=True)[:2]
-        out[doubted], flags[doubted] = (x[doubted] for x in found)
-    flags[among_all(~fit.same)] |= PSF_MISFIT
-    return out, flags
-
-
-def _run_estimated(run, usable, psf, fits):
-    """The same with an estimated response, which is no better than the spectra it is from.
-
-    Spectra that it does not fit, or does not explain, keep the response that is found in them.
-    """
-    out, flags, _ = run(fits, psf, estimated=True)
-    doubtful = usable & (~fits | (flags & UNFIT > 0))
-    if doubtful.any():
-        own, own_flags, _ = run(doubtful, None)
-        better = doubtful & (~fits | (own_flags & UNFIT == 0))
-        out[better], flags[better] = own[better], own_flags[better] | PSF_MISFIT
-    return out, flags
-
-
-def _run_some(model, wanted, device, network, seen, usable, psf, *, estimated=False):
-    """The same of some of the spectra; zeros (or NaN) elsewhere. Third, where a measured psf has their tails."""
-    flags, same = seen.flags.copy(), np.ones(len(seen.flags), bool)
-    out = np.tile(nothing(seen), wanted.arrays)
-    for number, good in _alike(seen, usable, wanted.resolution):
-        batch, measured = batch_of(seen, good, _of_rows(psf, good), device, estimated)
-        answer = answer_of(network, batch, number)
-        found = answers(answer, seen, good, batch, wanted, model)
-        out[good] = np.concatenate(found, axis=-1)
-        if measured is None:
-            measured = response_of(answer, seen.counts.shape[-1])
-        elif not estimated:
-            same[good] = same_tails(answer, seen, good)
-        flags[good] |= result_flags(found[0], seen, good, measured, wanted)
-    return out, flags, same
-
-
-def _centred(psf, seen):
-    """The responses as `batch_of` takes them; zeros of unusable spectra, whose own may be none."""
-    channels = seen.counts.shape[-1]
-    if len(psf) == 1:
-        return centred(psf, channels)
-    found = centred(psf[seen.usable], channels)
-    everything = np.zeros((len(psf), found.shape[-1]))
-    everything[seen.usable] = found
-    return everything
-
-
-def _of_rows(psf, rows):
-    """The responses of some spectra: one for all, or their own."""
-    return psf if psf is None or len(psf) == 1 else psf[rows]
-
-
-def _alike(seen, usable, resolution=np.inf):
-    """Yield the number of channels in a bin, and the usable spectra that it suits."""
-    numbers = channels_in_bins(seen.zero_loss.fwhm, seen.counts.shape[-1], resolution)
-    for number in np.unique(numbers[usable]):
-        yield int(number), usable & (numbers == number)
-
-
-def result_flags(results, seen, good, measured, wanted):
-    """What is odd about results, in bits of a flag.
-
-    Parameters
-    ----------
-    results : numpy.ndarray
-        Of the usable spectra, ``(usable, channels)``.
-    seen : Inspected
-        All spectra.
-    good : numpy.ndarray of bool
-        Which of them are usable.
-    measured : Response
-        What the results are blurred with again.
-    wanted : Wanted
-        What was asked for.
-
-    Returns
-    -------
-    numpy.ndarray of uint8
-        Shape ``(usable,)``.
-    """
-    of_good = seen.select(good)
-    unexplained = explain(results, of_good, measured, wanted.resolution, wanted.zero_loss).misfit
-    if wanted.zero_loss:
-        unexplained = unexplained | counts_differ(results, seen, good)
-    gains = impossible_gains(results, of_good, wanted.resolution)
-    flags = np.where(unexplained, UNEXPLAINED, 0) | np.where(gains, GAINS, 0)
-    lost = ~np.isfinite(results).all(axis=-1)
-    return np.where(lost, NOT_FINITE, flags).astype(np.uint8)

@@ -14,14 +14,15 @@ from threadpoolctl import ThreadpoolController
 from ..layers.frame import BLOCK, PAD
 from ..network import Spectra
 from ..physics import NOT_FINITE, centred_response
+from ..response.psf_fit import TailFit
 from ..response.reblur import Response, broadened_response
 from ..spectrum.blur import moving
 from . import intervals
 
 GAIN_TAIL = 1.0, 5.0  # zero-loss widths before the peak between which tails are compared
-# How far tails of a response that is trusted may be apart there: share of them, standard errors. Chosen on
-# simulations of other seeds than the benchmarks'.
-TAILS_TRUSTED = 0.06, 2.5
+# eV from the peak, beyond which a specimen gives no energy to the electrons: there, exp(-E / kT) is under
+# 5 % up to 1000 K.
+THERMAL_GAINS = 0.26
 CONSERVE_WITHIN = 0.05  # share of the counts; a larger difference is noise or has another cause
 _COPIES = weakref.WeakKeyDictionary()  # of networks, by model and device
 _COPYING = threading.Lock()
@@ -41,12 +42,15 @@ class Wanted:
         Whether the predicted variance is wanted.
     confidence : float or None
         Of the interval, where one is wanted.
+    dispersion : float or None
+        eV per channel: tails of a response that are too low are told from energy gains by it, or not at all.
     """
 
     resolution: float
     zero_loss: bool = True
     variance: bool = False
     confidence: float | None = None
+    dispersion: float | None = None
 
     @property
     def arrays(self):
@@ -197,8 +201,8 @@ def batch_of(seen, good, psf, device, estimated=False):
     return spectra, measured
 
 
-def same_tails(answer, seen, good):
-    """Where the gain-side tail of a given response is the one that is found in the data.
+def tail_fit(answer, seen, good, dispersion=None):
+    """Compare the gain-side tail of a given response with the one that is found in the data.
 
     Losses hardly reach the gain side. What a tail lacks there it lacks on the loss side, too, and would
     come out as losses under the network's trust (`benchmarks/limits.py --part psf`).
@@ -211,23 +215,30 @@ def same_tails(answer, seen, good):
         All spectra.
     good : numpy.ndarray of bool
         Which of them the network was given.
+    dispersion : float, optional
+        eV per channel; without it, gains of the specimen may be anywhere.
 
     Returns
     -------
-    numpy.ndarray of bool
-        Shape ``(usable,)``; True where the data have no gain side.
+    TailFit
+        Of the given ones.
     """
     found, used = (
         answer.frame.take(x).double().cpu().numpy() for x in (answer.elastic, answer.used)
     )
     peak, counts = seen.zero_loss.select(good), seen.counts[good]
-    distance = (np.arange(counts.shape[-1]) - peak.position[:, None]) / peak.fwhm[:, None]
-    side = (distance > -GAIN_TAIL[1]) & (distance < -GAIN_TAIL[0])
-    variance = seen.noise.select(good).variance(counts)
-    found, used, variance = ((side * x).sum(axis=-1) for x in (found, used, variance))
-    used = np.maximum(used, 1e-30)
-    error = np.sqrt(variance) / peak.height / used
-    return np.abs(found / used - 1) <= np.maximum(TAILS_TRUSTED[0], TAILS_TRUSTED[1] * error)
+    variance = seen.noise.select(good).variance(counts) / peak.height[:, None] ** 2
+    before, width = peak.position[:, None] - np.arange(counts.shape[-1]), peak.fwhm[:, None]
+    thermal = np.inf if dispersion is None else THERMAL_GAINS / dispersion
+
+    def compared(first):
+        side = (before > first) & (before < first + (GAIN_TAIL[1] - GAIN_TAIL[0]) * width)
+        mine, given, noise = ((side * x).sum(axis=-1) for x in (found, used, variance))
+        given = np.maximum(given, 1e-30)
+        return mine / given - 1, np.where(side.any(axis=-1), np.sqrt(noise) / given, np.inf)
+
+    first = GAIN_TAIL[0] * width
+    return TailFit(*compared(first), *compared(np.maximum(first, thermal)))
 
 
 def answers(answer, seen, good, spectra, wanted, model):

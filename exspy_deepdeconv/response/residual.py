@@ -215,10 +215,9 @@ def residual_block(
 
 
 def better_residual_block(spectra, psf, *, respond, own=None, **options):
-    """The same with an estimated response or the one found in the spectrum, whichever was used.
+    """The same with a given response or the one found in the spectrum, whichever was used.
 
-    As `exspy_deepdeconv.estimate.batched.stacked_block` takes that where the estimated one does
-    not fit.
+    As `exspy_deepdeconv.estimate.choice.deconvolve_batch` takes that where the given one does not fit.
 
     Parameters
     ----------

@@ -229,7 +229,7 @@ def of_width(vacuum, width):
 
 def test_a_response_of_nearly_the_width_is_used_but_not_trusted(pair):
     s, vacuum = pair
-    results = [with_interval(s, psf) for psf in (vacuum, None, of_width(vacuum, 12.12))]
+    results = [with_interval(s, psf) for psf in (vacuum, None, of_width(vacuum, 12.2))]
     (result, _), (blind, _), (doubted, _) = results
     for each in (result, doubted):
         assert each[0].metadata.Signal.deep_deconvolution.flags.psf_misfit == 0

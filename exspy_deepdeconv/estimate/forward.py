@@ -23,6 +23,7 @@ GAIN_TAIL = 1.0, 5.0  # zero-loss widths before the peak between which tails are
 # eV from the peak, beyond which a specimen gives no energy to the electrons: there, exp(-E / kT) is under
 # 5 % up to 1000 K.
 THERMAL_GAINS = 0.26
+FEW_ELECTRONS = 2.0  # in a tail, more or less, tell nothing: it may be without one by chance
 CONSERVE_WITHIN = 0.05  # share of the counts; a larger difference is noise or has another cause
 _COPIES = weakref.WeakKeyDictionary()  # of networks, by model and device
 _COPYING = threading.Lock()
@@ -227,15 +228,16 @@ def tail_fit(answer, seen, good, dispersion=None):
         answer.frame.take(x).double().cpu().numpy() for x in (answer.elastic, answer.used)
     )
     peak, counts = seen.zero_loss.select(good), seen.counts[good]
-    variance = seen.noise.select(good).variance(counts) / peak.height[:, None] ** 2
+    noise, unit = seen.noise.select(good), peak.height[:, None] ** 2
+    variance, few = noise.variance(counts) / unit, (FEW_ELECTRONS * noise.gain) ** 2 / unit[:, 0]
     before, width = peak.position[:, None] - np.arange(counts.shape[-1]), peak.fwhm[:, None]
     thermal = np.inf if dispersion is None else THERMAL_GAINS / dispersion
 
     def compared(first):
         side = (before > first) & (before < first + (GAIN_TAIL[1] - GAIN_TAIL[0]) * width)
-        mine, given, noise = ((side * x).sum(axis=-1) for x in (found, used, variance))
+        mine, given, summed = ((side * x).sum(axis=-1) for x in (found, used, variance))
         given = np.maximum(given, 1e-30)
-        return mine / given - 1, np.where(side.any(axis=-1), np.sqrt(noise) / given, np.inf)
+        return mine / given - 1, np.where(side.any(axis=-1), np.sqrt(summed + few) / given, np.inf)
 
     first = GAIN_TAIL[0] * width
     return TailFit(*compared(first), *compared(np.maximum(first, thermal)))

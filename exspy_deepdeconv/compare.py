@@ -15,7 +15,7 @@ import numpy as np
 from prettytable import PrettyTable
 
 from . import _arguments, models
-from ._signals import checks, sampling
+from ._signals import checks, responses, sampling
 from ._signals.inputs import Input
 from ._signals.scoring import Sample, few_of
 
@@ -184,6 +184,7 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
     """
     _arguments.check_num_workers(num_workers)
     resolutions, places, axis = _checked(signal, check_methods(methods), psf, truth, resolution)
+    psf = responses.without_map(psf)
     lazy_output = checks.wants_lazy(signal, lazy_output)
     models.load()  # torch comes with it: not to be timed
     options = {"show_progressbar": show_progressbar, "num_workers": num_workers}

@@ -68,6 +68,20 @@ def test_all_methods_with_a_response_and_a_resolution(make_signal):
         assert note.resolution == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_line_of_one_response_is_one_for_all(make_signal, lazy):
+    s, psf = make_signal(2, 3), make_signal(1, channels=101, position=50.0)
+    psf.data = physics.gaussian(101, 50.0, 10.0)[None]
+    s, psf = (x.as_lazy() if lazy else x for x in (s, psf))
+    comparison = run(s, ("deep", "rl"), psf=psf)
+    assert comparison.psf.data.shape == (101,)
+    single = run(s, ("deep", "rl"), psf=psf.inav[0])
+    for name in ("deep", "rl"):
+        assert comparison.scores[name].chi2 == single.scores[name].chi2
+        assert comparison.scores[name].noise_gain == single.scores[name].noise_gain
+    comparison.plot(index=(2, 1))
+
+
 def test_input_is_never_changed(make_signal):
     s = make_signal(2)
     s.data.flags.writeable = False
@@ -200,6 +214,26 @@ def test_unusable_spectra_do_not_enter_the_figures(make_signal):
     for name in ("deep", "rl"):
         assert np.isfinite([scores[name].resolution, scores[name].chi2]).all()
         assert np.isfinite(scores[name].noise_gain)
+
+
+@pytest.mark.parametrize("shape", [(8,), (2, 4)])
+def test_each_scored_spectrum_is_blurred_with_the_response_that_was_used_for_it(
+    make_signal, monkeypatch, shape
+):
+    """Where an estimated one does not fit, that is its own: as told by the map of the whole result."""
+    monkeypatch.setattr(compare, "MAX_SCORED", 4)
+    s, psf = make_signal(*shape), make_signal().estimate_psf(shared=True)
+    wide = make_signal(*shape, fwhm=16.0).data.reshape(8, -1)
+    rows = s.data.reshape(8, -1)
+    rows[[2, 4, 7]] = wide[[2, 4, 7]]
+    with pytest.warns(UserWarning, match="psf"):
+        comparison = run(s, "deep", psf=psf)
+    result = comparison.signals["deep"]
+    misfit = result.metadata.Signal.deep_deconvolution.flags.maps.psf_misfit
+    assert np.flatnonzero(misfit).tolist() == [2, 4, 7]
+    chi2 = s.deconvolution_residual(result, psf, return_maps=True, show_progressbar=False)[1]
+    wanted = np.median(chi2.data.ravel()[[0, 2, 4, 7]])
+    assert comparison.scores["deep"].chi2 == pytest.approx(wanted, rel=5e-3)
 
 
 # Lazy signals

@@ -12,7 +12,7 @@ from hyperspy.signal import BaseSignal
 from .. import physics
 from ..evaluate import nearest_truth
 from ..response import residual
-from . import checks, sampling
+from . import checks, results, sampling
 
 MAX_PROBED = 8  # spectra that are deconvolved once more with added noise
 
@@ -199,9 +199,22 @@ def _line(signal, spectra, places):
     if isinstance(variance, BaseSignal):
         del metadata.Signal.Noise_properties
     line.metadata.add_dictionary(metadata.as_dictionary())
+    _pick_flags(line, signal.data.shape[:-1], places)
     if isinstance(variance, BaseSignal):
         line.set_noise_variance(few_of(variance, places))
     return line
+
+
+def _pick_flags(line, shape, places):
+    """Leave of each map of flags what belongs to the spectra of a line; they lay at these places."""
+    for _, note in line.metadata.Signal:
+        maps = note.get_item("flags.maps") if hasattr(note, "get_item") else None
+        if maps is None:
+            continue
+        note.set_item("places", results.places(line))
+        for name, raised in maps.as_dictionary().items():
+            if raised.shape == shape:  # else the signal was cropped since: it is not known which
+                maps.set_item(name, raised[tuple(places.T)])
 
 
 def _median(values):

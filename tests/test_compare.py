@@ -1,5 +1,6 @@
 """Several methods side by side: results, table, figure, failures."""
 
+import copy
 import warnings
 
 import matplotlib
@@ -10,7 +11,7 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 
-from exspy_deepdeconv import compare, data, physics
+from exspy_deepdeconv import compare, data, models, physics
 from exspy_deepdeconv._methods import classical_methods
 from exspy_deepdeconv.evaluate import errors
 
@@ -88,6 +89,37 @@ def test_input_is_never_changed(make_signal):
     before = s.metadata.as_dictionary(), s.axes_manager.as_dictionary()
     run(s, ("deep", "rl")).plot()
     assert (s.metadata.as_dictionary(), s.axes_manager.as_dictionary()) == before
+
+
+@pytest.fixture
+def own_model(tmp_path):
+    """A model of one's own, which reads another response than the bundled one."""
+    start = models.load()
+    network = copy.deepcopy(start.network)
+    for name, weights in network.named_parameters():
+        if "response" in name:
+            weights.data *= 0.9
+    path = tmp_path / "mine.safetensors"
+    return models.save_model(network, path, name="mine", calibration=start.calibration)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_model_of_ones_own(make_signal, own_model, lazy):
+    """It makes the result of the network, and reads the response for the classical methods."""
+    s = make_signal(4)
+    psf = s.estimate_psf(model=own_model, show_progressbar=False)
+    assert abs(psf.data - s.estimate_psf(show_progressbar=False).data).max() > 1e-3 * psf.data.max()
+    comparison = run(s.as_lazy() if lazy else s, ("deep", "rl"), model=str(own_model))
+    deep, rl = (comparison.signals[name] for name in ("deep", "rl"))
+    assert deep.metadata.Signal.deep_deconvolution.model == "mine"
+    assert comparison.psf.metadata.Signal.psf_estimation.model == "mine"
+    want = s.deep_deconvolve(model=own_model, show_progressbar=False).data
+    np.testing.assert_allclose(np.asarray(deep.data), want, rtol=1e-5, atol=1e-3)
+    want = s.rl_deconvolve(psf, show_progressbar=False).data
+    np.testing.assert_allclose(np.asarray(rl.data), want, atol=1e-5 * want.max())
+    for name in ("deep", "rl"):
+        assert np.isfinite([comparison.scores[name].chi2, comparison.scores[name].noise_gain]).all()
+    comparison.plot()
 
 
 # The table
@@ -357,6 +389,7 @@ def test_wrong_index(make_signal, index):
         ({"methods": (3,)}, ValueError, "methods holds 3"),
         ({"resolution": -1}, ValueError, "resolution=-1"),
         ({"resolution": 0.5}, ValueError, r"resolution=0\.5 eV is out of range"),
+        ({"model": "none"}, ValueError, "model='none'"),
         ({"psf": 5}, TypeError, "psf must be an EELSSpectrum"),
         ({"truth": np.ones(3)}, TypeError, "truth must be an EELSSpectrum"),
     ],

@@ -221,6 +221,7 @@ def compare(
             show_default="a quarter of the zero-loss width, for methods that need one",
         ),
     ] = None,
+    model: ModelOption = None,
     signal: Annotated[
         str | None,
         typer.Option(
@@ -246,6 +247,7 @@ def compare(
         psf=psf,
         shared_psf=shared_psf,
         resolution=resolution,
+        model=model,
         chosen=signal,
         overwrite=overwrite,
     )

@@ -15,7 +15,7 @@ import numpy as np
 from prettytable import PrettyTable
 
 from . import _arguments, models
-from ._signals import checks, sampling
+from ._signals import checks, responses, sampling
 from ._signals.inputs import Input
 from ._signals.scoring import Sample, few_of
 
@@ -175,7 +175,9 @@ def _pixel(signal, index):
     return spectrum
 
 
-def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_workers, lazy_output):
+def compare(
+    signal, methods, psf, truth, resolution, *, model, show_progressbar, num_workers, lazy_output
+):
     """Run the methods and score them; see ``compare_deconvolution`` for the arguments.
 
     Returns
@@ -184,10 +186,11 @@ def compare(signal, methods, psf, truth, resolution, *, show_progressbar, num_wo
     """
     _arguments.check_num_workers(num_workers)
     resolutions, places, axis = _checked(signal, check_methods(methods), psf, truth, resolution)
+    psf = responses.without_map(psf)
     lazy_output = checks.wants_lazy(signal, lazy_output)
-    models.load()  # torch comes with it: not to be timed
+    model = models.load(model)  # torch comes with it: not to be timed
     options = {"show_progressbar": show_progressbar, "num_workers": num_workers}
-    runner = _Runner(resolutions, options)
+    runner = _Runner(resolutions, model, options)
 
     with _warnings_at_the_call():
         used, outcomes = runner.run_all(signal, psf, lazy_output)
@@ -276,14 +279,29 @@ class _Runner:
     """Runs methods by name; ``resolutions`` in eV, None where a method needs none."""
 
     resolutions: dict
+    model: models.Model
     options: dict
+
+    @property
+    def has_own_model(self):
+        """Whether it is not the one that the classical methods take by themselves."""
+        return self.model is not models.load()
+
+    def response(self, signal, **options):
+        """The response that the model reads."""
+        return signal.estimate_psf(model=self.model, **self.options | options)
 
     def run(self, signal, name, psf, **options):
         """The result of one method."""
-        method = getattr(signal, f"{name}_deconvolve")
+        method, own = getattr(signal, f"{name}_deconvolve"), {}
+        if name == "deep":
+            own["model"] = self.model
+        elif psf is None and self.has_own_model:
+            psf = self.response(signal, **options)
         checked = _arguments.RESOLUTION_IS_CHECKED.set(True)
         try:
-            return method(psf=psf, resolution=self.resolutions[name], **self.options | options)
+            resolution = self.resolutions[name]
+            return method(psf=psf, resolution=resolution, **own, **self.options | options)
         finally:
             _arguments.RESOLUTION_IS_CHECKED.reset(checked)
 
@@ -295,8 +313,8 @@ class _Runner:
         """
         start = time.perf_counter()
         shared = psf
-        if psf is None and not lazy:
-            shared = signal.estimate_psf(lazy_output=False, **self.options)
+        if psf is None and (not lazy or self.has_own_model):
+            shared = self.response(signal, lazy_output=lazy)
         before = time.perf_counter() - start
         outcomes = {}
         for name in self.resolutions:

@@ -147,7 +147,7 @@ def truth(signal, resolution):
     Returns
     -------
     exspy.signals.EELSSpectrum
-        Expected counts on the same axes.
+        Expected counts on the same axes, in memory.
 
     Raises
     ------
@@ -162,6 +162,7 @@ def truth(signal, resolution):
     >>> data.truth(s, resolution=0.04)
     <EELSSpectrum, title: simulated excitons, truth at 0.04 eV, dimensions: (|512)>
     """
+    from ._signals import results
     from ._signals.checks import check_energy_axis
 
     recipe = _recipe(signal)
@@ -178,7 +179,7 @@ def truth(signal, resolution):
             "truth first, then crop or change both alike."
         )
     expected = np.stack([each.truth(resolution / dispersion) for each in made])
-    result = signal._deepcopy_with_new_data(expected.reshape(counts.shape))
+    result = results.signal_like(signal, expected.reshape(counts.shape), lazy=False)
     result.metadata.General.title += f", truth at {resolution:.4g} eV"
     return result
 

@@ -73,16 +73,44 @@ def errors(estimate, simulation, resolution, shift=True):
     start, stop = _loss_region(simulation)
     estimate = np.asarray(estimate, float)
     truth = _nearest(estimate, moved, start) if shift else moved(0.0)
-    root, root_truth = np.sqrt(np.maximum(estimate, 0)), np.sqrt(np.maximum(truth, 0))
+    return relative_errors(estimate, truth, inelastic, start, stop)
 
-    def relative(error, reference, where):
-        return float(np.linalg.norm(error[where]) / max(np.linalg.norm(reference[where]), 1e-300))
 
-    everywhere, near = slice(start, None), slice(start, stop)
+def relative_errors(estimate, truth, inelastic, start, stop):
+    """Compare an estimate with a truth that lies where it suits the estimate best.
+
+    Parameters
+    ----------
+    estimate, truth, inelastic : numpy.ndarray
+        Estimate, truth, and truth without its zero-loss peak, ``(channels,)``.
+    start, stop : int
+        The loss region begins in channel ``start``; near losses end before ``stop``.
+
+    Returns
+    -------
+    Errors
+        NaN where there is nothing to compare with.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.evaluate import relative_errors
+    >>> truth = np.ones(100)
+    >>> relative_errors(4 * truth, truth, truth, 20, 40)
+    Errors(loss=3.0, near=3.0, sqrt=1.0)
+    """
+    root, true_root, inelastic_root = (
+        np.sqrt(np.maximum(x, 0)) for x in (estimate, truth, inelastic)
+    )
+
+    def relative(difference, reference, stop=None):
+        norm = np.linalg.norm(reference[start:stop])
+        return float(np.linalg.norm(difference[start:stop]) / norm) if norm > 0 else np.nan
+
     return Errors(
-        relative(estimate - truth, inelastic, everywhere),
-        relative(estimate - truth, inelastic, near),
-        relative(root - root_truth, np.sqrt(np.maximum(inelastic, 0)), everywhere),
+        relative(estimate - truth, inelastic),
+        relative(estimate - truth, inelastic, stop),
+        relative(root - true_root, inelastic_root),
     )
 
 

@@ -45,8 +45,8 @@ def deconvolve(
     dispersion : float
         eV per channel.
     psf : numpy.ndarray, optional
-        A measured response on the same dispersion: one, or one per spectrum, of any length and
-        scale, nothing of it masked. Where its width is not that of the zero-loss peak, it is used, but
+        A measured response on the same dispersion: one (nothing of it masked), or one per spectrum,
+        of any length and scale. Where its width is not that of the zero-loss peak, it is used, but
         not trusted. By default the response is found in the spectra.
     resolution : float, optional
         FWHM in eV of the Gaussian through which the answer is seen; a quarter of the median
@@ -70,9 +70,10 @@ def deconvolve(
     Returns
     -------
     numpy.ndarray or list of numpy.ndarray
-        float32, of the shape of ``spectra``. Spectra that are empty or have no zero-loss peak
-        give zeros, spectra with NaN or infinity give NaN. With ``return_interval`` a list of the
-        answer, the lower and the upper bound.
+        float32, of the shape of ``spectra``. Spectra that are empty or have no zero-loss peak, or
+        whose own response is empty, give zeros; spectra with NaN or infinity, or whose own response
+        is otherwise unusable, give NaN. With ``return_interval`` a list of the answer, the lower and
+        the upper bound.
 
     Raises
     ------
@@ -109,12 +110,12 @@ def deconvolve(
         model.warn_if_not_calibrated()
     found = typical_zero_loss(spectra, np.zeros(spectra.shape[:-1], bool))
     wanted = check_resolution(resolution, found.fwhm, dispersion)
-    estimate, flags, *interval = deconvolve_block(
+    estimate, flags, *interval = _deconvolved(
         spectra,
+        psf,
         model=model,
         resolution=wanted,
         dispersion=dispersion,
-        psf=psf,
         estimated=psf_estimated,
         dark=found.dark,
         zero_loss=zero_loss,
@@ -124,6 +125,23 @@ def deconvolve(
     )
     _warn(flags, found, psf, psf_estimated, stacklevel=3)
     return [estimate, *interval] if return_interval else estimate
+
+
+def _deconvolved(spectra, psf, **options):
+    """As `deconvolve_block`; spectra whose own response is unusable give what those of signals do."""
+    from ._signals import responses, runner
+
+    own = psf is not None and not responses.one_for_all(psf)
+    usable = responses.usable_responses(psf) if own else np.array(True)
+    if usable.all():
+        return deconvolve_block(spectra, psf=psf, **options)
+    nothing, flags = runner._without_response(spectra, psf)
+    found, flags[usable], *bounds = deconvolve_block(spectra[usable], psf=psf[usable], **options)
+    answers = []
+    for known in (found, *bounds):
+        answers.append(np.broadcast_to(nothing, spectra.shape).astype(np.float32))
+        answers[-1][usable] = known
+    return answers[0], flags, *answers[1:]
 
 
 def _warn(flags, found, psf, psf_estimated, stacklevel):
@@ -228,14 +246,14 @@ def _check_arguments(spectra, psf, device):
 
         if responses.same_counts(psf, spectra):
             raise ValueError(responses.ITSELF)
-        shape = np.shape(psf)
-        one = len(shape) > 0 and np.size(psf) == shape[-1]
+        shape, one = psf.shape, responses.one_for_all(psf)
         if not one and (len(shape) < 2 or shape[:-1] != spectra.shape[:-1]):
             raise ValueError(
                 f"psf has the shape {shape}; it must be one response, or one for each of the "
                 f"spectra of shape {spectra.shape}."
             )
-        physics.centred_response(psf, physics.MIN_CHANNELS)  # raises if it is no response
+        if one or shape[-1] < 3:  # of one for each spectrum, some may be unusable
+            physics.centred_response(psf, physics.MIN_CHANNELS)  # raises if it is no response
         responses.check_psf_counts(psf)
     check_device(device)
 

@@ -328,6 +328,22 @@ def test_responses_that_make_no_sense(blurred, method):
         method(np.stack([counts, counts]), np.stack([psf] * 3))
 
 
+@EACH_METHOD
+@pytest.mark.parametrize("shape", [(3,), (2, 2), ()])
+def test_a_stack_of_one_response_is_one_for_all(blurred, method, shape):
+    counts, psf = blurred
+    counts = np.broadcast_to(counts, (*shape, counts.size))
+    np.testing.assert_array_equal(method(counts, psf[None]), method(counts, psf))
+
+
+@EACH_METHOD
+def test_the_response_of_a_lone_spectrum_is_its_own(blurred, method):
+    """As in a longer stack: how far it reaches must not matter there."""
+    counts, psf = (x[None] for x in blurred)
+    two = method(np.repeat(counts, 2, 0), np.repeat(psf, 2, 0))
+    np.testing.assert_allclose(method(counts, psf)[0], two[0], rtol=1e-9, atol=1e-9 * two.max())
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 5, 12, 16, 24, 31, 32])
 @pytest.mark.parametrize(
     ("name", "fewest"), [("rl", 1), ("ml", 1), ("rl auto", 3), ("fourier", 32), ("tgv", 32)]

@@ -298,6 +298,15 @@ def test_compare_with_a_response_that_the_map_shares(run, save, tmp_path):
         assert note.psf == "estimated beforehand: simulated"
 
 
+def test_compare_with_a_model_of_ones_own(run, save, tmp_path):
+    start = models.load()
+    mine = tmp_path / "mine.safetensors"
+    models.save_model(start.network, mine, name="mine", calibration=start.calibration)
+    run("compare", save("scan.hspy", 2), "--methods", "deep", "--shared-psf", "--model", mine)
+    result = hs.load(tmp_path / "results/scan_deep.hspy")
+    assert result.metadata.Signal.deep_deconvolution.model == "mine"
+
+
 def test_compare_of_a_file_with_dollars_in_its_name(run, save, tmp_path):
     """matplotlib takes what lies between two of them for mathematics."""
     run("compare", save("a $x_$ b.hspy"), "--methods", "rl")
@@ -329,6 +338,7 @@ def test_compare_of_flagged_spectra_and_a_failing_method(run, make_signal, tmp_p
         (("--methods", ","), "methods is empty"),
         (("--psf", "missing.hspy"), "--psf missing.hspy: no such file"),
         (("--resolution", "5"), "resolution=5.0 eV is out of range"),
+        (("--model", "none"), "model='none'"),
     ],
 )
 def test_compare_with_unusable_options(run, save, tmp_path, arguments, message):

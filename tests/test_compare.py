@@ -1,5 +1,6 @@
 """Several methods side by side: results, table, figure, failures."""
 
+import copy
 import warnings
 
 import matplotlib
@@ -10,7 +11,7 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 
-from exspy_deepdeconv import compare, data, physics
+from exspy_deepdeconv import compare, data, models, physics
 from exspy_deepdeconv._methods import classical_methods
 from exspy_deepdeconv.evaluate import errors
 
@@ -68,12 +69,57 @@ def test_all_methods_with_a_response_and_a_resolution(make_signal):
         assert note.resolution == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_line_of_one_response_is_one_for_all(make_signal, lazy):
+    s, psf = make_signal(2, 3), make_signal(1, channels=101, position=50.0)
+    psf.data = physics.gaussian(101, 50.0, 10.0)[None]
+    s, psf = (x.as_lazy() if lazy else x for x in (s, psf))
+    comparison = run(s, ("deep", "rl"), psf=psf)
+    assert comparison.psf.data.shape == (101,)
+    single = run(s, ("deep", "rl"), psf=psf.inav[0])
+    for name in ("deep", "rl"):
+        assert comparison.scores[name].chi2 == single.scores[name].chi2
+        assert comparison.scores[name].noise_gain == single.scores[name].noise_gain
+    comparison.plot(index=(2, 1))
+
+
 def test_input_is_never_changed(make_signal):
     s = make_signal(2)
     s.data.flags.writeable = False
     before = s.metadata.as_dictionary(), s.axes_manager.as_dictionary()
     run(s, ("deep", "rl")).plot()
     assert (s.metadata.as_dictionary(), s.axes_manager.as_dictionary()) == before
+
+
+@pytest.fixture
+def own_model(tmp_path):
+    """A model of one's own, which reads another response than the bundled one."""
+    start = models.load()
+    network = copy.deepcopy(start.network)
+    for name, weights in network.named_parameters():
+        if "response" in name:
+            weights.data *= 0.9
+    path = tmp_path / "mine.safetensors"
+    return models.save_model(network, path, name="mine", calibration=start.calibration)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_model_of_ones_own(make_signal, own_model, lazy):
+    """It makes the result of the network, and reads the response for the classical methods."""
+    s = make_signal(4)
+    psf = s.estimate_psf(model=own_model, show_progressbar=False)
+    assert abs(psf.data - s.estimate_psf(show_progressbar=False).data).max() > 1e-3 * psf.data.max()
+    comparison = run(s.as_lazy() if lazy else s, ("deep", "rl"), model=str(own_model))
+    deep, rl = (comparison.signals[name] for name in ("deep", "rl"))
+    assert deep.metadata.Signal.deep_deconvolution.model == "mine"
+    assert comparison.psf.metadata.Signal.psf_estimation.model == "mine"
+    want = s.deep_deconvolve(model=own_model, show_progressbar=False).data
+    np.testing.assert_allclose(np.asarray(deep.data), want, rtol=1e-5, atol=1e-3)
+    want = s.rl_deconvolve(psf, show_progressbar=False).data
+    np.testing.assert_allclose(np.asarray(rl.data), want, atol=1e-5 * want.max())
+    for name in ("deep", "rl"):
+        assert np.isfinite([comparison.scores[name].chi2, comparison.scores[name].noise_gain]).all()
+    comparison.plot()
 
 
 # The table
@@ -202,6 +248,26 @@ def test_unusable_spectra_do_not_enter_the_figures(make_signal):
         assert np.isfinite(scores[name].noise_gain)
 
 
+@pytest.mark.parametrize("shape", [(8,), (2, 4)])
+def test_each_scored_spectrum_is_blurred_with_the_response_that_was_used_for_it(
+    make_signal, monkeypatch, shape
+):
+    """Where an estimated one does not fit, that is its own: as told by the map of the whole result."""
+    monkeypatch.setattr(compare, "MAX_SCORED", 4)
+    s, psf = make_signal(*shape), make_signal().estimate_psf(shared=True)
+    wide = make_signal(*shape, fwhm=16.0).data.reshape(8, -1)
+    rows = s.data.reshape(8, -1)
+    rows[[2, 4, 7]] = wide[[2, 4, 7]]
+    with pytest.warns(UserWarning, match="psf"):
+        comparison = run(s, "deep", psf=psf)
+    result = comparison.signals["deep"]
+    misfit = result.metadata.Signal.deep_deconvolution.flags.maps.psf_misfit
+    assert np.flatnonzero(misfit).tolist() == [2, 4, 7]
+    chi2 = s.deconvolution_residual(result, psf, return_maps=True, show_progressbar=False)[1]
+    wanted = np.median(chi2.data.ravel()[[0, 2, 4, 7]])
+    assert comparison.scores["deep"].chi2 == pytest.approx(wanted, rel=5e-3)
+
+
 # Lazy signals
 
 
@@ -323,6 +389,7 @@ def test_wrong_index(make_signal, index):
         ({"methods": (3,)}, ValueError, "methods holds 3"),
         ({"resolution": -1}, ValueError, "resolution=-1"),
         ({"resolution": 0.5}, ValueError, r"resolution=0\.5 eV is out of range"),
+        ({"model": "none"}, ValueError, "model='none'"),
         ({"psf": 5}, TypeError, "psf must be an EELSSpectrum"),
         ({"truth": np.ones(3)}, TypeError, "truth must be an EELSSpectrum"),
     ],

@@ -99,8 +99,9 @@ def test_vacuum_spectrum_is_the_response(small_map):
 def test_truth_survives_saving_and_loading(small_map, tmp_path):
     small_map.save(tmp_path / "map.hspy")
     loaded = hs.load(tmp_path / "map.hspy", lazy=True)
-    want = data.truth(small_map, 0.03).data
-    np.testing.assert_array_equal(data.truth(loaded, 0.03).data, want)
+    want, truth = (data.truth(s, 0.03) for s in (small_map, loaded))
+    np.testing.assert_array_equal(truth.data, want.data)
+    assert not truth._lazy and type(truth) is type(want)
 
 
 def test_truth_of_a_cropped_or_foreign_signal(small_map, make_signal):

@@ -363,3 +363,33 @@ def test_a_stack_of_one_response_is_one_for_all():
     psf = gaussian(128, 60.0, 8.0)
     results = [inference.deconvolve(spectra, 0.01, p) for p in (psf, psf[None])]
     np.testing.assert_array_equal(*results)
+
+
+def test_spectra_without_a_response_of_their_own_do_not_stop_the_others(make_signal):
+    """As the method of the signals: zeros or NaN for them, counted in the warning."""
+    s = make_signal(2, 3)
+    s.data[0, 1], s.data[1, 0, 7] = 0, np.nan
+    psf = inference.estimate_response(s.data)
+    psf[1, 2] = 0  # an estimate may lack where a spectrum is usable, too
+    signal = s.deepcopy()
+    signal.data = psf
+    signal.metadata.Signal.psf_estimation = {"channels": 256}
+    for estimated in (True, False):
+        with pytest.warns(UserWarning, match="of 6 spectra 1 empty .*1 without .*1 not finite"):
+            results = deconvolve(s.data, 0.01, psf, psf_estimated=estimated, return_interval=True)
+        for result in results:
+            assert result.dtype == np.float32
+            assert not result[0, 1].any() and not result[1, 2].any()
+            assert np.isnan(result[1, 0]).all()
+            assert (result[0, 0].sum() > 0) and np.isfinite(result[0, 2]).all()
+    with pytest.warns(UserWarning, match="of 6 spectra 1 empty .*1 without .*1 not finite"):
+        wanted = s.deep_deconvolve(psf=signal, show_progressbar=False).data
+    found = deconvolve(s.data, 0.01, psf, psf_estimated=True)
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * np.nanmax(wanted))
+
+
+def test_responses_of_which_none_is_usable():
+    spectra = low_loss(shape=(2,))
+    for psf in (np.zeros((2, 64)), np.full((2, 64), np.nan)):
+        with pytest.raises(ValueError, match="psf must hold a zero-loss peak"):
+            deconvolve(spectra, DISPERSION, psf=psf)

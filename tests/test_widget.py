@@ -42,6 +42,11 @@ def assert_same_spectrum(got, want):
     np.testing.assert_allclose(got, want, atol=2e-6 * np.abs(want).max())
 
 
+def test_a_signal_without_spectra_has_nothing_to_be_shown(make_signal):
+    with pytest.raises(ValueError, match="The signal holds no spectra"):
+        make_signal(0).deep_deconvolve(interactive=True)
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 1, 3)])
 def test_preview_is_that_pixel_of_the_plain_call(make_signal, shape, lazy):

@@ -5,6 +5,7 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .. import models
 from ..compare import check_methods
 from .reading import check_one_psf, only_low_loss, quietly, read_response
 from .writing import write_safely
@@ -18,6 +19,7 @@ def compare_file(
     psf=None,
     shared_psf=False,
     resolution=None,
+    model=None,
     chosen=None,
     overwrite=False,
     echo=print,
@@ -38,6 +40,8 @@ def compare_file(
         Estimate one from the file instead, as ``estimate_psf(shared=True)``.
     resolution : float, optional
         In eV.
+    model : str, optional
+        A bundled model or a weights file.
     chosen : str, optional
         Number or title of the signal to take.
     overwrite : bool
@@ -55,7 +59,7 @@ def compare_file(
     OSError, ValueError
         If input, response or arguments cannot be used, or results exist: then nothing is done.
     """
-    methods = check_methods(methods)
+    methods, model = check_methods(methods), models.load(model)
     check_one_psf(psf, shared_psf)
     results = {name: output / f"{path.stem}_{name}.hspy" for name in methods}
     table, rows, figure = (
@@ -70,10 +74,12 @@ def compare_file(
         warnings.filterwarnings("always", category=UserWarning, message=r"\w+_(deconvolve|psf): ")
         signal = only_low_loss(path, path, chosen=chosen)
         if shared_psf:
-            psf = signal.estimate_psf(shared=True)
+            psf = signal.estimate_psf(model=model, shared=True)
         elif psf is not None:
             psf = read_response(psf, [path])
-        comparison = signal.compare_deconvolution(methods, psf=psf, resolution=resolution)
+        comparison = signal.compare_deconvolution(
+            methods, psf=psf, resolution=resolution, model=model
+        )
         for name, target in results.items():
             if name in comparison.signals:
                 write_safely(comparison.signals[name], target)

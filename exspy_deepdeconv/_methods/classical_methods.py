@@ -121,24 +121,44 @@ def deconvolve(
     given = Input.of(signal, psf)
     checks.warn_of_result(signal, method.name, stacklevel=4)
     lazy_output = checks.wants_lazy(signal, lazy_output)
-    note = {"method": method.words, "psf": results.psf_source(psf)}
-    zero_loss, respond, about_model = _own_responses(given) if psf is None else (None, None, {})
-    channels = _resolution(method, resolution, given, zero_loss)
-    automatic = isinstance(setting, str)
+    block, note = _plan(method, given, setting, resolution)
+    tally = _tally(method, given, block.keywords["check"], lazy_output)
+    result = results.finish(
+        signal,
+        given.blocks(block, tally, dtype=result_dtype(given.data.dtype), num_workers=num_workers),
+        tally,
+        lazy_output=lazy_output,
+        show_progressbar=show_progressbar,
+        num_workers=num_workers,
+        stacklevel=4,
+    )
+    of_axis = sampling.of_axis(given.zero_loss) if psf is None else []
+    for odd in of_axis + responses.remarks(given.response, psf):
+        warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
+    if block.keywords["automatic"]:
+        note["chosen"] = results.chosen_note(tally, lazy_output)
+    note |= {"psf": results.psf_source(psf), "flags": results.flags_note(tally, lazy_output)}
+    results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)
+    return result
+
+
+def _plan(method, given, setting, resolution):
+    """What `runner.run_blocks` is to apply to the spectra, and what the metadata are to say of it."""
+    blind, automatic = given.response is None, isinstance(setting, str)
+    respond, about_model = _own_responses(given) if blind else (None, {})
+    channels = _resolution(method, resolution, given)
     if method.needs_resolution:
-        setting = channels
+        setting, about_setting = channels, {}
     else:
-        note[method.setting] = setting
+        about_setting = {method.setting: setting}
     dark = given.dark() if method.fits_peak else None
-    note |= about_model | results.dark_note(dark)
-    judged = automatic or method.fits_peak or setting >= ENOUGH
     check = Check.of(
         method,
         channels,
-        judged=judged,
-        quick=psf is not None and not method.fits_peak,
+        judged=automatic or method.fits_peak or setting >= ENOUGH,
+        quick=not blind and not method.fits_peak,
         # On an axis that begins above 0 eV, what looks like the zero-loss peak is another one.
-        widths=psf is not None and given.axis.lowest <= 0,
+        widths=not blind and given.axis.lowest <= 0,
     )
     block = partial(
         deconvolve_block,
@@ -150,32 +170,16 @@ def deconvolve(
         check=check,
         dark=dark,
     )
-    tally = _tally(method, given, check, lazy_output)
-    result = results.finish(
-        signal,
-        given.blocks(block, tally, dtype=result_dtype(given.data.dtype), num_workers=num_workers),
-        tally,
-        lazy_output=lazy_output,
-        show_progressbar=show_progressbar,
-        num_workers=num_workers,
-        stacklevel=4,
-    )
-    of_axis = sampling.of_axis(zero_loss) if psf is None else []
-    for odd in of_axis + responses.remarks(given.response, psf):
-        warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
-    if automatic:
-        note["chosen"] = results.chosen_note(tally, lazy_output)
-    note["resolution"] = None if channels is None else float(channels * given.axis.dispersion)
-    note["flags"] = results.flags_note(tally, lazy_output)
-    results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)
-    return result
+    in_eV = None if channels is None else float(channels * given.axis.dispersion)
+    note = {"method": method.words, "resolution": in_eV} | about_setting | about_model
+    return block, note | results.dark_note(dark)
 
 
 def _own_responses(given):
-    """For methods without a psf: the zero-loss peak, what finds the responses, and a note on the model."""
-    model, zero_loss = models.load(), given.zero_loss
-    respond = results.responder(model, zero_loss, given.data.shape[-1])
-    return zero_loss, respond, {"model": model.name, "weights_sha256": model.sha256}
+    """For methods without a psf: what finds the responses, and a note on the model."""
+    model = models.load()
+    respond = results.responder(model, given.zero_loss, given.data.shape[-1])
+    return respond, {"model": model.name, "weights_sha256": model.sha256}
 
 
 def _tally(method, given, check, warn):
@@ -190,16 +194,16 @@ def result_dtype(dtype):
     return np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
 
 
-def _resolution(method, resolution, given, zero_loss):
+def _resolution(method, resolution, given):
     """Resolution of the results, in channels (FWHM); None where they are seen through no Gaussian.
 
-    Without a `zero_loss` (that of the data), its width is read where it is needed: from the data,
-    or, if they have no zero-loss peak, from the measured response.
+    The zero-loss width is read where it is needed: from the data, or, if they have no zero-loss peak,
+    from the measured response.
     """
     if resolution is None and not method.needs_resolution:
         return method.resolution or None
     try:
-        width = (zero_loss or given.zero_loss).fwhm
+        width = given.zero_loss.fwhm
     except ValueError:
         width = responses.response_width(given.response)
     if np.isnan(width) and resolution is None and given.mask.size:

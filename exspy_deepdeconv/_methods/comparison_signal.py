@@ -129,6 +129,7 @@ def compare_deconvolution(
     truth=None,
     *,
     resolution=None,
+    model=None,
     show_progressbar=None,
     num_workers=None,
     lazy_output=None,
@@ -149,6 +150,10 @@ def compare_deconvolution(
     resolution : float, optional
         Full width at half maximum in eV for all methods. By default that of ``deep_deconvolve``
         for the methods that need one; the others are left as they are.
+    model : str, path or model object, optional
+        The network of ``deep_deconvolve``, which also reads the response for the other methods where
+        no `psf` is given, for instance one that was fine-tuned. The default is the newest bundled
+        model.
     %(computing)s
 
     Returns
@@ -164,7 +169,8 @@ def compare_deconvolution(
     TypeError
         If `psf` or `truth` is not an EELSSpectrum.
     ValueError
-        For an unknown method, or none; for a `psf`, `truth` or `resolution` that does not fit;
+        For an unknown method, or none; for a `psf`, `truth` or `resolution` that does not fit; for
+        an unknown `model` or a weights file whose hash differs;
         for data that ``deep_deconvolve`` refuses as well. A method that fails later does not stop
         the others: the table says why it failed.
 
@@ -192,6 +198,7 @@ def compare_deconvolution(
         psf,
         truth,
         resolution,
+        model=model,
         show_progressbar=show_progressbar,
         num_workers=num_workers,
         lazy_output=lazy_output,

@@ -51,27 +51,19 @@ def deconvolve(
     check_device(device)
     if return_interval:
         model.warn_if_not_calibrated(stacklevel=3)
-    found = given.zero_loss
-    channels = _arguments.check_resolution(resolution, found.fwhm, given.axis.dispersion)
     lazy_output = checks.wants_lazy(signal, lazy_output)
     wanted = Wanted(
-        resolution=channels,
+        resolution=_arguments.check_resolution(
+            resolution, given.zero_loss.fwhm, given.axis.dispersion
+        ),
         zero_loss=bool(zero_loss),
         variance=not lazy_output,
         confidence=float(confidence) if return_interval else None,
         dispersion=given.axis.dispersion,
     )
-    function = partial(
-        batched.stacked_block,
-        model=model,
-        wanted=wanted,
-        estimated=given.estimated,
-        dark=found.dark,
-        batch_size=batch_size,
-        device=usual_device(device, given.mask.size),
-    )
+    function = _block_function(given, model, wanted, batch_size, device)
     tally = _tally(given, lazy_output)
-    result, *others = results.finish_stack(
+    made = results.finish_stack(
         signal,
         given.blocks(function, tally, arrays=wanted.arrays),
         wanted.arrays,
@@ -81,16 +73,41 @@ def deconvolve(
         num_workers=num_workers,
         stacklevel=5,
     )
+    for odd in _remarks(given, psf):
+        warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
+    note = _note(model, wanted, given, psf, results.flags_note(tally, lazy_output))
+    described = _described(made, signal, wanted, note)
+    return described if return_interval else described[0]
+
+
+def _block_function(given, model, wanted, batch_size, device):
+    """What `runner.run_blocks` is to apply to the spectra."""
+    return partial(
+        batched.stacked_block,
+        model=model,
+        wanted=wanted,
+        estimated=given.estimated,
+        dark=given.zero_loss.dark,
+        batch_size=batch_size,
+        device=usual_device(device, given.mask.size),
+    )
+
+
+def _remarks(given, psf):
+    """Sentences on what is odd about the data or the response."""
+    found = given.zero_loss
+    of_data = sampling.remarks(found, given.measured)
+    return of_data + responses.remarks(given.response, psf, found.electrons)
+
+
+def _described(made, signal, wanted, note):
+    """Result and bounds with title and metadata; the variance, if any, goes to the result."""
+    result, *others = made
     if wanted.variance:
         _attach_variance(result, others.pop(0), signal.metadata.General.title)
-    remarks = sampling.remarks(found, given.measured)
-    for odd in remarks + responses.remarks(given.response, psf, found.electrons):
-        warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
-    flags = results.flags_note(tally, lazy_output)
-    note = _note(model, wanted, given, psf, flags)
-    for made, words, bound in zip((result, *others), NAMES, BOUNDS, strict=False):
-        results.annotate(made, signal, "deep_deconvolution", words, **note | bound)
-    return [result, *others] if return_interval else result
+    for each, words, bound in zip((result, *others), NAMES, BOUNDS, strict=False):
+        results.annotate(each, signal, "deep_deconvolution", words, **note | bound)
+    return [result, *others]
 
 
 def _tally(given, warn):

@@ -50,7 +50,7 @@ def check_psf(psf, signal, dispersion):
     axis = check_measured(psf, signal, dispersion)
     _check_psf_navigation(psf, signal)
     data = checks.plain_array(psf)
-    if data.size == data.shape[-1]:  # a map of one spectrum is one for all
+    if one_for_all(data):
         data = data.reshape(-1)
     if axis.reversed:
         data = data[..., ::-1]
@@ -112,6 +112,17 @@ def same_counts(psf, data):
     return psf.size > 0 and np.array_equal(psf, data)
 
 
+def one_for_all(psf):
+    """Whether responses (an array) are a single one: also a map of one spectrum."""
+    return psf.ndim > 0 and psf.size == psf.shape[-1]
+
+
+def without_map(psf):
+    """A response (a signal, or None) that is a map of one spectrum as a single one; others as they are."""
+    dimension = 0 if psf is None else psf.axes_manager.navigation_dimension
+    return psf.inav[(0,) * dimension] if dimension and one_for_all(psf.data) else psf
+
+
 def was_estimated(psf):
     """Whether a response (a signal, or None) was read off spectra by ``estimate_psf``."""
     return psf is not None and psf.metadata.has_item("Signal.psf_estimation")
@@ -119,7 +130,7 @@ def was_estimated(psf):
 
 def _check_psf_navigation(psf, signal):
     shape = psf.axes_manager.navigation_shape
-    if shape == signal.axes_manager.navigation_shape or psf.data.size == psf.data.shape[-1]:
+    if shape == signal.axes_manager.navigation_shape or one_for_all(psf.data):
         return
     raise ValueError(
         f"psf has the navigation shape {shape}; it must be one spectrum, or one for each of the "

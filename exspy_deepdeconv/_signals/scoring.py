@@ -10,9 +10,9 @@ import numpy as np
 from hyperspy.signal import BaseSignal
 
 from .. import physics
-from ..evaluate import nearest_truth
+from ..evaluate import nearest_truth, relative_errors
 from ..response import residual
-from . import checks, sampling
+from . import checks, results, sampling
 
 MAX_PROBED = 8  # spectra that are deconvolved once more with added noise
 
@@ -150,7 +150,9 @@ class Sample:
             return {}
         rows = np.flatnonzero(self.seen.usable & np.isfinite(estimate).all(axis=-1))
         errors = [self._errors_of_one(estimate[row], row) for row in rows]
-        return {name: _median([e[name] for e in errors]) for name in ("loss", "near", "sqrt")}
+        return {
+            name: _median([getattr(e, name) for e in errors]) for name in ("loss", "near", "sqrt")
+        }
 
     def _errors_of_one(self, estimate, row):
         truth, start = self.truth[row], int(self.start[row])
@@ -161,19 +163,7 @@ class Sample:
             area = peak.height * peak.fwhm * np.sqrt(np.pi / np.log(16))
             inelastic = truth - area * physics.gaussian(truth.size, peak.position, peak.fwhm)
         truth = nearest_truth(estimate, truth, start)
-        root, true_root, inelastic_root = (
-            np.sqrt(np.maximum(x, 0)) for x in (estimate, truth, inelastic)
-        )
-
-        def relative(difference, reference, stop=None):
-            norm = np.linalg.norm(reference[start:stop])
-            return np.linalg.norm(difference[start:stop]) / norm if norm > 0 else np.nan
-
-        return {
-            "loss": relative(estimate - truth, inelastic),
-            "near": relative(estimate - truth, inelastic, stop),
-            "sqrt": relative(root - true_root, inelastic_root),
-        }
+        return relative_errors(estimate, truth, inelastic, start, stop)
 
 
 def few_of(signal, places):
@@ -199,9 +189,22 @@ def _line(signal, spectra, places):
     if isinstance(variance, BaseSignal):
         del metadata.Signal.Noise_properties
     line.metadata.add_dictionary(metadata.as_dictionary())
+    _pick_flags(line, signal.data.shape[:-1], places)
     if isinstance(variance, BaseSignal):
         line.set_noise_variance(few_of(variance, places))
     return line
+
+
+def _pick_flags(line, shape, places):
+    """Leave of each map of flags what belongs to the spectra of a line; they lay at these places."""
+    for _, note in line.metadata.Signal:
+        maps = note.get_item("flags.maps") if hasattr(note, "get_item") else None
+        if maps is None:
+            continue
+        note.set_item("places", results.places(line))
+        for name, raised in maps.as_dictionary().items():
+            if raised.shape == shape:  # else the signal was cropped since: it is not known which
+                maps.set_item(name, raised[tuple(places.T)])
 
 
 def _median(values):

@@ -201,8 +201,10 @@ device, show_progressbar, num_workers, lazy_output
             self.update()
 
     def _look_at_signal(self, psf, navigation_mask):
-        self._given = Input.of(self.signal, psf, navigation_mask)
-        self._zero_loss = self._given.zero_loss
+        given = Input.of(self.signal, psf, navigation_mask)
+        if not given.mask.size:
+            raise ValueError("The signal holds no spectra: there is nothing to show.")
+        self._given, self._zero_loss = given, given.zero_loss
 
     def _axis(self):
         axis = self.signal.axes_manager.signal_axes[0]

@@ -138,7 +138,7 @@ def as_rows(spectra, psf):
         Shape ``(..., channels)``; single precision is kept, everything else becomes double. Masked
         values become NaN.
     psf : array_like
-        Shape ``(length,)`` or ``(..., length)``.
+        Shape ``(length,)`` or ``(..., length)``: one for each spectrum, or a single one.
 
     Returns
     -------
@@ -154,10 +154,12 @@ def as_rows(spectra, psf):
     """
     spectra, psf = (np.asarray(unmasked(each)) for each in (spectra, psf))
     if psf.ndim > 1 and psf.shape[:-1] != spectra.shape[:-1]:
-        raise ValueError(
-            f"psf must be one response or one per spectrum, shape {spectra.shape[:-1]} + (length,),"
-            f" not {psf.shape}."
-        )
+        if psf.size != psf.shape[-1]:
+            raise ValueError(
+                "psf must be one response or one per spectrum, shape "
+                f"{spectra.shape[:-1]} + (length,), not {psf.shape}."
+            )
+        psf = psf.reshape(-1)
     if spectra.dtype != np.float32:
         spectra = spectra.astype(np.float64)
     rows = spectra.reshape(-1, spectra.shape[-1])

@@ -13,8 +13,8 @@ import scipy.fft as fft
 from ..physics import find_zero_loss, gaussian, prepare, shift_channels
 from .pairs import batch_of_rows, training_row
 
-CHANNELS, DISPERSION, START = 2048, 0.005, -2.0  # eV
-ZERO = 400  # channel of 0 eV
+CHANNELS, DISPERSION = 2048, 0.005  # eV
+ZERO = 400  # channel of 0 eV: the axis begins at -2 eV
 RESOLUTION = 3.0  # channels: the target's zero-loss peak is a Gaussian of 15 meV
 EVALUATION = 2000  # spectra in its evaluation set
 OFFSET = 1e-3  # added to spectra of unit sum before both measures

@@ -52,8 +52,8 @@ def train(
     """Train a network and save it.
 
     Into ``folder`` go the weights (``<name>.safetensors``), their model card (``<name>.md``), the
-    log (``log.csv``, and ``log.png`` where matplotlib is installed) and the checkpoint, which is
-    also written when the process is told to stop (SIGTERM, Ctrl-C).
+    log (``log.csv``, and ``log.png`` where matplotlib and HyperSpy are installed) and the checkpoint,
+    which is also written when the process is told to stop (SIGTERM, Ctrl-C).
 
     Parameters
     ----------

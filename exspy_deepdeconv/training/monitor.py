@@ -138,7 +138,7 @@ class Log:
     Parameters
     ----------
     folder : str or pathlib.Path
-        Holds ``log.csv`` and ``log.png`` (the latter only where matplotlib is installed).
+        Holds ``log.csv`` and ``log.png`` (the latter only where matplotlib and HyperSpy are installed).
     step : int
         Where the run goes on: later rows, of a run that was killed, are dropped.
     """
@@ -165,9 +165,11 @@ class Log:
             csv.DictWriter(file, COLUMNS, restval="").writerow(text)
 
     def draw(self):
-        """Draw the figure anew; without matplotlib, do nothing."""
+        """Draw the figure anew; without matplotlib and HyperSpy, do nothing."""
         try:
             from matplotlib.figure import Figure
+
+            from ..plotting import plot_training_history
         except ImportError:
             return
         rows = self.rows()
@@ -181,14 +183,9 @@ class Log:
             ("spectra_per_s",),
         )
         for ax, names in zip(figure.subplots(2, 2).flat, plots, strict=True):
-            for name in names:
-                points = [(float(r["step"]), float(r[name])) for r in rows if r.get(name)]
-                if points:  # a single one has no line
-                    marker = "o" if len(points) == 1 else None
-                    ax.plot(*zip(*points, strict=True), label=name, marker=marker)
-            ax.set_xlabel("step")
-            if ax.lines:
-                ax.legend()
+            there = [name for name in names if any(row.get(name) for row in rows)]
+            if there:
+                plot_training_history(self.path, ax, columns=there, log=False)
             if names != plots[0]:  # the loss is a logarithm, and mostly negative
                 ax.set_yscale("log")
         figure.axes[0].set_title("loss")

@@ -28,9 +28,9 @@ from .spectrum.flags import (
 )
 from .spectrum.given_variance import told_noise
 from .spectrum.level import flat_level, level_behind
-from .spectrum.noise import Noise, estimate_noise
+from .spectrum.noise import FEWEST_CHANNELS, Noise, estimate_noise
 from .spectrum.peaks import half_height_width, parabola_vertex
-from .spectrum.tails import quiet_tails
+from .spectrum.tails import continued_tail, quiet_tails
 from .spectrum.zero_loss import ZeroLoss, find_zero_loss
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
 ]
 
 MIN_CHANNELS = 64
+NO_NOISE = Noise(np.array(0.0), np.array(0.0))
 MIN_RESOLUTION_CHANNELS = 2.0  # a narrower Gaussian is not representable on the axis
 HIGHEST_VALUE = 1e18  # float32 holds no variance of higher ones
 MAX_SHARPENING = 16.0  # largest F/R for which anything is promised
@@ -283,7 +284,8 @@ def centred_response(psf, channels):
     ----------
     psf : numpy.ndarray
         Measured zero-loss peaks, shape ``(..., any length)``. A flat offset is subtracted, tails are
-        averaged where they vanish in the noise, and negative values are set to zero.
+        averaged where they vanish in the noise and continued where they are cut off (see
+        `exspy_deepdeconv.spectrum.tails`), and negative values are set to zero.
     channels : int
         How far the returned axis reaches: it covers ``-channels .. channels - 1``.
 
@@ -313,6 +315,8 @@ def centred_response(psf, channels):
     if not np.isfinite(flat).all() or not (flat.max(axis=-1) > 0).all():
         raise ValueError("psf must be finite and hold a positive zero-loss peak.")
     flat, found = response_prepared(flat)
+    noise = estimate_noise(flat, found.position) if flat.shape[-1] >= FEWEST_CHANNELS else NO_NOISE
+    noise = noise.in_rows(len(flat))
     flat = quiet_tails(flat, found)
     out, shift = np.zeros((flat.shape[0], 2 * channels)), np.zeros((flat.shape[0], 1))
     for row, (response, vertex) in enumerate(zip(flat, found.position, strict=True)):
@@ -323,6 +327,12 @@ def centred_response(psf, channels):
         inside = (take >= 0) & (take < response.size)
         out[row, inside] = response[take[inside]]
         shift[row] = index - vertex
+        if np.isfinite(found.fwhm[row]):
+            cut = float(found.fwhm[row]), noise.select(row)
+            loss = continued_tail(response[index:], channels, *cut)
+            gain = continued_tail(response[index::-1], channels + 1, *cut)
+            out[row, 2 * channels - loss.size :] = loss
+            out[row, : gain.size] = gain[::-1]
     phase = moving(fft.rfftfreq(2 * channels), shift)
     out = np.maximum(fft.irfft(fft.rfft(out) * phase, 2 * channels), 0)
     out /= out.sum(axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The tails of a measured response, freed of noise that would count as tails (NumPy)."""
+"""The tails of a measured response: freed of noise that would count as tails, and continued (NumPy)."""
 
 import numpy as np
 
@@ -7,6 +7,11 @@ from .noise import FEWEST_CHANNELS, estimate_noise
 FROM = 3.0  # zero-loss widths from the peak, where the tails begin
 REACH = 1 / 3  # of the distance to the peak: a tail is averaged over this length to either side
 BELIEVED = 10.0  # squared signal over noise with which a channel and the average weigh the same
+# Shares of the length of a tail between which its last part, and one before it, are averaged; how far from
+# the peak the latter must lie (zero-loss widths); standard errors by which both must be there.
+LAST, BEFORE = (0.8, 1.0), (0.5, 0.625)
+CLEAR_OF_CORE, SEEN = 1.0, 3.0
+LEAST_STEEP = 1.0  # a tail that falls off more slowly than 1 / distance is rather an offset
 
 
 def quiet_tails(responses, found):
@@ -71,3 +76,50 @@ def _averaged_tails(responses, position, start):
     sums = np.take_along_axis(total, high, -1) - np.take_along_axis(total, low, -1)
     mean = np.maximum(sums / np.maximum(high - low, 1), 0)
     return np.where(distance > start, mean, responses)
+
+
+def continued_tail(tail, length, width, noise):
+    """How a tail that is cut off goes on: as a power of the distance, as it fell off before.
+
+    Parameters
+    ----------
+    tail : numpy.ndarray
+        A response from its peak on, to one side, ``(channels,)``.
+    length : int
+        How far it is to reach.
+    width : float
+        FWHM of its peak in channels.
+    noise : Noise
+        Of the response.
+
+    Returns
+    -------
+    numpy.ndarray
+        What is missing, ``(length - channels,)``: zeros where the tail is not seen at its end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.spectrum.noise import Noise
+    >>> from exspy_deepdeconv.spectrum.tails import continued_tail
+    >>> tail = 1e6 / (1 + (2 * np.arange(200) / 8.0) ** 2)
+    >>> more = continued_tail(tail[:100], 200, 8.0, Noise(np.array(1.0), np.array(0.0)))
+    >>> bool(np.allclose(more, tail[100:], rtol=0.05))
+    True
+    """
+    missing = np.zeros(max(length - tail.size, 0))
+    before, last = (slice(*(int(share * tail.size) for share in part)) for part in (BEFORE, LAST))
+    if before.start < CLEAR_OF_CORE * width or before.stop == before.start:
+        return missing
+    levels = [float(tail[part].mean()) for part in (before, last)]
+    errors = [
+        np.sqrt(float(noise.variance(np.array([level]))[0]) / (part.stop - part.start))
+        for level, part in zip(levels, (before, last), strict=True)
+    ]
+    if any(level <= SEEN * error for level, error in zip(levels, errors, strict=True)):
+        return missing
+    places = [np.sqrt(part.start * part.stop) for part in (before, last)]
+    steepness = np.log(levels[0] / levels[1]) / np.log(places[1] / places[0])
+    if steepness < LEAST_STEEP:
+        return missing
+    return levels[1] * (np.arange(tail.size, tail.size + missing.size) / places[1]) ** -steepness

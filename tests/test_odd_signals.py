@@ -167,7 +167,7 @@ def test_which_spectra_are_flagged_is_told(make_signal):
 def test_a_result_is_not_deconvolved_again_without_a_word(make_signal):
     s = make_signal(2)
     result = deconvolve(s)
-    for method in (result.deep_deconvolve, result.rl_deconvolve):
+    for method in (result.deep_deconvolve, result.rl_deconvolve, result.estimate_psf):
         with pytest.warns(UserWarning, match=r"itself a result \(deep_deconvolution\)") as heard:
             method(show_progressbar=False)
         assert heard[0].filename == __file__

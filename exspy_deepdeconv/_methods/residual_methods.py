@@ -50,6 +50,8 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     taken = _own_taken(result, given.mask.shape) if both else {}
     if psf is None:
         _warn_of_measured(result, stacklevel=4)
+    else:
+        _warn_of_blind(result, psf, stacklevel=4)
 
     _warn_of_lost_note(result, stacklevel=4)
     for odd in [] if zero_loss is None else of_axis(zero_loss):
@@ -254,6 +256,19 @@ def _warn_of_measured(result, stacklevel):
             UserWarning,
             stacklevel=stacklevel,
         )
+
+
+def _warn_of_blind(result, psf, stacklevel):
+    """Say that a result was made without a measured response, where one is given now."""
+    note = _last_note(result)
+    if note is not None and note.get_item("psf") == results.psf_source(None):
+        if not responses.was_estimated(psf):
+            warnings.warn(
+                "deconvolution_residual: the result was made with the response that was found in the "
+                f"spectra, but is now blurred with this psf ({results.psf_source(psf)}): leave it out.",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
 
 
 def _model_of(result, stacklevel):

@@ -254,3 +254,14 @@ def test_a_spectrum_with_another_dark_level_keeps_its_own():
     gain_side = result.data[..., axis.value2index(-1.5) : axis.value2index(-0.5)].mean(axis=-1)
     assert gain_side[1, 2] == pytest.approx(1000, abs=15)
     assert np.delete(gain_side.ravel(), 6) == pytest.approx(300, abs=15)
+
+
+@pytest.mark.parametrize(("units", "scale"), [("meV", 10.0), ("eV", 0.01)])
+def test_a_resolution_in_mev_is_asked_about(make_signal, units, scale):
+    s = make_signal(scale=scale, units=units)
+    for method in (s.deep_deconvolve, s.rl_deconvolve):
+        with pytest.raises(ValueError, match=r"It is in eV: did you mean 0.03 \(30 meV\)\?"):
+            method(resolution=30)
+    with pytest.raises(ValueError, match="out of range") as error:
+        s.deep_deconvolve(resolution=5)
+    assert "did you mean" not in str(error.value)

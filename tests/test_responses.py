@@ -266,14 +266,6 @@ def test_noise_of_a_smooth_response_is_seen(width, tail):
         assert "of the electrons of a spectrum" in told
 
 
-def test_several_vacuum_spectra_are_to_be_aligned_before_they_are_summed(make_signal):
-    message = (
-        r"psf has the navigation shape \(3,\).*psf.align_zero_loss_peak\(\), then pass psf.sum\(\)"
-    )
-    with pytest.raises(ValueError, match=message):
-        make_signal(2).deep_deconvolve(psf=make_signal(3))
-
-
 @pytest.mark.parametrize("electrons", [0.0949, 0.0951, 0.0999])
 def test_a_share_of_electrons_is_told_in_plain_figures(electrons):
     psf = np.random.default_rng(3).poisson(1e5 * gaussian(300, 140.0, 12.0))

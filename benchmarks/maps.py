@@ -7,8 +7,9 @@ channels from three zero-loss widths on, in units of the standard deviation that
 truth is binned alike. ``pca``: how many channels the 90 % interval holds, from one width past the peak on,
 of the map with a hundredth of its counts: as it is, rebuilt by `decomposition` from six components
 (Poisson noise), and that with the variance of the counts before (`set_noise_variance`). ``few``: the map is
-recorded with few electrons in each spectrum, deconvolved blind and summed: losses from three widths on,
-over those of the summed truth.
+recorded with fewer electrons in each spectrum, deconvolved and summed: losses from three widths on, and those
+from three to eight ("near"), over those of the summed truth; blind or with a vacuum spectrum of 4 million
+electrons as the psf, and of bins of 4 x 4 pixels, and the sum of the map, made before.
 """
 
 import argparse
@@ -23,8 +24,9 @@ from exspy_deepdeconv import data, register
 
 BLOCKS = (1, 2, 4, 8)
 COMPONENTS, THINNED = 6, 100
-ELECTRONS = (3000, 1000, 500, 300, 200, 100)
-BEYOND = 3.0  # zero-loss widths
+ELECTRONS = (1_000_000, 300_000, 100_000, 30_000, 10_000, 3000, 1000, 500, 300, 200, 100)
+BEYOND, NEAR = 3.0, 8.0  # zero-loss widths
+BIN = 4  # pixels
 
 
 def recorded(signal, share, seed):
@@ -89,17 +91,31 @@ def pca(signal, model):
 
 def few(signal, model):
     """Losses that are left."""
-    table = PrettyTable(["electrons in a spectrum", "losses left"], align="r")
+    bins, psf = f"{BIN} x {BIN}", {"psf": data.vacuum_spectrum(signal)}
+    near = ("blind", "psf", f"{bins} blind", f"{bins} psf", "sum blind")
+    table = PrettyTable(["electrons", "all blind", *(f"near {each}" for each in near)], align="r")
     for electrons in ELECTRONS:
         share = electrons / signal.data.sum(-1).mean()
         thin = recorded(signal, share, 2)
-        result = deconvolved(thin, model)
-        resolution = result.metadata.Signal.deep_deconvolution.resolution
-        true, found = data.truth(signal, resolution).data * share, result.data
-        start = first_channel(signal, result, BEYOND)
-        left = found[..., start:].sum() / true[..., start:].sum()
-        table.add_row([electrons, f"{left:.2f}"])
+        binned = thin.rebin(scale=(BIN, BIN, 1))
+        ways = (thin, {}), (thin, psf), (binned, {}), (binned, psf), (thin.sum(), {})
+        left = [
+            losses_left(signal, share, deconvolved(each, model, **given)) for each, given in ways
+        ]
+        shares = [left[0][0], *(each for _, each in left)]
+        table.add_row([electrons, *(f"{each:.2f}" for each in shares)])
     return table
+
+
+def losses_left(signal, share, result):
+    """Losses beyond three widths, and those up to eight, over the true ones; all summed over the map."""
+    true = data.truth(signal, result.metadata.Signal.deep_deconvolution.resolution)
+    true, found = (
+        each.data.reshape(-1, each.data.shape[-1]).sum(axis=0) for each in (true, result)
+    )
+    start, stop = (first_channel(signal, result, widths) for widths in (BEYOND, NEAR))
+    beyond, near = slice(start, None), slice(start, stop)
+    return [found[part].sum() / (share * true[part].sum()) for part in (beyond, near)]
 
 
 PARTS = {part.__name__: part for part in (rebin, pca, few)}

@@ -48,8 +48,16 @@ def check_resolution(resolution, fwhm_channels, dispersion):
             f"resolution={resolution} eV is out of range: for these data it must be "
             f"{finest * dispersion:.4g} to {coarsest * dispersion:.4g} eV (from 2 channels, or a "
             f"{physics.MAX_SHARPENING:.0f}th of the zero-loss width, up to that width)."
+            f"{_hint_of_mev(float(resolution), finest * dispersion, coarsest * dispersion)}"
         )
     return min(max(channels, finest), coarsest)
+
+
+def _hint_of_mev(resolution, finest, coarsest):
+    """A question where a resolution, in eV as its limits are, would be in range if it were in meV."""
+    if not finest * 0.9999 <= resolution / 1000 <= coarsest * 1.01:
+        return ""
+    return f" It is in eV: did you mean {resolution / 1000:.4g} ({resolution:.4g} meV)?"
 
 
 def check_settings(resolution, confidence, batch_size, zero_loss, return_interval):

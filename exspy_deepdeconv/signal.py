@@ -285,7 +285,7 @@ def estimate_psf(
         One warning counts the flagged spectra: those that are empty or have no zero-loss peak (the
         response is zero), those that are not finite (NaN), and those with a saturated zero-loss peak
         or a spike. With `shared` these are left out and not counted. Another warning is given if the
-        energy axis begins above 0 eV, or has another peak at 0 eV.
+        energy axis begins above 0 eV, or has another peak at 0 eV, or the signal is itself a result.
 
     See Also
     --------

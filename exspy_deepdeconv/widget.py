@@ -20,6 +20,7 @@ except ImportError:  # an extra; `deep_deconvolution_ipy` says so
     ipywidgets = None
 
 SLIDER_STEPS = 200
+PEAK_ENDS = 2.0  # zero-loss widths behind the peak, from where losses set the linear scale
 WIDE = {"style": {"description_width": "initial"}, "layout": {"width": "310px"}}  # of a control
 HELP = """
 <p>The preview is the spectrum at the chosen position, measured and deconvolved; where the signal is
@@ -142,6 +143,7 @@ class _Widget:
             limits=self.parts["energy_range"].value,
             log=self.parts["log_scale"].value,
             with_residual=self.tool.show_residual,
+            peak=self.tool.zero_loss_peak(),
         )
 
     def _apply(self, button):
@@ -302,8 +304,8 @@ class _Picture:
             colour = COLOURS["deconvolved"]
             (self.lines["residual"],) = self.bottom.plot([], [], color=colour, lw=0.8)
 
-    def png(self, energy, preview, *, limits, log, with_residual):
-        """Bytes of the picture of a `Preview`."""
+    def png(self, energy, preview, *, limits, log, with_residual, peak=(np.nan, np.nan)):
+        """Bytes of the picture of a `Preview`; ``peak`` is where the zero-loss peak is, and its width."""
         step = abs(energy[1] - energy[0])
         limits = limits if limits[1] > limits[0] else (limits[0] - step, limits[1] + step)
         if with_residual != self.with_residual:
@@ -318,8 +320,7 @@ class _Picture:
         counts = [shown["measured"], shown["result"]]
         if preview.upper is not None:
             counts.append(preview.upper[inside])
-        counts = np.concatenate(counts)
-        self._scale(counts[np.isfinite(counts)], log)
+        self._scale(counts, log, _losses(energy[inside], *peak))
         self.top.set_xlim(*limits)
         if with_residual:
             reach = residual_reach(shown["residual"])
@@ -339,11 +340,22 @@ class _Picture:
             self.band = self.top.fill_between(energy, low, preview.upper[inside], **style)
         self.top.legend(frameon=False, loc="upper right")
 
-    def _scale(self, counts, log):
+    def _scale(self, counts, log, losses):
+        """Limits for these curves; the linear ones are those of the channels ``losses``, if there are any."""
         self.top.set_yscale("log" if log else "linear")
+        known = np.concatenate(counts)
+        known = known[np.isfinite(known)]
         if log:
-            self.top.set_ylim(*log_limits([counts]))
-        elif counts.size:
+            self.top.set_ylim(*log_limits([known]))
+        elif known.size:
             self.top.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-            low, high = min(counts.min(), 0), max(counts.max(), 0)
+            of_losses = np.concatenate([each[losses] for each in counts])
+            of_losses = of_losses[np.isfinite(of_losses)]
+            shown = of_losses if of_losses.max(initial=0) > 0 else known
+            low, high = min(shown.min(), 0), max(shown.max(), 0)
             self.top.set_ylim(1.05 * low, 1.05 * high or 1)
+
+
+def _losses(energy, zero_loss, fwhm):
+    """Which energies lie behind the zero-loss peak: beside it, they would be a flat line."""
+    return energy > zero_loss + PEAK_ENDS * fwhm  # none where the peak is unknown

@@ -1,6 +1,8 @@
 """Fine-tuning on one's own instrument, from Python and on the command line."""
 
+import itertools
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.experiment.specimens import EnergyAxis, bell, lorentzian
 from exspy_deepdeconv.network import Config, DeconvolutionNet
 from exspy_deepdeconv.simulate import Detector, compose, grid_for
-from exspy_deepdeconv.training import Plan, SimulatedPairs, fine_tune, measured_pairs, train
+from exspy_deepdeconv.training import Plan, SimulatedPairs, fine_tune, loop, measured_pairs, train
 from exspy_deepdeconv.training.adapt import InstrumentPairs
 
 CHANNELS, FWHM, DISPERSION, ZERO = 512, 10.0, 0.01, 110.0
@@ -243,6 +245,16 @@ def test_what_is_odd_about_a_map_is_told_at_the_line_of_the_caller(tiny, nanorod
         quick(tiny, signal, vacuum.map(_widened, inplace=False, show_progressbar=False))
     for warning in [*heard, *wider]:
         assert warning.filename == __file__, warning.message
+
+
+def test_time_for_next_to_no_steps_is_told(tiny, nanorod, run, monkeypatch):
+    clock, over = itertools.count(), "the time was over after 1 step, within the warm-up"
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    pairs, options = measured_pairs(*nanorod), {"workers": 0, "show_progressbar": False}
+    with pytest.warns(UserWarning, match=f"fine_tune: {over}") as heard:
+        fine_tune(tiny, pairs, minutes=1e-4, steps=30, **options)
+    assert [w.filename for w in heard if over in str(w.message)] == [__file__]
+    assert f"note: train: {over}" in run("--minutes", 1e-5, "--workers", 0)
 
 
 def _widened(counts):

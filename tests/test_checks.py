@@ -166,7 +166,11 @@ def test_misspelt_argument(make_signal):
         ((), with_axis(scale=0.0102), r"0\.0102 eV per channel, the signal 0\.01"),
         ((), with_axis(units="meV"), "1e-05 eV per channel"),
         ((), with_axis(units="nm"), "psf is in units of 'nm'"),
-        ((3,), set_data(1, (0, 0)), r"shape \(3,\).*psf\.mean\(\) or psf\.sum\(\)"),
+        (
+            (3,),
+            set_data(1, (0, 0)),
+            r"shape \(3,\).*psf\.align_zero_loss_peak\(\), then pass psf\.sum\(\)",
+        ),
         ((), set_data(0), "psf must hold a zero-loss peak"),
         ((), set_data(np.nan, 3), "psf must hold a zero-loss peak"),
         ((), set_data(1e9, 0), "maximum inside its energy axis"),

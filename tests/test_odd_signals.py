@@ -167,7 +167,7 @@ def test_which_spectra_are_flagged_is_told(make_signal):
 def test_a_result_is_not_deconvolved_again_without_a_word(make_signal):
     s = make_signal(2)
     result = deconvolve(s)
-    for method in (result.deep_deconvolve, result.rl_deconvolve):
+    for method in (result.deep_deconvolve, result.rl_deconvolve, result.estimate_psf):
         with pytest.warns(UserWarning, match=r"itself a result \(deep_deconvolution\)") as heard:
             method(show_progressbar=False)
         assert heard[0].filename == __file__
@@ -254,3 +254,14 @@ def test_a_spectrum_with_another_dark_level_keeps_its_own():
     gain_side = result.data[..., axis.value2index(-1.5) : axis.value2index(-0.5)].mean(axis=-1)
     assert gain_side[1, 2] == pytest.approx(1000, abs=15)
     assert np.delete(gain_side.ravel(), 6) == pytest.approx(300, abs=15)
+
+
+@pytest.mark.parametrize(("units", "scale"), [("meV", 10.0), ("eV", 0.01)])
+def test_a_resolution_in_mev_is_asked_about(make_signal, units, scale):
+    s = make_signal(scale=scale, units=units)
+    for method in (s.deep_deconvolve, s.rl_deconvolve):
+        with pytest.raises(ValueError, match=r"It is in eV: did you mean 0.03 \(30 meV\)\?"):
+            method(resolution=30)
+    with pytest.raises(ValueError, match="out of range") as error:
+        s.deep_deconvolve(resolution=5)
+    assert "did you mean" not in str(error.value)

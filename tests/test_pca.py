@@ -440,6 +440,14 @@ def test_bad_arguments(arguments, error, words):
         measured_pairs(signal, **({"psf": vacuum} | arguments))
 
 
+@pytest.mark.parametrize("algorithm", ["SVD", "NMF"])
+def test_more_components_than_there_can_be(algorithm):
+    s, vacuum = small_nanorod()
+    few = s.inav[:6, :8]
+    with pytest.raises(ValueError, match="components=1000 must be at most 24 for 48 "):
+        measured_pairs(few, vacuum, components=1000, algorithm=algorithm)
+
+
 def test_bad_signals():
     signal, vacuum = small_nanorod()
     with pytest.raises(TypeError, match="signal must be an EELSSpectrum"):

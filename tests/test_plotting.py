@@ -243,6 +243,9 @@ def test_interval_needs_spectra_that_belong_together(deconvolved, signals):
         plotting.plot_interval(result, lower.isig[:100], upper)
     with pytest.raises(ValueError, match="'upper' must be a single spectrum"):
         plotting.plot_interval(result, lower, signals["measured"])
+    with pytest.raises(ValueError, match="lower is above upper in .* were the two exchanged"):
+        plotting.plot_interval(result, upper, lower)
+    plotting.plot_interval(result, lower, lower * (1 - 1e-6))  # rounding
 
 
 def test_residual_has_the_band_of_the_noise_and_a_scale_without_outliers(deconvolved):

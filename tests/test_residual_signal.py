@@ -322,6 +322,17 @@ def test_result_of_a_measured_response_asks_for_it(make_signal):
         s.deconvolution_residual(result, show_progressbar=False)
 
 
+@pytest.mark.parametrize("method", ["deep", "rl"])
+def test_result_of_no_measured_response_takes_none(make_signal, method, recwarn):
+    s, vacuum = make_signal(), make_signal(seed=1)
+    result = getattr(s, f"{method}_deconvolve")(show_progressbar=False)
+    s.deconvolution_residual(result, show_progressbar=False)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="found in the spectra.*measured: simulated") as heard:
+        s.deconvolution_residual(result, vacuum, show_progressbar=False)
+    assert heard[0].filename == __file__
+
+
 @pytest.mark.parametrize("method", ["residual", "comparison"])
 def test_result_of_a_narrower_response_is_blurred_as_it_was_deconvolved(make_signal, method):
     """Deep results are made with it broadened to the width of the peak; that is none of its misfits."""

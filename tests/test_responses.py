@@ -294,6 +294,27 @@ def test_a_response_with_few_electrons_is_warned_of(pair):
     assert not warnings_of(s, "deep", vacuum)
 
 
+@pytest.mark.parametrize("length", [300, 1024])
+@pytest.mark.parametrize("width", [3.0, 4.0, 5.0, 8.0, 12.0, 20.0])
+def test_a_response_without_noise_has_no_few_electrons(width, length):
+    """What its peak is taken for: it was told to hold 0.6 % of the electrons, and to be noisy."""
+    for area in (1.0, 1e6):
+        psf = area * gaussian(length, 140.2, width)
+        assert not responses.remarks(psf, electrons=1e9)
+        assert not responses.remarks(psf.astype(np.float32), electrons=1e9)
+
+
+@pytest.mark.parametrize("width", [6.0, 12.0, 20.0])
+@pytest.mark.parametrize("tail", [0.0, 0.3])
+def test_noise_of_a_smooth_response_is_seen(width, tail):
+    distance = (np.arange(512) - 140.2) / width
+    shape = (1 - tail) * np.exp(-4 * np.log(2) * distance**2) + tail / (1 + 4 * distance**2)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        (told,) = responses.remarks(rng.poisson(1e5 * shape / shape.sum()), electrons=1e8)
+        assert "of the electrons of a spectrum" in told
+
+
 @pytest.mark.parametrize("electrons", [0.0949, 0.0951, 0.0999])
 def test_a_share_of_electrons_is_told_in_plain_figures(electrons):
     psf = np.random.default_rng(3).poisson(1e5 * gaussian(300, 140.0, 12.0))

@@ -330,6 +330,16 @@ def test_time_limit_is_kept(tmp_path, monkeypatch):
     assert float(rows_of(tmp_path)[-1]["learning_rate"]) < 0.1 * plan.learning_rate
 
 
+def test_a_run_that_ends_within_its_warm_up_is_warned_of(tmp_path, recwarn):
+    few = replace(PLAN, warmup=90)  # as many steps as were asked for
+    train(few, tmp_path / "all", pairs=PAIRS, config=TINY, minutes=5)
+    assert not recwarn.list
+    plan, over = replace(PLAN, steps=100_000, warmup=90_000), "train: the time was over after"
+    with pytest.warns(UserWarning, match=rf"{over} .*within the warm-up .90000 steps") as heard:
+        train(plan, tmp_path / "short", pairs=PAIRS, config=TINY, minutes=0.001)
+    assert heard[0].filename == __file__
+
+
 def test_a_short_run_is_scored_at_its_end(tmp_path, monkeypatch):
     """Of fine-tuning below 100 steps there was a score before, and none after it."""
     clock = itertools.count(0, 0.05)

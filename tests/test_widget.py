@@ -152,6 +152,31 @@ def test_labels_are_no_longer_than_their_panels(make_signal):
     tool.close()
 
 
+@pytest.mark.parametrize("units", ["eV", "meV"])
+@pytest.mark.parametrize("falling", [False, True])
+def test_losses_set_the_linear_scale_unless_only_the_peak_is_in_view(make_signal, units, falling):
+    s = make_signal(scale=10.0 if units == "meV" else 0.01, units=units)
+    axis, per_ev = s.axes_manager.signal_axes[0], 1000 if units == "meV" else 1
+    axis.offset = -0.5 * per_ev
+    if falling:
+        s.data = s.data[::-1]
+        axis.scale, axis.offset = -axis.scale, axis.high_value
+    tool, picture, energy = DeepDeconvolution(s), widget._Picture("Energy loss"), axis.axis
+    zero_loss, width = tool.zero_loss_peak()
+    assert zero_loss == pytest.approx(0.103 * per_ev, abs=0.02 * per_ev)
+    assert width == pytest.approx(0.1 * per_ev, rel=0.1)
+
+    def top(*limits):
+        picture.png(energy, tool.preview, limits=limits, log=False, with_residual=False,
+                    peak=tool.zero_loss_peak())  # fmt: skip
+        return picture.top.get_ylim()[1]
+
+    losses = tool.preview.result[energy > 0.4 * per_ev].max()
+    assert losses < top(energy.min(), energy.max()) < 1.5 * losses < 0.5 * s.data.max()
+    assert top(-0.3 * per_ev, 0.25 * per_ev) > tool.preview.result.max()
+    tool.close()
+
+
 def test_energy_range_zooms(make_signal, open_widget):
     _, parts = open_widget(make_signal())
     picture = parts["picture"].value

@@ -46,7 +46,8 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="End after this time.", show_default="10 with --map and no --steps, else none"
+            help="End after this time: reading a map and first scores count, the last scores do not.",
+            show_default="10 with --map and no --steps, else none",
         ),
     ] = None,
     steps: Annotated[
@@ -136,21 +137,26 @@ def _given(options):
 def _from_simulations(init, plan, options):
     from ..training import Plan, train
 
-    return train(Plan(**plan), init=init, **options)
+    return _with_notes(train, Plan(**plan), init=init, **options)
 
 
 def _on_map(init, map_file, psf, chosen, options):
-    import warnings
-
     from ..training import fine_tune
     from .reading import only_low_loss, quietly, read_response
 
     with quietly():
         signal = only_low_loss(map_file, f"--map {map_file}", lazy=True, chosen=chosen)
         response = None if psf is None else read_response(psf, [map_file])
+    return _with_notes(fine_tune, init, signal, response, **options)
+
+
+def _with_notes(function, *args, **kwargs):
+    """Call it; what it warns of is told in one line each."""
+    import warnings
+
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
-        model = fine_tune(init, signal, response, **options)
+        model = function(*args, **kwargs)
     for text in dict.fromkeys(str(w.message) for w in heard if w.category is UserWarning):
         typer.echo(f"note: {text}", err=True)
     return model

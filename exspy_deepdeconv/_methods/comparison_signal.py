@@ -72,9 +72,9 @@ def deconvolution_residual(
     -----
     UserWarning
         If data and result seem to be exchanged; if the result was made with a measured response and
-        none is given here; if the result has lost the metadata that describe it; if its model is not
-        available; if some of the spectra have a result but no zero-loss peak, which a crop may have
-        cut off (NaN; for a lazy residual this comes when all of it has been computed).
+        none is given here, or the reverse; if the result has lost the metadata that describe it; if
+        its model is not available; if some of the spectra have a result but no zero-loss peak, which
+        a crop may have cut off (NaN; for a lazy residual this comes when all of it has been computed).
 
     See Also
     --------

@@ -17,6 +17,7 @@ from ..estimate.quietest import MOST_READ, quietest_sum
 from ..inference import check_device, usual_device
 
 UNKNOWN_VARIANCE = 1e30  # of spectra that have no result: a fit gives them no weight
+OF_RESULT = "Its zero-loss peak has been sharpened: no other data have such a response."
 BOUNDS = {}, {"bound": "lower"}, {"bound": "upper"}
 NAMES = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
 
@@ -157,6 +158,7 @@ def respond(signal, *, model, shared, show_progressbar, num_workers, lazy_output
     # No `Input`: a noise variance is of no matter here, so that a bad one must not be an error.
     axis = checks.check_low_loss(signal)
     _arguments.check_bool("shared", shared)
+    checks.warn_of_result(signal, "estimate_psf", stacklevel=4, why=OF_RESULT)
     model = models.load(model)
     data, places = checks.plain_array(signal), None
     if shared:

@@ -48,6 +48,8 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     block, taken = _block_function(given, result, psf)
     if psf is None:
         _warn_of_measured(result, stacklevel=4)
+    else:
+        _warn_of_blind(result, psf, stacklevel=4)
 
     _warn_of_lost_note(result, stacklevel=4)
     for odd in [] if zero_loss is None else of_axis(zero_loss):
@@ -252,6 +254,17 @@ def _warn_of_measured(result, stacklevel):
         warnings.warn(
             f"deconvolution_residual: the result was made with a psf ({source}), but is now blurred "
             "with another response, the one that is found in the spectra: pass the same psf.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def _warn_of_blind(result, psf, stacklevel):
+    """Say that a result was made without a measured response, where one is given now."""
+    if _source(result) == results.psf_source(None) and not responses.was_estimated(psf):
+        warnings.warn(
+            "deconvolution_residual: the result was made with the response that was found in the "
+            f"spectra, but is now blurred with this psf ({results.psf_source(psf)}): leave it out.",
             UserWarning,
             stacklevel=stacklevel,
         )

@@ -15,6 +15,7 @@ from .. import physics
 from .._arguments import check_bool, is_real, unmasked
 
 DISPERSION_TOLERANCE = 1e-3  # relative
+AGAIN = "To sharpen more, ask for a finer resolution of the data."  # of a second deconvolution
 RESIDUAL = "Signal.deconvolution_residual"  # node of the metadata that only a residual has
 
 
@@ -291,18 +292,15 @@ def result_or_residual(signal):
     return "a residual" if signal.metadata.has_item(RESIDUAL) else ""
 
 
-def of_result(signal):
-    """Sentences on a signal that is deconvolved a second time; an empty list for any other."""
+def of_result(signal, why=AGAIN):
+    """Sentences on a signal that is itself a result, with what follows from it; none on any other."""
     done = signal.metadata.Signal.get_item("deconvolved_by")
-    if not done:
-        return []
-    why = "To sharpen more, ask for a finer resolution of the data."
-    return [f"the signal is itself a result ({done}). {why}"]
+    return [f"the signal is itself a result ({done}). {why}"] if done else []
 
 
-def warn_of_result(signal, method, stacklevel):
-    """Warn, at the caller's line, where a signal is deconvolved a second time."""
-    for odd in of_result(signal):
+def warn_of_result(signal, method, stacklevel, why=AGAIN):
+    """Warn, at the caller's line, where a signal is itself a result."""
+    for odd in of_result(signal, why):
         warnings.warn(f"{method}: {odd}", UserWarning, stacklevel=stacklevel)
 
 

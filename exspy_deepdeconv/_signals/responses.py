@@ -3,6 +3,8 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
+from math import comb
+
 import dask.array as da
 import numpy as np
 
@@ -19,6 +21,9 @@ SAMPLED = 16  # of a map of responses, that are looked at
 # before.
 SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
 LEAST_SHARE = 0.1  # of the electrons of a spectrum, for the noise of a response not to matter
+ALTERNATING = 24  # order of differences that show hardly anything but noise
+SURE = 0.1  # of what they tell, since few channels hold most of the noise
+NARROW, BARE = 5.0, 1e-6  # channels; share of the height: peaks that look like noise, without tails
 DARK = 3e-4  # of the height of a response
 ITSELF = "psf is the signal itself: its losses would count as part of the response."
 
@@ -134,8 +139,8 @@ def _check_psf_navigation(psf, signal):
         return
     raise ValueError(
         f"psf has the navigation shape {shape}; it must be one spectrum, or one for each of the "
-        f"signal's {signal.axes_manager.navigation_shape}. To use the mean of several vacuum "
-        "spectra, pass psf.mean() or psf.sum()."
+        f"signal's {signal.axes_manager.navigation_shape}. To use several vacuum spectra as one, align "
+        "them before you sum them: psf.align_zero_loss_peak(), then pass psf.sum()."
     )
 
 
@@ -210,7 +215,7 @@ def _of_faults(seen):
 
 def _of_few_electrons(seen, electrons):
     """A sentence on responses that are noisier than what they are to deconvolve."""
-    own = zero_loss_electrons(seen)
+    own = _electrons(seen)
     if seen.counts.shape[-1] < ENOUGH_CHANNELS or not np.isfinite(electrons) or not own.size:
         return []
     share = float(np.median(own)) / electrons
@@ -220,6 +225,22 @@ def _of_few_electrons(seen, electrons):
         f"psf holds about {_per_cent(share)} % of the electrons of a spectrum: its noise counts as losses, "
         "and the result may be better without it."
     ]
+
+
+def _electrons(seen):
+    """About how many electrons responses hold; infinitely many where noise cannot be told from the peak."""
+    found, noise = seen.zero_loss.select(seen.usable), seen.noise.select(seen.usable)
+    own, counts = zero_loss_electrons(seen), seen.counts[seen.usable]
+    # A peak without tails is taken for noise. What alternates from channel to channel is noise, or (of
+    # narrow peaks) less than that: so many electrons there are at least.
+    alternating = (np.diff(counts, ALTERNATING) ** 2).sum(axis=-1) / comb(
+        2 * ALTERNATING, ALTERNATING
+    )
+    least = SURE * (found.height * found.fwhm) ** 2 / np.maximum(alternating, np.finfo(float).tiny)
+    own = np.where(np.asarray(noise.correlation) == 0, np.maximum(own, least), own)
+    away = np.abs(np.arange(counts.shape[-1]) - found.position[:, None]) > 3 * found.fwhm[:, None]
+    bare = np.where(away, np.abs(counts), 0).max(axis=-1) < BARE * found.height
+    return np.where(bare & (found.fwhm < NARROW), np.inf, own)
 
 
 def _faults(seen):

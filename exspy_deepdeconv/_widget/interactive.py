@@ -174,6 +174,21 @@ device, show_progressbar, num_workers, lazy_output
         self.signal.axes_manager.events.indices_changed.disconnect(self.update)
         self.signal.events.data_changed.disconnect(self._on_data)
 
+    def zero_loss_peak(self):
+        """Where the zero-loss peak of the current spectrum is.
+
+        Returns
+        -------
+        energy, fwhm : float
+            In units of the energy axis; NaN where there is no peak.
+        """
+        axis = self.signal.axes_manager.signal_axes[0]
+        if self._answer is None or not self._answer.seen.usable[0]:
+            return np.nan, np.nan
+        found, step = self._answer.seen.zero_loss, abs(axis.scale)
+        lowest = min(axis.low_value, axis.high_value)
+        return lowest + found.position[0] * step, found.fwhm[0] * step
+
     def update(self):
         """Deconvolve the current spectrum; an error becomes the `message`."""
         measured = self._spectrum()

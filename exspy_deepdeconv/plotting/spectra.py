@@ -16,6 +16,8 @@ from ._curves import (
     residual_reach,
 )
 
+ROUNDING = 1e-5  # relative, by which bounds in single precision may be exchanged
+
 
 def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     """Plot spectra over each other.
@@ -106,7 +108,7 @@ def plot_interval(
     Raises
     ------
     ValueError
-        If a signal holds more than one spectrum, or their lengths differ.
+        If a signal holds more than one spectrum, their lengths differ, or ``lower`` is above ``upper``.
 
     Examples
     --------
@@ -126,6 +128,7 @@ def plot_interval(
         _, ax = plt.subplots(layout="constrained")
     energy, counts = curves["result"]
     low, high = curves["lower"][1], curves["upper"][1]
+    _check_order(low, high)
     limits = ax.get_ylim() if ax.lines else None
     colour = COLOURS.get(label, COLOURS["deconvolved"])
     confidence = result.metadata.get_item("Signal.deep_deconvolution.confidence")
@@ -146,6 +149,16 @@ def plot_interval(
     ax.set_ylabel("Counts")
     ax.legend(frameon=False)
     return ax
+
+
+def _check_order(low, high):
+    """Raise a ValueError where a lower bound is above the upper one by more than rounding."""
+    rounding = ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    above = int((low - high > rounding).sum())  # not so where they are unknown
+    if above:
+        raise ValueError(
+            f"lower is above upper in {above} of {low.size} channels: were the two exchanged?"
+        )
 
 
 def plot_residual(residual, ax=None, *, label="residual", colour=None, energy_range=None):

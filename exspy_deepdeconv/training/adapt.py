@@ -21,6 +21,7 @@ from .loop import check_run, train
 from .mixed import MixedPairs
 from .pairs import SimulatedPairs
 from .plan import Plan, refuse_checkpoint
+from .progress import warn_of_few_steps
 
 # Of the batches: simulated specimens on this instrument, its measured references, and simulations
 # of everything, without which the network would forget what it is not shown.
@@ -128,7 +129,9 @@ def fine_tune(
         done without: an estimated one (``estimate_psf``) gains nothing over that, and the model card
         calls it estimated.
     minutes : float, optional
-        Time that this takes, preparations included; None: as long as ``steps`` take.
+        Time until the last step: pairs and first scores count, scoring the outcome comes on top (about
+        as long as the first scores took), and at least one step is made. None: as long as ``steps``
+        take.
     vacuum, components, frames : optional
         As for `measured_pairs`.
     steps : int, optional
@@ -163,7 +166,8 @@ def fine_tune(
     Warns
     -----
     UserWarning
-        For fewer than 50 spectra, and if simulations of the instrument show no gain.
+        For fewer than 50 spectra, if the time was over before the warm-up was, and if simulations of
+        the instrument show no gain.
 
     Raises
     ------
@@ -200,7 +204,8 @@ def fine_tune(
         (instrument, INSTRUMENT), (measured, MEASURED), (everything, EVERYTHING), seed=seed
     )
     left = None if minutes is None else max(minutes - (time.monotonic() - began) / 60, 0.01)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "train: ")  # told below, at the user's line
         tuned = train(
             plan,
             folder or temporary,
@@ -214,6 +219,7 @@ def fine_tune(
             show_progressbar=_wanted_bar(show_progressbar),
             about={"recipe": "fine_tune"} | sources,
         )
+    warn_of_few_steps(plan, tuned.provenance["steps"], minutes, "fine_tune", stacklevel=3)
     _warn_without_gain(tuned.provenance["scores"])
     return tuned
 

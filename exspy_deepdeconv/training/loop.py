@@ -27,7 +27,7 @@ from .monitor import Log, Monitor
 from .options import read_options
 from .pairs import SimulatedPairs
 from .plan import CHECKPOINT, Plan, learning_rate, refuse_checkpoint
-from .progress import Steps, progress_bar, record, stop, stop_signals
+from .progress import Steps, progress_bar, record, stop, stop_signals, warn_of_few_steps
 from .state import TrainingState
 
 __all__ = ["Plan", "main", "train", "training_step"]
@@ -74,7 +74,9 @@ def train(
         Name of the model and stem of its files.
     minutes : float, optional
         End after this time, all parts of a resumed run together; the learning rate is down by then.
-        How many steps that makes depends on the machine: such a run cannot be repeated exactly.
+        The scores of a warm start count, and at least one step is made; reading the data before and
+        scoring the outcome come on top. How many steps that makes depends on the machine: such a run
+        cannot be repeated exactly.
     device : str or torch.device, optional
         A torch device; the graphics card if there is one.
     instrument : callable, optional
@@ -91,6 +93,11 @@ def train(
     -------
     Model
         The averaged weights, as read back from their file.
+
+    Warns
+    -----
+    UserWarning
+        If the time was over before the warm-up was.
 
     Raises
     ------
@@ -153,6 +160,7 @@ def train(
         # What is told of these weights is theirs. (A checkpoint of an older version does not hold it.)
         scores["after"] = state.best.get("scores", scores["after"])
     provenance = _provenance(state, device, scores, about or {})
+    warn_of_few_steps(plan, state.step, minutes, "train", stacklevel=3)
     return _saved(outcome, folder / f"{name}.safetensors", provenance, init)
 
 

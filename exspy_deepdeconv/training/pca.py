@@ -50,7 +50,7 @@ def measured_pairs(
     components : int, optional
         Number of components that are signal; HyperSpy's elbow of the scree plot by default, and
         all those of an estimator that was told their number. No more than half as many as there
-        are spectra.
+        are usable spectra (the elbow is cut off there): something must be left to be noise.
     algorithm : str or object
         As for `decomposition` of HyperSpy: a name, or an estimator of scikit-learn with a
         ``random_state`` of its own. Most of those without a scree plot must be told ``components``.
@@ -316,10 +316,12 @@ def _loadings(spectra, zero, components, algorithm, frames):
     plain = components is None and isinstance(algorithm, str) and algorithm == "SVD"
     if frames or (frames is None and plain and _same(spectra, scale, zero)):
         return scale, np.zeros(0)
+    _check_most(components, min(len(total) // 2, spectra.counts.shape[1]), len(total))
     results = _decomposition(spectra, components, algorithm)
     ratio = results.explained_variance_ratio
     ratio = np.zeros(0) if ratio is None else np.asarray(ratio, float)
     loadings = np.float64(results.loadings)
+    _check_most(components, loadings.shape[1], len(total))
     # An estimator's own choice of components has no elbow.
     whole = ratio.size >= min(spectra.counts.shape) - 1
     number = components or (results.number_significant_components if whole else loadings.shape[1])
@@ -327,6 +329,15 @@ def _loadings(spectra, zero, components, algorithm, frames):
     if results.mean is not None:  # centred by the estimator, after the Poisson normalisation
         loadings = np.hstack([np.sqrt(scale), loadings])
     return loadings, ratio
+
+
+def _check_most(components, most, number):
+    """Raise a ValueError for more components than there can be."""
+    if components is not None and components > most:
+        raise ValueError(
+            f"components={components!r} must be at most {most} for {number} usable spectra and this "
+            "algorithm: half of them must be left to be noise."
+        )
 
 
 def _same(spectra, scale, zero):

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import warnings
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -60,6 +61,18 @@ def record(log, row, bar, echo):
     bar.set_postfix(loss=row["loss"])
     if echo:
         echo(json.dumps({key: float(f"{value:.4g}") for key, value in row.items()}))
+
+
+def warn_of_few_steps(plan, steps, minutes, name, stacklevel):
+    """Say that the time (``minutes``, if it is limited) was over before the warm-up was."""
+    if minutes and steps < min(plan.warmup, plan.steps):
+        made = "1 step" if steps == 1 else f"{steps} steps"
+        warnings.warn(
+            f"{name}: the time was over after {made}, within the warm-up ({plan.warmup} steps): next to "
+            f"nothing can have been learned. Give it more than {minutes:.3g} minutes.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 @contextmanager

@@ -98,7 +98,8 @@ def _remarks(given, psf):
     """Sentences on what is odd about the data or the response."""
     found = given.zero_loss
     of_data = sampling.remarks(found, given.measured)
-    return of_data + responses.remarks(given.response, psf, found.electrons)
+    reach = given.data.shape[-1] - found.position
+    return of_data + responses.remarks(given.response, psf, found.electrons, reach)
 
 
 def _described(made, signal, wanted, note):

@@ -18,8 +18,9 @@ LONG_RESPONSE = 16  # channels: of shorter ones noise cannot be told from a peak
 ROWS_AT_ONCE = 512
 SAMPLED = 16  # of a map of responses, that are looked at
 # A response must reach so many zero-loss widths to either side, or fall to this share of its height
-# before.
+# before; and as far as the losses do, or to so many electrons of a spectrum in a zero-loss width.
 SHORT_WIDTHS, SHORT_HEIGHT = 6.0, 2e-3
+SEEN_ELECTRONS = 30.0
 LEAST_SHARE = 0.1  # of the electrons of a spectrum, for the noise of a response not to matter
 ALTERNATING = 24  # order of differences that show hardly anything but noise
 SURE = 0.1  # of what they tell, since few channels hold most of the noise
@@ -171,7 +172,7 @@ def usable_responses(psf):
     return usable
 
 
-def remarks(psf, source=None, electrons=np.inf):
+def remarks(psf, source=None, electrons=np.inf, reach=0.0):
     """Sentences on measured responses that are not what they should be.
 
     Parameters
@@ -182,6 +183,8 @@ def remarks(psf, source=None, electrons=np.inf):
         The signal that they come from; what was estimated can only be cropped.
     electrons : float
         About how many electrons the zero-loss peaks of the spectra hold; infinite where unknown.
+    reach : float
+        Channels from their zero-loss peaks to the end of the spectra; 0 where unknown.
 
     Returns
     -------
@@ -199,7 +202,7 @@ def remarks(psf, source=None, electrons=np.inf):
     if not estimated and stack.shape[-1] >= physics.MIN_CHANNELS:
         seen = physics.inspect(stack)
         said = _of_faults(seen) + _of_few_electrons(seen, electrons)
-    short = [_of_short_one(row) for row in stack]
+    short = [_of_short_one(row, electrons, reach) for row in stack]
     return said + ([short[0]] if all(short) else [])
 
 
@@ -251,8 +254,8 @@ def _faults(seen):
     return spectrum_flags(bright, seen.zero_loss, seen.noise)
 
 
-def _of_short_one(psf):
-    """A sentence on a response, ``(length,)``, that is cut off where it is far from zero; else None."""
+def _of_short_one(psf, electrons, reach):
+    """A sentence on a response, ``(length,)``, that is cut off where its tail matters; else None."""
     (counts,), _ = physics.response_prepared(psf[None])
     width, position = response_width(counts), int(counts.argmax())
     if np.isnan(width):  # a flank is cut off, or there are too few channels
@@ -260,13 +263,18 @@ def _of_short_one(psf):
             return "psf is cut off on a flank of its peak, above half its height. Use a longer one."
         width = float(psf.size)
     few = max(int(width / 4), 8)
-    for end, distance in ((counts[:few], position), (counts[-few:], psf.size - 1 - position)):
-        height = float(end.mean() / counts.max())
-        noise = float(np.abs(np.diff(end)).mean() / (counts.max() * np.sqrt(few)))
-        if distance < SHORT_WIDTHS * width and height > SHORT_HEIGHT + 3 * noise:
+    per_width = width * electrons / counts.sum() if np.isfinite(electrons) else 0.0
+    ends = (counts[:few], position, np.inf), (counts[-few:], psf.size - 1 - position, per_width)
+    for end, distance, scale in ends:
+        level, noise = float(end.mean()), float(np.abs(np.diff(end)).mean() / np.sqrt(few))
+        near = distance < SHORT_WIDTHS * width and level > SHORT_HEIGHT * counts.max() + 3 * noise
+        seen = (
+            distance < reach - 1 and level > 3 * noise and SEEN_ELECTRONS < level * scale < np.inf
+        )
+        if near or seen:
             return (
-                f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is "
-                f"still {_per_cent(height)} % of its maximum: the missing tail counts as losses. Use a "
+                f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is still "
+                f"{_per_cent(level / counts.max())} % of its maximum: how its tail goes on is a guess. Use a "
                 "longer one."
             )
     return None

@@ -125,11 +125,10 @@ device, show_progressbar, num_workers, lazy_output
             "lazy_output": lazy_output,
         }
         self._answer = self._asked = None
-        odd = checks.of_result(signal)
-        odd += sampling.remarks(self._zero_loss, self._given.measured)
-        self._remarks = odd + responses.remarks(
-            self._given.response, psf, self._zero_loss.electrons
-        )
+        found, given = self._zero_loss, self._given
+        odd = checks.of_result(signal) + sampling.remarks(found, given.measured)
+        reach = given.data.shape[-1] - found.position
+        self._remarks = odd + responses.remarks(given.response, psf, found.electrons, reach)
         self.update()
         self.observe(self._on_setting, SETTINGS)
         signal.axes_manager.events.indices_changed.connect(self.update, [])

@@ -66,6 +66,11 @@ class Answer:
         The flat offset of the map; read from the spectrum by default.
     device : str, optional
         A torch device.
+
+    Attributes
+    ----------
+    seen : Inspected
+        What is known of it.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Answer:
         self.psf = None if psf is None else psf[None]
         self.estimated, self.dark = estimated, dark
         self.variance = variance[None] if isinstance(variance, np.ndarray) else variance
+        self.seen = physics.inspect(counts[None], dark)
         self._answers = {}  # by what the network was told
 
     def preview(self, wanted, zero_channel=None):
@@ -92,7 +98,7 @@ class Answer:
         -------
         Preview
         """
-        seen = physics.inspect(self.counts[None], self.dark)
+        seen = self.seen
         if not seen.usable[0] or not (self.psf is None or usable_responses(self.psf)[0]):
             odd = _words(int(seen.flags[0])) or "with a psf that holds no zero-loss peak"
             return Preview(self.counts, remark=f"Spectrum {odd}: there is nothing to deconvolve.")
@@ -117,7 +123,7 @@ class Answer:
                     found["result"],
                     wanted,
                     own,
-                    partial(self._respond, device, network, seen, zero_channel),
+                    partial(self._respond, device, network, zero_channel),
                 )
         return Preview(self.counts, remark=_remark(int(flags)), **found)
 
@@ -143,8 +149,9 @@ class Answer:
         )
         return stack[0, : self.counts.size]
 
-    def _respond(self, device, network, seen, zero_channel, _):
+    def _respond(self, device, network, zero_channel, _):
         """The response that the network finds, and the flags."""
+        seen = self.seen
         number = int(channels_in_bins(seen.zero_loss.fwhm, self.counts.size, np.inf)[0])
         batch, _ = batch_of(seen, seen.usable, None, device)
         answer = self._answer_of(network, batch, number)

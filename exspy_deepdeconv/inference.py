@@ -123,7 +123,7 @@ def deconvolve(
         batch_size=batch_size,
         device=device,
     )
-    _warn(flags, found, psf, psf_estimated, spectra.shape[-1], stacklevel=3)
+    _warn(flags, found, psf, psf_estimated, spectra, stacklevel=3)
     return [estimate, *interval] if return_interval else estimate
 
 
@@ -144,7 +144,7 @@ def _deconvolved(spectra, psf, **options):
     return answers[0], flags, *answers[1:]
 
 
-def _warn(flags, found, psf, psf_estimated, channels, stacklevel):
+def _warn(flags, found, psf, psf_estimated, spectra, stacklevel):
     """The warnings of `deconvolve`, as of the method of the signals."""
     from ._signals import responses
     from ._signals.runner import FlagTally
@@ -155,8 +155,11 @@ def _warn(flags, found, psf, psf_estimated, channels, stacklevel):
     tally.hand_in(np.arange(flags.size), flags.ravel())
     tally.warn_of_flags(stacklevel)
     measured = psf is not None and not psf_estimated
-    asked = psf if measured else None
-    of_psf = responses.remarks(asked, None, found.electrons, channels - found.position)
+    of_psf = []
+    if measured:
+        reach = spectra.shape[-1] - found.position
+        of_psf = responses.of_own_part(psf, spectra)
+        of_psf += responses.remarks(psf, None, found.electrons, reach)
     for odd in remarks(found, measured) + of_psf:
         warnings.warn(f"deconvolve: {odd}", UserWarning, stacklevel=stacklevel)
 

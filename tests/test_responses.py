@@ -347,3 +347,18 @@ def test_a_map_of_one_response_is_one_for_all(make_signal, lazy):
         for p in (one, psf.as_lazy() if lazy else psf)
     ]
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+def test_a_part_of_the_spectra_as_a_response_is_told_of(make_signal, method, shape):
+    """With its losses it would take all of them out, without a word."""
+    s = make_signal(*shape, channels=512)
+    (told, *_) = warnings_of(s, method, s.isig[:200])
+    assert "psf is a part of the spectra themselves" in told
+
+
+def test_a_pixel_of_the_map_may_be_its_response(make_signal):
+    s = make_signal(2, 3, channels=512)
+    told = warnings_of(s, "deep", s.inav[0, 0].isig[:110])
+    assert not any("part of the spectra" in text for text in told)

@@ -132,8 +132,11 @@ def deconvolve(
         num_workers=num_workers,
         stacklevel=4,
     )
-    of_axis = sampling.of_axis(given.zero_loss) if psf is None else []
-    for odd in of_axis + responses.remarks(given.response, psf):
+    if psf is None:
+        remarks = sampling.of_axis(given.zero_loss)
+    else:
+        remarks = responses.of_own_part(psf.data, signal.data)
+    for odd in remarks + responses.remarks(given.response, psf):
         warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
     if block.keywords["automatic"]:
         note["chosen"] = results.chosen_note(tally, lazy_output)

@@ -74,7 +74,8 @@ def deconvolve(
         num_workers=num_workers,
         stacklevel=5,
     )
-    for odd in _remarks(given, psf):
+    own_part = [] if psf is None else responses.of_own_part(psf.data, signal.data)
+    for odd in _remarks(given, psf) + own_part:
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
     note = _note(model, wanted, given, psf, results.flags_note(tally, lazy_output))
     described = _described(made, signal, wanted, note)

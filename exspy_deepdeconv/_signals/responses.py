@@ -26,6 +26,10 @@ ALTERNATING = 24  # order of differences that show hardly anything but noise
 SURE = 0.1  # of what they tell, since few channels hold most of the noise
 NARROW, BARE = 5.0, 1e-6  # channels; share of the height: peaks that look like noise, without tails
 DARK = 3e-4  # of the height of a response
+OWN_PART = (
+    "psf is a part of the spectra themselves: the losses that it holds count as part of the response, and are "
+    "taken out of the result. End it before the first loss, or measure it in vacuum."
+)
 ITSELF = "psf is the signal itself: its losses would count as part of the response."
 
 
@@ -121,6 +125,29 @@ def same_counts(psf, data):
 def one_for_all(psf):
     """Whether responses (an array) are a single one: also a map of one spectrum."""
     return psf.ndim > 0 and psf.size == psf.shape[-1]
+
+
+def of_own_part(psf, data):
+    """A sentence on responses that were cut out of the spectra; nothing lazy is read to know.
+
+    Parameters
+    ----------
+    psf, data : numpy.ndarray or dask.array.Array
+        Responses and spectra, ``(..., length)``; both with energies in the same order.
+
+    Returns
+    -------
+    list of str
+    """
+    lazy = isinstance(psf, da.Array) or isinstance(data, da.Array)
+    length = psf.shape[-1]
+    if lazy or not psf.size or psf.shape[:-1] != data.shape[:-1] or length >= data.shape[-1]:
+        return []
+    one, of_it = psf.reshape(-1, length)[0], data.reshape(-1, data.shape[-1])[0]
+    parts = np.lib.stride_tricks.sliding_window_view(of_it, length)
+    starts = np.flatnonzero((parts == one).all(axis=-1)) if one.any() else ()
+    same = any(np.array_equal(psf, data[..., start : start + length]) for start in starts)
+    return [OWN_PART] if same else []
 
 
 def without_map(psf):

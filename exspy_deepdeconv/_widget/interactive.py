@@ -128,6 +128,7 @@ device, show_progressbar, num_workers, lazy_output
         found, given = self._zero_loss, self._given
         odd = checks.of_result(signal) + sampling.remarks(found, given.measured)
         reach = given.data.shape[-1] - found.position
+        odd += [] if psf is None else responses.of_own_part(psf.data, signal.data)
         self._remarks = odd + responses.remarks(given.response, psf, found.electrons, reach)
         self.update()
         self.observe(self._on_setting, SETTINGS)

@@ -28,7 +28,7 @@ def spectrum(fwhm, electrons=1e8, position=120.3):
     [
         (0.005, True, True, True),
         (0.02, False, True, True),
-        (0.04, False, False, True),
+        (0.046, False, False, True),
         (0.07, False, False, False),
     ],
 )

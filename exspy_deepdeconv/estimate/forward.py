@@ -11,19 +11,22 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
+from ..experiment.specimens import BOLTZMANN_EV
 from ..layers.frame import BLOCK, PAD
 from ..network import Spectra
 from ..physics import NOT_FINITE, centred_response
+from ..response.gains import between
 from ..response.psf_fit import TailFit
 from ..response.reblur import Response, broadened_response
 from ..spectrum.blur import moving
 from . import intervals
 
 GAIN_TAIL = 1.0, 5.0  # zero-loss widths before the peak between which tails are compared
-# eV from the peak, beyond which a specimen gives no energy to the electrons: there, exp(-E / kT) is under
-# 5 % up to 1000 K.
-THERMAL_GAINS = 0.26
-FEW_ELECTRONS = 2.0  # in a tail, more or less, tell nothing: it may be without one by chance
+LEAST_TAIL = (
+    2.0  # widths of it that are needed: in a shorter one, a flat offset may have been misread
+)
+HOTTEST = 1000.0  # K: no specimen is taken to be hotter
+FEW_ELECTRONS = 2.0  # a tail may be without so many by chance
 CONSERVE_WITHIN = 0.05  # share of the counts; a larger difference is noise or has another cause
 _COPIES = weakref.WeakKeyDictionary()  # of networks, by model and device
 _COPYING = threading.Lock()
@@ -44,7 +47,7 @@ class Wanted:
     confidence : float or None
         Of the interval, where one is wanted.
     dispersion : float or None
-        eV per channel: tails of a response that are too low are told from energy gains by it, or not at all.
+        eV per channel: tells energy gains of the specimen from a response whose tail is too low.
     """
 
     resolution: float
@@ -217,7 +220,7 @@ def tail_fit(answer, seen, good, dispersion=None):
     good : numpy.ndarray of bool
         Which of them the network was given.
     dispersion : float, optional
-        eV per channel; without it, gains of the specimen may be anywhere.
+        eV per channel; without it, gains of the specimen may be as many as losses.
 
     Returns
     -------
@@ -227,20 +230,26 @@ def tail_fit(answer, seen, good, dispersion=None):
     found, used = (
         answer.frame.take(x).double().cpu().numpy() for x in (answer.elastic, answer.used)
     )
-    peak, counts = seen.zero_loss.select(good), seen.counts[good]
-    noise, unit = seen.noise.select(good), peak.height[:, None] ** 2
-    variance, few = noise.variance(counts) / unit, (FEW_ELECTRONS * noise.gain) ** 2 / unit[:, 0]
-    before, width = peak.position[:, None] - np.arange(counts.shape[-1]), peak.fwhm[:, None]
-    thermal = np.inf if dispersion is None else THERMAL_GAINS / dispersion
+    peak, noise = seen.zero_loss.select(good), seen.noise.select(good)
+    counts, unit = seen.counts[good], peak.height[:, None]
+    variance, width = noise.variance(counts) / unit**2, peak.fwhm[:, None]
+    before = peak.position[:, None] - np.arange(counts.shape[-1])
+    mirrored = peak.position[:, None] + before
+    side = (before > GAIN_TAIL[0] * width) & (before < GAIN_TAIL[1] * width)
+    side &= mirrored < counts.shape[-1] - 1
+    losses = between(counts / unit - used, np.where(side, mirrored, 0))
+    kt = np.inf if dispersion is None else BOLTZMANN_EV * HOTTEST / dispersion
+    given_away = np.maximum(losses, 0) * np.exp(-np.maximum(before, 0) / kt)
 
-    def compared(first):
-        side = (before > first) & (before < first + (GAIN_TAIL[1] - GAIN_TAIL[0]) * width)
-        mine, given, summed = ((side * x).sum(axis=-1) for x in (found, used, variance))
-        given = np.maximum(given, 1e-30)
-        return mine / given - 1, np.where(side.any(axis=-1), np.sqrt(summed + few) / given, np.inf)
-
-    first = GAIN_TAIL[0] * width
-    return TailFit(*compared(first), *compared(np.maximum(first, thermal)))
+    number = side.sum(axis=-1)
+    sums = ((side * x).sum(axis=-1) for x in (found, counts / unit, given_away, used, variance))
+    found, counted, gains, given, summed = sums
+    few = (FEW_ELECTRONS * noise.gain) ** 2 + (seen.level_error[good] * number) ** 2
+    given = np.maximum(given, 1e-30)
+    error = np.sqrt(summed + few / unit[:, 0] ** 2) / given
+    error = np.where(number >= LEAST_TAIL * width[:, 0], error, np.inf)
+    cold = np.minimum(found, counted) - gains
+    return TailFit(*(tail / given - 1 for tail in (found, cold, counted)), error)
 
 
 def answers(answer, seen, good, spectra, wanted, model):

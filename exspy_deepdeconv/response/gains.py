@@ -54,16 +54,16 @@ def impossible_gains(results, seen, resolution):
     noise = seen.noise.variance(seen.counts)
     for side, sign, counted in ((gain_side, 1.0, clear), (loss_side, -1.0, inside)):
         side = np.where(counted, side, 0)
-        net += sign * counted * _between(results, side)
-        variance += counted * _between(noise, side)
+        net += sign * counted * between(results, side)
+        variance += counted * between(noise, side)
     excess, variance = (np.cumsum(x, axis=-1) for x in (net, variance))
     counts = np.maximum(seen.counts.sum(axis=-1, keepdims=True), 0)
     over = (excess > LEAST_SHARE * counts) & (excess > SIGNIFICANT * np.sqrt(variance))
     return over.any(axis=-1)
 
 
-def _between(spectra, place):
-    """Values at fractional channels."""
+def between(spectra, place):
+    """Values at fractional channels, ``(batch, ...)``."""
     left = np.minimum(place.astype(int), spectra.shape[-1] - 2)
     share = place - left
     before, after = (np.take_along_axis(spectra, left + step, axis=-1) for step in (0, 1))

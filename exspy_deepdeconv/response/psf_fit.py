@@ -11,7 +11,7 @@ from .reblur import beside_peaks
 # errors; the larger of the two counts. A tail that is a few per cent too low leaves false losses under
 # the network's trust (`benchmarks/limits.py --part psf`).
 TRUSTED = 0.01, 2.5  # of a measured response that is trusted
-SAME = 0.03, 4.0  # of one that is not flagged
+SAME = 0.04, 4.0  # of one that is used
 USABLE = 0.05, 3.0  # of an estimated one that is used
 # Standard error of a width that is read from few channels, as a share of it, times the fourth power of
 # the width in channels. Chosen on simulations. It is no reason to trust a response.
@@ -19,11 +19,8 @@ UNDERSAMPLED = 0.5
 # How far tails on the gain side may be apart, likewise. All of these were chosen on simulations of other
 # seeds than the benchmarks'.
 TAILS_TRUSTED = 0.06, 2.5  # of a measured response that is trusted
-TAILS_TOO_LOW = (
-    0.12,
-    4.0,
-)  # of one that is used, where no energy gain of the specimen can raise the data
-TAILS_TOO_HIGH = 0.2, 4.0
+TAILS_TOO_LOW = 0.08, 4.0  # of one that is used, whatever energy the specimen may have given
+TAILS_TOO_HIGH = 0.1, 4.0  # the same: higher than all that was counted there
 
 
 @dataclass(frozen=True)
@@ -73,18 +70,20 @@ class TailFit:
 
     Attributes
     ----------
-    apart : numpy.ndarray
-        Tail of the spectrum over that of the response, less 1.
+    found : numpy.ndarray
+        Tail that is found in the spectrum over that of the response, less 1.
+    cold : numpy.ndarray
+        The same without what may be energy gains of the specimen.
+    counted : numpy.ndarray
+        The same of all counts of the spectrum there, gains and all.
     error : numpy.ndarray
-        Standard error of this, from the noise of the spectrum.
-    beyond, beyond_error : numpy.ndarray
-        The same where it is too far from the peak for energy gains of the specimen.
+        Standard error of these, from the noise of the spectrum.
     """
 
-    apart: np.ndarray
+    found: np.ndarray
+    cold: np.ndarray
+    counted: np.ndarray
     error: np.ndarray
-    beyond: np.ndarray
-    beyond_error: np.ndarray
 
     @classmethod
     def unknown(cls, number):
@@ -94,13 +93,13 @@ class TailFit:
     @property
     def trusted(self):
         """Where a measured response can be trusted."""
-        return np.abs(self.apart) <= _larger(*TAILS_TRUSTED, self.error)
+        return np.abs(self.found) <= _larger(*TAILS_TRUSTED, self.error)
 
     @property
     def same(self):
         """Where a measured response is not clearly that of another zero-loss peak."""
-        low = self.beyond > _larger(*TAILS_TOO_LOW, self.beyond_error)
-        return ~low & (self.apart >= -_larger(*TAILS_TOO_HIGH, self.error))
+        low = self.cold > _larger(*TAILS_TOO_LOW, self.error)
+        return ~low & (self.counted >= -_larger(*TAILS_TOO_HIGH, self.error))
 
     def put(self, rows, found):
         """Set some of them, to those of a shorter one."""

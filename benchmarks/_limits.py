@@ -20,6 +20,7 @@ from exspy_deepdeconv.experiment.specimens import EnergyAxis, bell
 from exspy_deepdeconv.physics import (
     FWHM_PER_SIGMA,
     PSF_MISFIT,
+    PSF_NARROW,
     UNEXPLAINED,
     default_resolution,
     find_zero_loss,
@@ -159,7 +160,10 @@ def of_another_shape(kind, factor, scene, case, model):
         estimate, flags, *bounds, resolution = each
         errors = evaluate.errors(estimate, simulation, resolution)
         inside = evaluate.coverage(estimate, *bounds, simulation, resolution)
-        flagged, same = int(flags) & PSF_MISFIT > 0, np.array_equal(bounds, trusted[2:4])
+        flagged, same = (
+            int(flags) & (PSF_MISFIT | PSF_NARROW) > 0,
+            np.array_equal(bounds, trusted[2:4]),
+        )
         found += [errors.loss, errors.near, *inside.loss, *inside.near, flagged, same]
     return found
 

@@ -38,6 +38,7 @@ FLAGS = (
     "gains",
     "elsewhere",
     "psf_misfit",
+    "psf_narrow",
 )
 # Words of the warnings of what a spectrum may well have.
 GAIN_SIDE, OFFSET = "the gain side of the zero-loss peak", "a flat offset of"
@@ -177,7 +178,7 @@ FAULTS = {
     saturated: ("saturated",),
     spike: ("spike",),
     wrong_response: ("psf_misfit",),
-    another_width: ("psf_misfit",),
+    another_width: ("psf_misfit", "psf_narrow"),
     gain_side_tail: ("psf_misfit",),
     core_loss: ("error",),
     without_peak: ("error",),
@@ -239,7 +240,7 @@ def hits(cases, model):
             hit += bool(found & {*asked, "error"})
             told += "error" in found or bool(said)
         what = fault.__doc__.splitlines()[0].rstrip(".")
-        table.add_row([what, asked[0], f"{hit / total:.2f}", f"{told / total:.2f}"])
+        table.add_row([what, ", ".join(asked), f"{hit / total:.2f}", f"{told / total:.2f}"])
     return table
 
 

@@ -18,6 +18,7 @@ from .spectrum.flags import (
     NO_ZERO_LOSS,
     NOT_FINITE,
     PSF_MISFIT,
+    PSF_NARROW,
     SATURATED,
     SPIKE,
     UNDERSAMPLED_FWHM_CHANNELS,
@@ -40,6 +41,7 @@ __all__ = [
     "GAINS",
     "NOT_FINITE",
     "PSF_MISFIT",
+    "PSF_NARROW",
     "NO_ZERO_LOSS",
     "SATURATED",
     "SPIKE",
@@ -189,7 +191,7 @@ class Inspected:
         The offsets and their standard errors (0 where there is none), navigation shape.
     noise : Noise
         Their noise.
-    flags : numpy.ndarray of uint8
+    flags : numpy.ndarray of uint16
         Flag bits, navigation shape.
     """
 
@@ -250,7 +252,7 @@ def inspect(spectra, dark=None):
     counts, found, level, error = _prepared(np.where(finite[..., None], spectra, 0.0), dark)
     noise = estimate_noise(counts, found.position)
     flags = spectrum_flags(counts, found, noise)
-    flags = np.where(finite, flags, NOT_FINITE).astype(np.uint8)
+    flags = np.where(finite, flags, NOT_FINITE).astype(np.uint16)
     return Inspected(counts, found, level, error, noise, flags)
 
 

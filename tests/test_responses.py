@@ -238,12 +238,24 @@ def test_a_response_of_nearly_the_width_is_used_but_not_trusted(pair):
     assert narrow < usual < wide
 
 
-@pytest.mark.parametrize("width", [11.4, 12.6])
-def test_a_response_of_another_width_is_not_used(pair, width):
+def test_a_narrower_response_is_broadened_and_not_trusted(pair):
+    s, vacuum = pair
+    message = (
+        "a spectrum with a zero-loss peak wider than the psf .the psf broadened, and not trusted.*"
+    )
+    with pytest.warns(UserWarning, match=message):
+        (result, *_), wide = with_interval(s, of_width(vacuum, 11.4))
+    flags = result.metadata.Signal.deep_deconvolution.flags
+    assert (flags.psf_narrow, flags.psf_misfit) == (1, 0)
+    (blind, *_), usual = with_interval(s, None)
+    assert wide > usual and not np.array_equal(result.data, blind.data)
+
+
+def test_a_wider_response_is_not_used(pair):
     s, vacuum = pair
     message = "a spectrum that the psf does not fit .the response found in the data used.*"
     with pytest.warns(UserWarning, match=message):
-        told, _ = with_interval(s, of_width(vacuum, width))
+        told, _ = with_interval(s, of_width(vacuum, 12.6))
     assert told[0].metadata.Signal.deep_deconvolution.flags.psf_misfit == 1
     for mine, blind in zip(told, with_interval(s, None)[0], strict=True):
         np.testing.assert_array_equal(mine.data, blind.data)

@@ -267,7 +267,7 @@ def deconvolve_block(
     estimate : numpy.ndarray
         Of `result_dtype`. Zeros where a spectrum is empty or has no zero-loss peak to read the
         response from, NaN where it is not finite.
-    flags : numpy.ndarray of uint8
+    flags : numpy.ndarray of uint16
         Navigation shape.
     chosen : numpy.ndarray
         Navigation shape; what the function chose.
@@ -311,7 +311,7 @@ def deconvolve_block(
 def _flags_of_unusable(spectra):
     """Flags of what can be told without a look at the zero-loss peak; navigation shape."""
     empty, finite = (spectra == 0).all(axis=-1), np.isfinite(spectra).all(axis=-1)
-    return np.asarray(physics.EMPTY * empty + physics.NOT_FINITE * ~finite, np.uint8)
+    return np.asarray(physics.EMPTY * empty + physics.NOT_FINITE * ~finite, np.uint16)
 
 
 def _inspected(spectra, dark):
@@ -369,10 +369,10 @@ class Check:
 
         Returns
         -------
-        numpy.ndarray of uint8
+        numpy.ndarray of uint16
             ``(spectra,)``; 0 where a spectrum has no zero-loss peak or was not looked at.
         """
-        found = np.zeros(len(spectra), np.uint8)
+        found = np.zeros(len(spectra), np.uint16)
         if not self.kinds:
             return found
 
@@ -391,15 +391,15 @@ class Check:
         return found
 
     def _flags(self, seen, psf, estimate):
-        good, flags = seen.usable, np.zeros(len(estimate), np.uint8)
+        good, flags = seen.usable, np.zeros(len(estimate), np.uint16)
         if not good.any():
             return flags
         estimate, seen, psf = estimate[good], seen.select(good), psf if psf.ndim == 1 else psf[good]
         response = reblur.measured_response(psf, estimate.shape[-1])
         if self.misfit is not None:
             worst = residual.explain(estimate, seen, response, self.resolution, True).worst
-            flags[good] |= np.where(worst > self.misfit, physics.UNEXPLAINED, 0).astype(np.uint8)
+            flags[good] |= np.where(worst > self.misfit, physics.UNEXPLAINED, 0).astype(np.uint16)
         if self.widths:
             same = width_fit(np.atleast_2d(response.shape), seen).same
-            flags[good] |= np.where(same, 0, physics.PSF_MISFIT).astype(np.uint8)
+            flags[good] |= np.where(same, 0, physics.PSF_MISFIT).astype(np.uint16)
         return flags

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from .. import _arguments, models, physics
+from .. import _arguments, models
 from .._signals import checks, responses, results, runner, sampling
 from .._signals.inputs import Input
 from ..estimate import batched
@@ -115,7 +115,7 @@ def _described(made, signal, wanted, note):
 
 def _tally(given, warn):
     """Takes the flags of the blocks; of a misfit only where there is a response to fit."""
-    kinds = runner.BLIND_FLAGS + (() if given.response is None else (physics.PSF_MISFIT,))
+    kinds = runner.BLIND_FLAGS + (() if given.response is None else runner.PSF_FLAGS)
     return runner.FlagTally(given.mask, warn, kinds=kinds)
 
 

@@ -29,6 +29,7 @@ CONSEQUENCES = {
     physics.UNEXPLAINED: "result doubtful",
     physics.GAINS: "response or background do not fit",
     physics.PSF_MISFIT: "the response found in the data used",
+    physics.PSF_NARROW: "the psf broadened, and not trusted",
 }
 _COUNT_NAMES = {
     physics.EMPTY: "empty",
@@ -39,12 +40,14 @@ _COUNT_NAMES = {
     physics.UNEXPLAINED: "unexplained",
     physics.GAINS: "gains",
     physics.PSF_MISFIT: "psf_misfit",
+    physics.PSF_NARROW: "psf_narrow",
 }
-_RESULT_FLAGS = physics.UNEXPLAINED | physics.GAINS | physics.PSF_MISFIT
+PSF_FLAGS = physics.PSF_MISFIT, physics.PSF_NARROW
+_RESULT_FLAGS = sum((physics.UNEXPLAINED, physics.GAINS, *PSF_FLAGS))
 DATA_FLAGS = tuple(bit for bit in _COUNT_NAMES if not bit & _RESULT_FLAGS)
-BLIND_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit != physics.PSF_MISFIT)
+BLIND_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit not in PSF_FLAGS)
 UNUSABLE_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit & physics.UNUSABLE)
-_PENDING = 255
+_PENDING = np.iinfo(np.uint16).max
 
 
 class FlagTally:
@@ -82,7 +85,7 @@ class FlagTally:
         kinds=BLIND_FLAGS,
         consequences=CONSEQUENCES,
     ):
-        self.flags = np.where(mask, 0, _PENDING).astype(np.uint8).ravel()
+        self.flags = np.where(mask, 0, _PENDING).astype(np.uint16).ravel()
         self.chosen = np.full(mask.shape, np.nan)
         self.total = self.waiting = int((~mask).sum())
         self.warn = warn
@@ -105,7 +108,7 @@ class FlagTally:
 
     def read(self, notes):
         """Take flags and choices of all spectra from the second array of `run_blocks`, computed."""
-        self.flags = notes[..., 0].astype(np.uint8).ravel()
+        self.flags = notes[..., 0].astype(np.uint16).ravel()
         self.chosen = notes[..., 1]
         self.waiting = 0
 
@@ -304,7 +307,7 @@ def _without_response(spectra, psf, **_):
     """
     empty, unknown = ((x == 0).all(axis=-1) for x in (spectra, psf))
     flags = np.where(unknown, physics.NO_ZERO_LOSS, physics.NOT_FINITE)
-    flags = np.where(empty, physics.EMPTY, flags).astype(np.uint8)
+    flags = np.where(empty, physics.EMPTY, flags).astype(np.uint16)
     return np.where(empty | unknown, 0.0, np.nan)[..., None], flags
 
 

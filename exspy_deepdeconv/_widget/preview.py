@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import physics
 from .._signals.responses import usable_responses
-from .._signals.runner import CONSEQUENCES
+from .._signals.runner import CONSEQUENCES, PSF_FLAGS
 from ..estimate.binning import answer_of, channels_in_bins
 from ..estimate.choice import deconvolve_batch
 from ..estimate.forward import batch_of, quick_and_quiet, responses
@@ -160,10 +160,10 @@ class Answer:
 
 def _remark(flags):
     """What is odd about a spectrum or its result; empty if nothing is."""
-    odd, unfit = _words(flags & ~PSF_MISFIT), _words(flags & PSF_MISFIT)
+    odd = _words(flags & ~sum(PSF_FLAGS))
     said = [f"Spectrum {odd}: the result is doubtful."] if odd else []
-    consequence = CONSEQUENCES[PSF_MISFIT]
-    return " ".join(said + ([f"Spectrum {unfit} ({consequence})."] if unfit else []))
+    unfit = [bit for bit in PSF_FLAGS if flags & bit]
+    return " ".join(said + [f"Spectrum {_words(bit)} ({CONSEQUENCES[bit]})." for bit in unfit])
 
 
 def _words(flags):

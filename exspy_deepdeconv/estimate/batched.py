@@ -39,7 +39,7 @@ def deconvolve_block(
     -------
     estimate : numpy.ndarray
         float32, of the shape of ``spectra``.
-    flags : numpy.ndarray of uint8
+    flags : numpy.ndarray of uint16
         Navigation shape; bits as in `exspy_deepdeconv.physics`.
     lower, upper : numpy.ndarray
         Only with ``interval``: its bounds, of the shape of ``spectra``.
@@ -91,7 +91,7 @@ def stacked_block(
     stack : numpy.ndarray
         float32, ``(..., arrays * channels)``: the estimate, its variance, the lower and the upper
         bound, as far as they are wanted.
-    flags : numpy.ndarray of uint8
+    flags : numpy.ndarray of uint16
         Navigation shape; bits as in `exspy_deepdeconv.physics`.
     """
     function = partial(deconvolve_batch, model, wanted, dark, estimated=estimated)
@@ -118,7 +118,7 @@ def response_block(
     -------
     responses : numpy.ndarray
         float32, of the shape of ``spectra``.
-    flags : numpy.ndarray of uint8
+    flags : numpy.ndarray of uint16
         Navigation shape; bits as in `exspy_deepdeconv.physics`.
     """
 
@@ -143,7 +143,7 @@ def _by_batches(function, spectra, psf, variance, model, batch_size, device, arr
     if isinstance(variance, np.ndarray):
         variance = variance.reshape(flat.shape)
     out = np.zeros((flat.shape[0], arrays * channels), np.float32)
-    flags = np.zeros(flat.shape[0], np.uint8)
+    flags = np.zeros(flat.shape[0], np.uint16)
     with quick_and_quiet(device, model) as (device, network):
         most = CHANNELS_PER_BATCH if device.type == "cpu" else CHANNELS_PER_BATCH_ON_CARD
         batch_size = batch_size or max(most // channels, 1)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from .. import physics
-from ..physics import GAINS, NOT_FINITE, PSF_MISFIT, UNEXPLAINED, UNFIT
+from ..physics import GAINS, NOT_FINITE, PSF_MISFIT, PSF_NARROW, UNEXPLAINED, UNFIT
 from ..response.gains import impossible_gains
 from ..response.psf_fit import TailFit, width_fit
 from ..response.residual import explain
@@ -31,8 +31,9 @@ def deconvolve_batch(
     """Deconvolve a batch of spectra.
 
     A measured response is trusted where its width and its tails are those of the zero-loss peak. Where
-    that is not certain it is used, but the network is not told; where it clearly is another one, the
-    response is found in the spectrum, as where none is given.
+    that is not certain it is used, but the network is not told, nor where it is narrower and has been
+    broadened. Where it is wider, or has other tails, the response is found in the spectrum, as where none is
+    given.
 
     Parameters
     ----------
@@ -61,9 +62,9 @@ def deconvolve_batch(
     -------
     stack : numpy.ndarray
         Everything wanted, side by side, ``(batch, arrays * channels)``.
-    flags : numpy.ndarray of uint8
+    flags : numpy.ndarray of uint16
         Shape ``(batch,)``; `PSF_MISFIT` is where the response found in the spectrum was used instead of
-        the given one.
+        the given one, `PSF_NARROW` where this was broadened.
     """
     seen = physics.inspect(spectra, dark)
     if variance is not None:
@@ -85,7 +86,10 @@ def deconvolve_batch(
         found, found_flags, found_tails = run(doubted, psf, estimated=True)
         out[doubted], flags[doubted] = found[doubted], found_flags[doubted]
         tails = found_tails.where(doubted, tails)
-    return _with_own(run, out, flags, usable & ~(_spread(widths.same, usable) & tails.same), usable)
+    narrow = _spread(widths.narrower, usable)
+    flags[narrow] |= PSF_NARROW
+    fits = (narrow | _spread(widths.same, usable)) & tails.same
+    return _with_own(run, out, flags, usable & ~fits, usable)
 
 
 def _with_own(run, out, flags, doubtful, fits):
@@ -165,7 +169,7 @@ def result_flags(results, seen, good, measured, wanted):
 
     Returns
     -------
-    numpy.ndarray of uint8
+    numpy.ndarray of uint16
         Shape ``(usable,)``.
     """
     of_good = seen.select(good)
@@ -175,4 +179,4 @@ def result_flags(results, seen, good, measured, wanted):
     gains = impossible_gains(results, of_good, wanted.resolution)
     flags = np.where(unexplained, UNEXPLAINED, 0) | np.where(gains, GAINS, 0)
     lost = ~np.isfinite(results).all(axis=-1)
-    return np.where(lost, NOT_FINITE, flags).astype(np.uint8)
+    return np.where(lost, NOT_FINITE, flags).astype(np.uint16)

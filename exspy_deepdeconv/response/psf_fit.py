@@ -11,7 +11,7 @@ from .reblur import beside_peaks
 # errors; the larger of the two counts. A tail that is a few per cent too low leaves false losses under
 # the network's trust (`benchmarks/limits.py --part psf`).
 TRUSTED = 0.01, 2.5  # of a measured response that is trusted
-SAME = 0.04, 4.0  # of one that is used
+SAME = 0.04, 4.0  # of one that is not flagged
 USABLE = 0.05, 3.0  # of an estimated one that is used
 # Standard error of a width that is read from few channels, as a share of it, times the fourth power of
 # the width in channels. Chosen on simulations. It is no reason to trust a response.
@@ -54,6 +54,11 @@ class WidthFit:
         """Where a measured response is not clearly that of another zero-loss peak."""
         disputed = np.sign(self.apart) * self.half <= SAME[0] / 2
         return self._within(*SAME, np.hypot(self.error, self.sampling)) | disputed
+
+    @property
+    def narrower(self):
+        """Where a response clearly is the narrower one: drift broadens a peak."""
+        return ~self.same & (self.apart > 0)
 
     @property
     def usable(self):

@@ -173,7 +173,7 @@ def residual_block(
         ``(..., channels + 2)``: the residual in units of the expected noise, chi2 and whiteness.
         NaN where data, response or result are unusable (zeros under a mask, NaN); where the data are
         empty, the residual is zero, and chi2 and whiteness are NaN.
-    flags : numpy.ndarray of uint8
+    flags : numpy.ndarray of uint16
         Navigation shape; without `NO_ZERO_LOSS` where the result holds nothing either.
     """
     channels = spectra.shape[-1]
@@ -210,8 +210,8 @@ def residual_block(
             estimate[good], of_good, response, variance, resolution, zero_loss
         )
         out[good] = np.column_stack([left, verdict.chi2, verdict.whiteness])
-    flags = np.where(held, flags, flags & ~np.uint8(NO_ZERO_LOSS))
-    return out.reshape(*nav, channels + 2), flags.astype(np.uint8).reshape(nav)
+    flags = np.where(held, flags, flags & ~np.uint16(NO_ZERO_LOSS))
+    return out.reshape(*nav, channels + 2), flags.astype(np.uint16).reshape(nav)
 
 
 def better_residual_block(spectra, psf, *, respond, own=None, **options):
@@ -229,7 +229,7 @@ def better_residual_block(spectra, psf, *, respond, own=None, **options):
 
     Returns
     -------
-    numpy.ndarray, numpy.ndarray of uint8
+    numpy.ndarray, numpy.ndarray of uint16
         As from `residual_block`.
     """
     shared, flags = residual_block(spectra, psf, broaden=True, **options)
@@ -247,7 +247,7 @@ def unknown_block(spectra, **_):
     empty = (spectra == 0).all(axis=-1)
     out = np.full((*empty.shape, spectra.shape[-1] + 2), np.nan)
     out[empty, :-2] = 0
-    return out, np.where(empty, EMPTY, NOT_FINITE).astype(np.uint8)
+    return out, np.where(empty, EMPTY, NOT_FINITE).astype(np.uint16)
 
 
 def explain(estimate, seen, response, resolution, zero_loss):

@@ -13,6 +13,7 @@ SPIKE = 16  # up to three channels far above their neighbours, or far below
 UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
 GAINS = 64  # the result gains more energy than it loses
 PSF_MISFIT = 128  # a given response is not that of the spectrum
+PSF_NARROW = 256  # it is narrower than the zero-loss peak, as where that has drifted
 # What a response that is not the spectrum's own may lead to (of a spectrum that is usable itself).
 UNFIT = UNEXPLAINED | GAINS | NOT_FINITE
 UNUSABLE = EMPTY | NO_ZERO_LOSS | NOT_FINITE  # there is nothing to deconvolve
@@ -25,6 +26,7 @@ FLAG_TEXT = {
     UNEXPLAINED: "not explained by the result",
     GAINS: "with more energy gains than losses",
     PSF_MISFIT: "that the psf does not fit",
+    PSF_NARROW: "with a zero-loss peak wider than the psf",
 }
 
 UNDERSAMPLED_FWHM_CHANNELS = 3.0  # a narrower zero-loss peak may lie in one channel
@@ -53,7 +55,7 @@ def spectrum_flags(spectra, zero_loss, noise=None):
 
     Returns
     -------
-    numpy.ndarray of uint8
+    numpy.ndarray of uint16
         Navigation shape.
 
     Examples
@@ -71,14 +73,14 @@ def spectrum_flags(spectra, zero_loss, noise=None):
     lost = finite & ~empty & np.isnan(zero_loss.position)
     found = finite & ~empty & ~lost
     flags = EMPTY * empty + NO_ZERO_LOSS * lost + NOT_FINITE * ~finite
-    flags = np.asarray(flags, np.uint8)
+    flags = np.asarray(flags, np.uint16)
     if found.any():
         if noise is None:
             noise = estimate_noise(np.nan_to_num(spectra), zero_loss.position)
         looked_at = spectra[found], zero_loss.fwhm[found], noise.gain[found], noise.floor[found]
         saturated = _saturated(*looked_at, zero_loss.position[found])
-        flags[found] |= np.where(saturated, SATURATED, 0).astype(np.uint8)
-        flags[found] |= np.where(_with_spike(*looked_at), SPIKE, 0).astype(np.uint8)
+        flags[found] |= np.where(saturated, SATURATED, 0).astype(np.uint16)
+        flags[found] |= np.where(_with_spike(*looked_at), SPIKE, 0).astype(np.uint16)
     return flags
 
 

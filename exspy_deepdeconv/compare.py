@@ -69,13 +69,15 @@ class Comparison:
         -------
         prettytable.PrettyTable
             One row for each method; the columns are told in
-            ``exspy_deepdeconv._signals.scoring.Scores``.
+            ``exspy_deepdeconv._signals.scoring.Scores``. A chi2 far below 1, with a whiteness far below
+            0, is no merit: such a result follows the noise.
         """
         columns = {
             "time (s)": "seconds",
             "resolution (eV)": "resolution",
             "noise gain": "noise_gain",
             "chi2": "chi2",
+            "whiteness": "whiteness",
         }
         if self.truth is not None:
             columns |= {f"{name} error": name for name in ("loss", "near", "sqrt")}

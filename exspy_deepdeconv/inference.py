@@ -46,8 +46,8 @@ def deconvolve(
         eV per channel.
     psf : numpy.ndarray, optional
         A measured response on the same dispersion: one (nothing of it masked), or one per spectrum,
-        of any length and scale. Where its width is not that of the zero-loss peak, it is used, but
-        not trusted. By default the response is found in the spectra.
+        of any length and scale. Where it does not fit, and by default, the response is found in the
+        spectrum itself.
     resolution : float, optional
         FWHM in eV of the Gaussian through which the answer is seen; a quarter of the median
         zero-loss width by default, never under 2 channels.

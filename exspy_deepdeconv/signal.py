@@ -50,12 +50,13 @@ def deep_deconvolve(
     psf : EELSSpectrum, optional
         A measured response, for instance a spectrum taken in vacuum, on the same dispersion: either
         one for all spectra or one for each (same navigation shape). Its maximum is its energy zero;
-        its length and area are free, but if its tails are cut off, the missing part counts as losses
-        (a warning says so where it is cut off high above zero). A response that is narrower than the
-        zero-loss peak, because of drift or charging, is broadened to the width of the peak. One whose
-        width differs from that of the peak by over 1 %%, or its gain-side tail from what is found in the
-        data by over 6 %% (and more than noise can make), is used, but not trusted: intervals are no
-        narrower than without it.
+        its length and area are free. Where its tails are cut off, they are continued as a power of the
+        distance (a warning says so where that is more than a detail).
+        A response that is wider than the zero-loss peak, or whose gain-side tail is not that of the data,
+        is not used: the response is found in the spectrum, as by default. One that is narrower, because of
+        drift or charging, is broadened to the width of the peak. If the widths differ by over 1 %%, or the
+        gain-side tails by over 6 %% (and more than noise can make), the intervals are 1.25 times as wide as
+        without it.
         By default the response is estimated from each spectrum. For a map that shows fewer losses in
         some places than in others, ``s.estimate_psf(shared=True)`` finds a better one. Such an
         estimate is trusted no more than the default one, and where it does not fit (another zero-loss
@@ -132,8 +133,8 @@ def deep_deconvolve(
         - those whose result shows more energy gains than losses (by more than 0.3 %% of the counts),
           which no specimen does: the response, given or estimated, does not fit, or there is a
           background;
-        - those whose zero-loss peak clearly has another width than the `psf` (by over 3 %% and more than
-          noise can make); with an estimated `psf`, all those that it does not fit (``psf_misfit``).
+        - those that a `psf` does not fit, so that the response found in the spectrum itself was used
+          (``psf_misfit``), and those whose zero-loss peak is wider than a measured `psf` (``psf_narrow``).
 
         For a lazy result this warning comes once all of it has been computed, and the numbers are
         not in its metadata. Other warnings are given
@@ -145,8 +146,8 @@ def deep_deconvolve(
         - if the energy axis begins above 0 eV, or has another peak at 0 eV, so that the peak that was
           found cannot be the zero-loss peak;
         - if a negative flat offset is subtracted;
-        - if a `psf` is saturated, has a spike, is cut off or has less than a tenth of the electrons of
-          a spectrum;
+        - if a `psf` is saturated, has a spike, is cut off, was cut out of the spectra themselves, or has
+          less than a tenth of the electrons of a spectrum;
         - if the signal is itself a result;
         - if an interval is requested from a model that was not calibrated.
 

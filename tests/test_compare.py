@@ -140,14 +140,15 @@ def test_figures_of_the_table(make_signal, truth):
         assert scores[name].loss < scores["data"].loss
         assert scores[name].near < scores["data"].near
         assert scores[name].sqrt < scores["data"].sqrt
-    chi2 = s.deconvolution_residual(
+    _, chi2, whiteness = s.deconvolution_residual(
         comparison.signals["deep"], return_maps=True, show_progressbar=False
-    )[1]
+    )
     assert scores["deep"].chi2 == pytest.approx(np.median(chi2.data), rel=0.05)
+    assert scores["deep"].whiteness == pytest.approx(np.median(whiteness.data), abs=0.5)
     table = comparison.table()
     assert table.field_names == [
-        "method", "time (s)", "resolution (eV)", "noise gain", "chi2", "loss error", "near error",
-        "sqrt error",
+        "method", "time (s)", "resolution (eV)", "noise gain", "chi2", "whiteness", "loss error",
+        "near error", "sqrt error",
     ]  # fmt: skip
     assert [row[0] for row in table.rows] == list(scores)
     assert float(table.rows[1][2]) == pytest.approx(scores["deep"].resolution, rel=1e-2)
@@ -219,7 +220,7 @@ def test_what_is_shown_of_a_comparison(make_signal):
 
 
 def test_without_truth_there_are_no_errors(make_signal):
-    assert run(make_signal(), "rl").table().field_names[-1] == "chi2"
+    assert run(make_signal(), "rl").table().field_names[-1] == "whiteness"
 
 
 def test_a_failing_method_does_not_stop_the_others(make_signal, monkeypatch):

@@ -31,8 +31,9 @@ class Scores:
     noise_gain : float
         How much of added white noise, as strong as that of the data, comes out: root mean square
         of the change of the result over that of the data, in the loss region.
-    chi2 : float
-        As ``deconvolution_residual`` gives it.
+    chi2, whiteness : float
+        As ``deconvolution_residual`` gives them: near 1 and 0 where a result explains the data. Below, it
+        follows the noise.
     loss, near, sqrt : float
         Norm of the error over that of the inelastic truth in the loss region, within five
         zero-loss widths of the peak, and of the square roots.
@@ -44,6 +45,7 @@ class Scores:
     resolution: float = np.nan
     noise_gain: float = np.nan
     chi2: float = np.nan
+    whiteness: float = np.nan
     loss: float = np.nan
     near: float = np.nan
     sqrt: float = np.nan
@@ -95,14 +97,15 @@ class Sample:
         estimate = self.rising(outcome.result)
         with warnings.catch_warnings():  # of flagged spectra: the method itself has warned
             warnings.simplefilter("ignore")
-            chi2 = self.signal.deconvolution_residual(
+            _, chi2, whiteness = self.signal.deconvolution_residual(
                 outcome.result, self.used, return_maps=True, show_progressbar=False
-            )[1]
+            )
             return Scores(
                 seconds=outcome.seconds,
                 resolution=self.zero_loss_width(estimate) * self.axis.dispersion,
                 noise_gain=self.noise_gain(runner, name, estimate),
                 chi2=_median(chi2.data),
+                whiteness=_median(whiteness.data),
                 **self.errors(estimate),
             )
 

@@ -31,7 +31,7 @@ from .spectrum.given_variance import told_noise
 from .spectrum.level import flat_level, level_behind
 from .spectrum.noise import FEWEST_CHANNELS, Noise, estimate_noise
 from .spectrum.peaks import half_height_width, parabola_vertex
-from .spectrum.tails import continued_tail, quiet_tails
+from .spectrum.tails import quiet_tails, with_tail
 from .spectrum.zero_loss import ZeroLoss, find_zero_loss
 
 __all__ = [
@@ -71,7 +71,6 @@ __all__ = [
 ]
 
 MIN_CHANNELS = 64
-NO_NOISE = Noise(np.array(0.0), np.array(0.0))
 MIN_RESOLUTION_CHANNELS = 2.0  # a narrower Gaussian is not representable on the axis
 HIGHEST_VALUE = 1e18  # float32 holds no variance of higher ones
 MAX_SHARPENING = 16.0  # largest F/R for which anything is promised
@@ -317,25 +316,30 @@ def centred_response(psf, channels):
     if not np.isfinite(flat).all() or not (flat.max(axis=-1) > 0).all():
         raise ValueError("psf must be finite and hold a positive zero-loss peak.")
     flat, found = response_prepared(flat)
-    noise = estimate_noise(flat, found.position) if flat.shape[-1] >= FEWEST_CHANNELS else NO_NOISE
-    noise = noise.in_rows(len(flat))
-    flat = quiet_tails(flat, found)
+    noise = _noise_of_responses(flat, found)
+    flat = quiet_tails(flat, found, noise)
     out, shift = np.zeros((flat.shape[0], 2 * channels)), np.zeros((flat.shape[0], 1))
     for row, (response, vertex) in enumerate(zip(flat, found.position, strict=True)):
         if not np.isfinite(vertex):  # no flanks: its highest channel has to do
             vertex = float(parabola_vertex(response, np.asarray(int(np.argmax(response)))))
         index = int(round(vertex))
-        take = np.arange(2 * channels) - channels + index
-        inside = (take >= 0) & (take < response.size)
-        out[row, inside] = response[take[inside]]
+        ends = float(found.fwhm[row]), noise.select(row)
+        out[row, channels:] = with_tail(response[index:], channels, *ends)
+        # Distances 0 to channels: the energy zero itself is on the other side.
+        out[row, :channels] = with_tail(response[index::-1], channels + 1, *ends)[:0:-1]
         shift[row] = index - vertex
-        if np.isfinite(found.fwhm[row]):
-            cut = float(found.fwhm[row]), noise.select(row)
-            loss = continued_tail(response[index:], channels, *cut)
-            gain = continued_tail(response[index::-1], channels + 1, *cut)
-            out[row, 2 * channels - loss.size :] = loss
-            out[row, : gain.size] = gain[::-1]
     phase = moving(fft.rfftfreq(2 * channels), shift)
     out = np.maximum(fft.irfft(fft.rfft(out) * phase, 2 * channels), 0)
     out /= out.sum(axis=-1, keepdims=True)
     return out.reshape(psf.shape[:-1] + (2 * channels,))
+
+
+def _noise_of_responses(responses, found):
+    """The noise of responses, ``(batch, channels)``; none where it cannot be read."""
+    known = np.isfinite(found.position)
+    none = np.zeros(len(responses))
+    noise = Noise(none, none.copy())
+    if responses.shape[-1] >= FEWEST_CHANNELS and known.any():
+        read = estimate_noise(responses[known], found.position[known]).in_rows(known.sum())
+        noise.gain[known], noise.floor[known] = read.gain, read.floor
+    return noise

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .noise import FEWEST_CHANNELS, estimate_noise
+from .noise import FEWEST_CHANNELS
 
 FROM = 3.0  # zero-loss widths from the peak, where the tails begin
 REACH = 1 / 3  # of the distance to the peak: a tail is averaged over this length to either side
@@ -14,7 +14,7 @@ CLEAR_OF_CORE, SEEN = 1.0, 3.0
 LEAST_STEEP = 1.0  # a tail that falls off more slowly than 1 / distance is rather an offset
 
 
-def quiet_tails(responses, found):
+def quiet_tails(responses, found, noise):
     """Average the tails where they vanish in the noise.
 
     Negative values are set to zero, since no response is negative. For a tail below the readout noise,
@@ -27,6 +27,8 @@ def quiet_tails(responses, found):
         Without their flat offset, ``(batch, channels)``.
     found : ZeroLoss
         Their peaks, ``(batch,)``; where none was found, nothing is done.
+    noise : Noise
+        Theirs.
 
     Returns
     -------
@@ -36,11 +38,12 @@ def quiet_tails(responses, found):
     Examples
     --------
     >>> import numpy as np
-    >>> from exspy_deepdeconv.physics import find_zero_loss, gaussian
+    >>> from exspy_deepdeconv.physics import estimate_noise, find_zero_loss, gaussian
     >>> from exspy_deepdeconv.spectrum.tails import quiet_tails
     >>> noise = np.random.default_rng(0).normal(0, 10, (1, 2048))
     >>> vacuum = 1e5 * gaussian(2048, 400.0, 12.0) + noise
-    >>> quiet = quiet_tails(vacuum, find_zero_loss(vacuum))
+    >>> found = find_zero_loss(vacuum)
+    >>> quiet = quiet_tails(vacuum, found, estimate_noise(vacuum, found.position))
     >>> bool(np.maximum(vacuum, 0).sum() > 1.05e5), bool(0.99e5 < quiet.sum() < 1.01e5)
     (True, True)
     """
@@ -50,7 +53,7 @@ def quiet_tails(responses, found):
         return out
     seen, position = responses[rows], found.position[rows, None]
     level = _averaged_tails(seen, position, FROM * found.fwhm[rows, None])
-    variance = estimate_noise(seen, position[:, 0]).variance(level)
+    variance = noise.select(rows).variance(level)
     trust = level**2 / (level**2 + BELIEVED * variance)
     out[rows] = np.maximum(trust * seen + (1 - trust) * level, 0)
     return out
@@ -78,48 +81,56 @@ def _averaged_tails(responses, position, start):
     return np.where(distance > start, mean, responses)
 
 
-def continued_tail(tail, length, width, noise):
-    """How a tail that is cut off goes on: as a power of the distance, as it fell off before.
+def with_tail(side, length, width, noise):
+    """One side of a response to a length: cut, or continued as a power of the distance, as it falls off.
 
     Parameters
     ----------
-    tail : numpy.ndarray
-        A response from its peak on, to one side, ``(channels,)``.
+    side : numpy.ndarray
+        The response from its peak on, ``(channels,)``.
     length : int
         How far it is to reach.
     width : float
-        FWHM of its peak in channels.
+        FWHM of its peak in channels; NaN where unknown.
     noise : Noise
         Of the response.
 
     Returns
     -------
     numpy.ndarray
-        What is missing, ``(length - channels,)``: zeros where the tail is not seen at its end.
+        ``(length,)``; zeros behind the end where the tail does not stand out of its noise there.
 
     Examples
     --------
     >>> import numpy as np
     >>> from exspy_deepdeconv.spectrum.noise import Noise
-    >>> from exspy_deepdeconv.spectrum.tails import continued_tail
-    >>> tail = 1e6 / (1 + (2 * np.arange(200) / 8.0) ** 2)
-    >>> more = continued_tail(tail[:100], 200, 8.0, Noise(np.array(1.0), np.array(0.0)))
-    >>> bool(np.allclose(more, tail[100:], rtol=0.05))
+    >>> from exspy_deepdeconv.spectrum.tails import with_tail
+    >>> side = 1e6 / (1 + (2 * np.arange(200) / 8.0) ** 2)
+    >>> whole = with_tail(side[:100], 200, 8.0, Noise(np.array(1.0), np.array(0.0)))
+    >>> bool(np.allclose(whole, side, rtol=0.05))
     True
     """
-    missing = np.zeros(max(length - tail.size, 0))
-    before, last = (slice(*(int(share * tail.size) for share in part)) for part in (BEFORE, LAST))
-    if before.start < CLEAR_OF_CORE * width or before.stop == before.start:
-        return missing
-    levels = [float(tail[part].mean()) for part in (before, last)]
-    errors = [
-        np.sqrt(float(noise.variance(np.array([level]))[0]) / (part.stop - part.start))
-        for level, part in zip(levels, (before, last), strict=True)
-    ]
+    out = np.zeros(length)
+    known = min(side.size, length)
+    out[:known] = side[:known]
+    if length > side.size and (law := _power_law(side, width, noise)) is not None:
+        level, place, steepness = law
+        out[known:] = level * (np.arange(known, length) / place) ** -steepness
+    return out
+
+
+def _power_law(side, width, noise):
+    """Level at a place, and the power of the distance with which a tail falls off there; or None."""
+    before, last = (slice(*(int(share * side.size) for share in part)) for part in (BEFORE, LAST))
+    if not before.start >= CLEAR_OF_CORE * width or before.stop == before.start:
+        return None
+    levels, errors = [], []
+    for part in (before, last):
+        levels.append(float(side[part].mean()))
+        variance = float(noise.variance(np.array([levels[-1]]))[0])
+        errors.append(np.sqrt(variance / (part.stop - part.start)))
     if any(level <= SEEN * error for level, error in zip(levels, errors, strict=True)):
-        return missing
+        return None
     places = [np.sqrt(part.start * part.stop) for part in (before, last)]
     steepness = np.log(levels[0] / levels[1]) / np.log(places[1] / places[0])
-    if steepness < LEAST_STEEP:
-        return missing
-    return levels[1] * (np.arange(tail.size, tail.size + missing.size) / places[1]) ** -steepness
+    return (levels[1], places[1], steepness) if steepness >= LEAST_STEEP else None

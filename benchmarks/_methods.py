@@ -109,7 +109,9 @@ def ratio(cases, name, unit, measure="loss"):
     ours, theirs = (
         np.array([getattr(case[each], measure) for case in cases]) for each in (name, unit)
     )
-    error = _standard_error(ours, theirs) if len(cases) > 1 else np.nan
+    known = np.isfinite(ours) & np.isfinite(theirs)  # some have no losses there
+    ours, theirs = ours[known], theirs[known]
+    error = _standard_error(ours, theirs) if len(ours) > 1 else np.nan
     whole, own = _ratio_of_medians(ours, theirs), np.median(ours / theirs)
     return f"{whole:.2f} +- {error:.2f} ({own:.2f})"
 

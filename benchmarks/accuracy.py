@@ -62,7 +62,7 @@ def scene_table(results):
     for scene, cases in results.items():
         for measure in MEASURES:
             medians = [
-                np.median([getattr(case[name], measure) for case in cases]) for name in names
+                np.nanmedian([getattr(case[name], measure) for case in cases]) for name in names
             ]
             table.add_row(
                 [scene, measure, *(f"{m:.4g}" for m in medians),

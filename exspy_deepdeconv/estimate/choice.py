@@ -12,7 +12,16 @@ from ..response.psf_fit import TailFit, width_fit
 from ..response.residual import explain
 from . import binning
 from .binning import channels_in_bins
-from .forward import answers, batch_of, centred, counts_differ, nothing, response_of, tail_fit
+from .forward import (
+    GAIN_TAIL,
+    answers,
+    batch_of,
+    centred,
+    counts_differ,
+    nothing,
+    response_of,
+    tail_fit,
+)
 
 
 def deconvolve_batch(
@@ -85,7 +94,7 @@ def deconvolve_batch(
     if doubted.any():
         found, found_flags, found_tails = run(doubted, psf, estimated=True)
         out[doubted], flags[doubted] = found[doubted], found_flags[doubted]
-        tails = found_tails.where(doubted, tails)
+        tails.put(doubted, found_tails.select(doubted))
     narrow = _spread(widths.narrower, usable)
     flags[narrow] |= PSF_NARROW
     fits = (narrow | _spread(widths.same, usable)) & tails.same
@@ -106,7 +115,7 @@ def _with_own(run, out, flags, doubtful, fits):
 
 def _run(model, wanted, device, answer_of, seen, rows, psf=None, *, estimated=False):
     """Results and flags of some of the spectra, zeros (or NaN) elsewhere; how a psf fits their tails."""
-    flags, tails = seen.flags.copy(), TailFit.unknown(len(seen.flags))
+    flags, tails = seen.flags.copy(), TailFit.unknown(len(seen.flags), len(GAIN_TAIL[0]))
     out = np.tile(nothing(seen), wanted.arrays)
     for number, good in alike(seen, rows, wanted.resolution):
         batch, measured = batch_of(seen, good, _of_rows(psf, good), device, estimated)

@@ -21,10 +21,12 @@ from ..response.reblur import Response, broadened_response
 from ..spectrum.blur import moving
 from . import intervals
 
-GAIN_TAIL = 1.0, 5.0  # zero-loss widths before the peak between which tails are compared
-LEAST_TAIL = (
-    2.0  # widths of it that are needed: in a shorter one, a flat offset may have been misread
-)
+# Zero-loss widths before the peak between which tails are compared: from one on, and (where gains of the
+# specimen would hide what is missing) farther out.
+GAIN_TAIL = (1.0, 1.5, 2.0, 3.0), 5.0
+# Widths of it that are needed, for too high a tail and for too low a one: in a short one, a flat offset that was
+# misread passes for a part of it.
+LEAST_TAIL = 2.0, 1.0
 HOTTEST = 1000.0  # K: no specimen is taken to be hotter
 FEW_ELECTRONS = 2.0  # a tail may be without so many by chance
 CONSERVE_WITHIN = 0.05  # share of the counts; a larger difference is noise or has another cause
@@ -235,21 +237,26 @@ def tail_fit(answer, seen, good, dispersion=None):
     variance, width = noise.variance(counts) / unit**2, peak.fwhm[:, None]
     before = peak.position[:, None] - np.arange(counts.shape[-1])
     mirrored = peak.position[:, None] + before
-    side = (before > GAIN_TAIL[0] * width) & (before < GAIN_TAIL[1] * width)
-    side &= mirrored < counts.shape[-1] - 1
-    losses = between(counts / unit - used, np.where(side, mirrored, 0))
+    measured = (before < GAIN_TAIL[1] * width) & (mirrored < counts.shape[-1] - 1)
+    losses = between(counts / unit - used, np.where(measured, np.maximum(mirrored, 0), 0))
     kt = np.inf if dispersion is None else BOLTZMANN_EV * HOTTEST / dispersion
-    given_away = np.maximum(losses, 0) * np.exp(-np.maximum(before, 0) / kt)
+    gains = np.maximum(losses, 0) * np.exp(-np.maximum(before, 0) / kt)
 
-    number = side.sum(axis=-1)
-    sums = ((side * x).sum(axis=-1) for x in (found, counts / unit, given_away, used, variance))
-    found, counted, gains, given, summed = sums
-    few = (FEW_ELECTRONS * noise.gain) ** 2 + (seen.level_error[good] * number) ** 2
-    given = np.maximum(given, 1e-30)
-    error = np.sqrt(summed + few / unit[:, 0] ** 2) / given
-    error = np.where(number >= LEAST_TAIL * width[:, 0], error, np.inf)
-    cold = np.minimum(found, counted) - gains
-    return TailFit(*(tail / given - 1 for tail in (found, cold, counted)), error)
+    def compared(start):
+        side = measured & (before > start * width)
+        number = side.sum(axis=-1)
+        sums = ((side * x).sum(axis=-1) for x in (found, counts / unit, gains, used, variance))
+        mine, counted, given_away, given, summed = sums
+        few = (FEW_ELECTRONS * noise.gain) ** 2 + (seen.level_error[good] * number) ** 2
+        given = np.maximum(given, 1e-30)
+        error = np.sqrt(summed + few / unit[:, 0] ** 2) / given
+        errors = (np.where(number >= least * width[:, 0], error, np.inf) for least in LEAST_TAIL)
+        cold = np.minimum(mine, counted) - given_away
+        return *(tail / given - 1 for tail in (mine, counted, cold)), *errors
+
+    compared = zip(*(compared(start) for start in GAIN_TAIL[0]), strict=True)
+    (found, *_), (counted, *_), cold, (error, *_), cold_error = compared
+    return TailFit(found, counted, error, np.stack(cold, axis=-1), np.stack(cold_error, axis=-1))
 
 
 def answers(answer, seen, good, spectra, wanted, model):

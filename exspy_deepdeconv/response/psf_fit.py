@@ -77,23 +77,25 @@ class TailFit:
     ----------
     found : numpy.ndarray
         Tail that is found in the spectrum over that of the response, less 1.
-    cold : numpy.ndarray
-        The same without what may be energy gains of the specimen.
     counted : numpy.ndarray
-        The same of all counts of the spectrum there, gains and all.
+        The same of all counts of the spectrum there, energy gains of the specimen and all.
     error : numpy.ndarray
-        Standard error of these, from the noise of the spectrum.
+        Standard error of both, from the noise of the spectrum.
+    cold, cold_error : numpy.ndarray
+        As ``found``, without what may be energy gains, for tails that begin at several distances from the
+        peak, ``(batch, distances)``.
     """
 
     found: np.ndarray
-    cold: np.ndarray
     counted: np.ndarray
     error: np.ndarray
+    cold: np.ndarray
+    cold_error: np.ndarray
 
     @classmethod
-    def unknown(cls, number):
+    def unknown(cls, number, distances):
         """Where nothing was compared: such tails count as the same."""
-        return cls(*np.zeros((4, number)))
+        return cls(*np.zeros((3, number)), *np.zeros((2, number, distances)))
 
     @property
     def trusted(self):
@@ -103,18 +105,18 @@ class TailFit:
     @property
     def same(self):
         """Where a measured response is not clearly that of another zero-loss peak."""
-        low = self.cold > _larger(*TAILS_TOO_LOW, self.error)
-        return ~low & (self.counted >= -_larger(*TAILS_TOO_HIGH, self.error))
+        low = self.cold > _larger(*TAILS_TOO_LOW, self.cold_error)
+        high = self.counted < -_larger(*TAILS_TOO_HIGH, self.error)
+        return ~(low.any(axis=-1) | high)
+
+    def select(self, rows):
+        """Those of some spectra."""
+        return TailFit(*(values[rows] for values in vars(self).values()))
 
     def put(self, rows, found):
         """Set some of them, to those of a shorter one."""
         for name, values in vars(self).items():
             values[rows] = getattr(found, name)
-
-    def where(self, rows, other):
-        """These in some rows, those of another in the rest."""
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return TailFit(*(np.where(rows, mine, theirs) for mine, theirs in pairs))
 
 
 def width_fit(centred, seen):

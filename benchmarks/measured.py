@@ -5,9 +5,10 @@
 Counts are those of the result over those of the data; chi-square is that of the result blurred again
 (median over the spectra), left is what the result has between one and two zero-loss widths from the peak,
 over its height in the data. The same of maps with the response that their quietest spectra share
-(`estimate_psf(shared=True)`), and how many spectra it does not fit, so that they keep their own. Of monochromated WS2: mean counts between 0.6 and 1.2 eV, as measured, with its
-vacuum response and blind, and in how many channels the 90 % intervals of the last two overlap (medians over
-ten spectra). The spectra are not part of the repository.
+(`estimate_psf(shared=True)`), and how many spectra it does not fit, so that they keep their own. Of
+monochromated WS2: mean counts between 0.6 and 1.2 eV, as measured, with its vacuum response (where that is
+used) and blind, and in how many channels the 90 % intervals of the last two overlap (medians over ten
+spectra). The spectra are not part of the repository.
 """
 
 import argparse

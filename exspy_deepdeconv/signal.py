@@ -136,8 +136,8 @@ def deep_deconvolve(
         - those that a `psf` does not fit, so that the response found in the spectrum itself was used
           (``psf_misfit``), and those whose zero-loss peak is wider than a measured `psf` (``psf_narrow``).
 
-        For a lazy result this warning comes once all of it has been computed, and the numbers are
-        not in its metadata. Other warnings are given
+        For a lazy result this warning comes once all of it has been computed (from a cluster of other
+        processes it does not come), and the numbers are not in its metadata. Other warnings are given
 
         - if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut off
           and no measured `psf` is given, if it holds fewer than about 800 electrons, or if its width

@@ -12,7 +12,7 @@ from exspy_deepdeconv._widget.interactive import DeepDeconvolution
 from exspy_deepdeconv.estimate import batched, choice
 from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.inference import estimate_response
-from exspy_deepdeconv.physics import PSF_MISFIT
+from exspy_deepdeconv.physics import PSF_MISFIT, gaussian
 from exspy_deepdeconv.simulate import simulate
 
 
@@ -315,6 +315,29 @@ def test_preview_takes_the_response_that_the_result_is_made_with(focused):
             np.testing.assert_allclose(got, want.data[row, column], atol=1e-5 * top)
         np.testing.assert_allclose(shown.residual, residual.data[row, column], atol=2e-3)
         assert shown.remark.startswith(remark) and bool(shown.remark) == bool(remark)
+
+
+@pytest.mark.filterwarnings("ignore:deep_deconvolve. a spectrum")
+@pytest.mark.parametrize(
+    ("width", "remark"),
+    [
+        (10.0, ""),
+        (9.0, "with a zero-loss peak wider than the psf"),
+        (11.0, "that the psf does not fit"),
+    ],
+)
+def test_preview_judges_a_measured_response_as_the_result_does(make_signal, width, remark):
+    s, psf = make_signal(), make_signal()
+    psf.data = np.random.default_rng(5).poisson(1e7 * gaussian(256, 60.0, width))
+    tool = DeepDeconvolution(s, psf=psf, return_interval=True, show_progressbar=False)
+    tool.show_residual = True
+    results = deconvolve(s, tool.resolution, psf, return_interval=True)
+    residual = s.deconvolution_residual(results[0], psf, show_progressbar=False)
+    shown = tool.preview
+    for got, want in zip((shown.result, shown.lower, shown.upper), results, strict=True):
+        np.testing.assert_allclose(got, want.data, atol=1e-5 * want.data.max())
+    np.testing.assert_allclose(shown.residual, residual.data, atol=2e-3)
+    assert remark in shown.remark and bool(shown.remark) == bool(remark)
 
 
 @pytest.mark.parametrize("fails", ["shared", "own"])

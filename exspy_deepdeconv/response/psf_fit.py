@@ -19,8 +19,10 @@ UNDERSAMPLED = 0.5
 # How far tails on the gain side may be apart, likewise. All of these were chosen on simulations of other
 # seeds than the benchmarks'.
 TAILS_TRUSTED = 0.06, 2.5  # of a measured response that is trusted
-TAILS_TOO_LOW = 0.08, 4.0  # of one that is used, whatever energy the specimen may have given
-TAILS_TOO_HIGH = 0.1, 4.0  # the same: higher than all that was counted there
+# Of one that is used, whatever energy the specimen may have given: a share for each distance from which tails
+# are compared, since the farther out, the less the network's own can be relied on.
+TAILS_TOO_LOW = (0.1, 0.15, 0.2, 0.3), 4.0
+TAILS_TOO_HIGH = 0.1, 4.0  # the same, higher than all that was counted there
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,13 @@ from ..response.residual import explain
 from . import binning
 from .binning import channels_in_bins
 from .forward import (
-    GAIN_TAIL,
     answers,
     batch_of,
     centred,
     counts_differ,
     nothing,
     response_of,
-    tail_fit,
+    tails_of,
 )
 
 
@@ -115,7 +114,7 @@ def _with_own(run, out, flags, doubtful, fits):
 
 def _run(model, wanted, device, answer_of, seen, rows, psf=None, *, estimated=False):
     """Results and flags of some of the spectra, zeros (or NaN) elsewhere; how a psf fits their tails."""
-    flags, tails = seen.flags.copy(), TailFit.unknown(len(seen.flags), len(GAIN_TAIL[0]))
+    flags, tails = seen.flags.copy(), TailFit.unknown(len(seen.flags))
     out = np.tile(nothing(seen), wanted.arrays)
     for number, good in alike(seen, rows, wanted.resolution):
         batch, measured = batch_of(seen, good, _of_rows(psf, good), device, estimated)
@@ -125,7 +124,7 @@ def _run(model, wanted, device, answer_of, seen, rows, psf=None, *, estimated=Fa
         if measured is None:
             measured = response_of(answer, seen.counts.shape[-1])
         else:
-            tails.put(good, tail_fit(answer, seen, good, wanted.dispersion))
+            tails.put(good, tails_of(answer, seen, good, wanted.dispersion))
         flags[good] |= result_flags(found[0], seen, good, measured, wanted)
     return out, flags, tails
 

@@ -11,24 +11,14 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-from ..experiment.specimens import BOLTZMANN_EV
 from ..layers.frame import BLOCK, PAD
 from ..network import Spectra
 from ..physics import NOT_FINITE, centred_response
-from ..response.gains import between
-from ..response.psf_fit import TailFit
+from ..response.psf_fit import tail_fit
 from ..response.reblur import Response, broadened_response
 from ..spectrum.blur import moving
 from . import intervals
 
-# Zero-loss widths before the peak between which tails are compared: from one on, and (where gains of the
-# specimen would hide what is missing) farther out.
-GAIN_TAIL = (1.0, 1.5, 2.0, 3.0), 5.0
-# Widths of it that are needed, for too high a tail and for too low a one: in a short one, a flat offset that was
-# misread passes for a part of it.
-LEAST_TAIL = 2.0, 1.0
-HOTTEST = 1000.0  # K: no specimen is taken to be hotter
-FEW_ELECTRONS = 2.0  # a tail may be without so many by chance
 CONSERVE_WITHIN = 0.05  # share of the counts; a larger difference is noise or has another cause
 _COPIES = weakref.WeakKeyDictionary()  # of networks, by model and device
 _COPYING = threading.Lock()
@@ -207,11 +197,8 @@ def batch_of(seen, good, psf, device, estimated=False):
     return spectra, measured
 
 
-def tail_fit(answer, seen, good, dispersion=None):
+def tails_of(answer, seen, good, dispersion=None):
     """Compare the gain-side tail of a given response with the one that is found in the data.
-
-    Losses hardly reach the gain side. What a tail lacks there it lacks on the loss side, too, and would
-    come out as losses under the network's trust (`benchmarks/limits.py --part psf`).
 
     Parameters
     ----------
@@ -222,7 +209,7 @@ def tail_fit(answer, seen, good, dispersion=None):
     good : numpy.ndarray of bool
         Which of them the network was given.
     dispersion : float, optional
-        eV per channel; without it, gains of the specimen may be as many as losses.
+        eV per channel.
 
     Returns
     -------
@@ -232,31 +219,7 @@ def tail_fit(answer, seen, good, dispersion=None):
     found, used = (
         answer.frame.take(x).double().cpu().numpy() for x in (answer.elastic, answer.used)
     )
-    peak, noise = seen.zero_loss.select(good), seen.noise.select(good)
-    counts, unit = seen.counts[good], peak.height[:, None]
-    variance, width = noise.variance(counts) / unit**2, peak.fwhm[:, None]
-    before = peak.position[:, None] - np.arange(counts.shape[-1])
-    mirrored = peak.position[:, None] + before
-    measured = (before < GAIN_TAIL[1] * width) & (mirrored < counts.shape[-1] - 1)
-    losses = between(counts / unit - used, np.where(measured, np.maximum(mirrored, 0), 0))
-    kt = np.inf if dispersion is None else BOLTZMANN_EV * HOTTEST / dispersion
-    gains = np.maximum(losses, 0) * np.exp(-np.maximum(before, 0) / kt)
-
-    def compared(start):
-        side = measured & (before > start * width)
-        number = side.sum(axis=-1)
-        sums = ((side * x).sum(axis=-1) for x in (found, counts / unit, gains, used, variance))
-        mine, counted, given_away, given, summed = sums
-        few = (FEW_ELECTRONS * noise.gain) ** 2 + (seen.level_error[good] * number) ** 2
-        given = np.maximum(given, 1e-30)
-        error = np.sqrt(summed + few / unit[:, 0] ** 2) / given
-        errors = (np.where(number >= least * width[:, 0], error, np.inf) for least in LEAST_TAIL)
-        cold = np.minimum(mine, counted) - given_away
-        return *(tail / given - 1 for tail in (mine, counted, cold)), *errors
-
-    compared = zip(*(compared(start) for start in GAIN_TAIL[0]), strict=True)
-    (found, *_), (counted, *_), cold, (error, *_), cold_error = compared
-    return TailFit(found, counted, error, np.stack(cold, axis=-1), np.stack(cold_error, axis=-1))
+    return tail_fit(found, used, seen.select(good), dispersion)
 
 
 def answers(answer, seen, good, spectra, wanted, model):

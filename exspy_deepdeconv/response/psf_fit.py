@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import constants
 
 from .broadening import widths_apart
+from .gains import between
 from .reblur import beside_peaks
 
 # How far the widths of a response and of a zero-loss peak may be apart: share of the width, standard
@@ -23,6 +25,15 @@ TAILS_TRUSTED = 0.06, 2.5  # of a measured response that is trusted
 # are compared, since the farther out, the less the network's own can be relied on.
 TAILS_TOO_LOW = (0.1, 0.15, 0.2, 0.3), 4.0
 TAILS_TOO_HIGH = 0.1, 4.0  # the same, higher than all that was counted there
+# Zero-loss widths before the peak between which tails are compared: from one on, and (where gains of the
+# specimen would hide what is missing) farther out.
+TAIL_BEGINS, TAIL_ENDS = (1.0, 1.5, 2.0, 3.0), 5.0
+# Widths of it that are needed, for too high a tail and for too low a one: in a short one, a flat offset that was
+# misread passes for a part of it.
+LEAST_TAIL = 2.0, 1.0
+LONG = 6.0  # widths of gain side whose first one shows a flat offset rather than a tail
+FEW_ELECTRONS = 2.0  # a tail may be without so many by chance
+HOTTEST = constants.k * 1000.0 / constants.e  # kT in eV: no specimen is taken to be hotter
 
 
 @dataclass(frozen=True)
@@ -80,12 +91,12 @@ class TailFit:
     found : numpy.ndarray
         Tail that is found in the spectrum over that of the response, less 1.
     counted : numpy.ndarray
-        The same of all counts of the spectrum there, energy gains of the specimen and all.
+        The same of all counts of the spectrum there, energy gains and flat offset and all.
     error : numpy.ndarray
         Standard error of both, from the noise of the spectrum.
     cold, cold_error : numpy.ndarray
-        As ``found``, without what may be energy gains, for tails that begin at several distances from the
-        peak, ``(batch, distances)``.
+        As ``found``, without what may be energy gains or a flat offset, for tails that begin at several
+        distances from the peak, ``(batch, distances)``.
     """
 
     found: np.ndarray
@@ -95,9 +106,9 @@ class TailFit:
     cold_error: np.ndarray
 
     @classmethod
-    def unknown(cls, number, distances):
+    def unknown(cls, number):
         """Where nothing was compared: such tails count as the same."""
-        return cls(*np.zeros((3, number)), *np.zeros((2, number, distances)))
+        return cls(*np.zeros((3, number)), *np.zeros((2, number, len(TAIL_BEGINS))))
 
     @property
     def trusted(self):
@@ -148,6 +159,77 @@ def width_fit(centred, seen):
     found = widths_apart(*beside_peaks(centred, seen))
     half, _ = widths_apart(centred, seen.zero_loss.position, seen.zero_loss.fwhm)
     return WidthFit(*found, UNDERSAMPLED / seen.zero_loss.fwhm**4, half)
+
+
+def tail_fit(found, used, seen, dispersion=None):
+    """Compare the gain-side tails of responses with those that are found in spectra.
+
+    Losses hardly reach the gain side. What a tail lacks there it lacks on the loss side, too, and would
+    come out as losses under the network's trust (`benchmarks/limits.py --part psf`).
+
+    Parameters
+    ----------
+    found, used : numpy.ndarray
+        Elastic peaks over their height: read off the spectra, and of the responses, ``(batch, channels)``.
+    seen : Inspected
+        The spectra, ``(batch,)``, all of them usable.
+    dispersion : float, optional
+        eV per channel; without it, gains of the specimen may be as many as losses.
+
+    Returns
+    -------
+    TailFit
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exspy_deepdeconv.physics import gaussian, inspect
+    >>> from exspy_deepdeconv.response.psf_fit import tail_fit
+    >>> tail = 1 / (1 + (2 * (np.arange(512) - 200) / 12) ** 2)
+    >>> peaks = np.exp(-(((np.arange(512) - 200) / 7.2) ** 2)) + np.array([[0.04], [0.02]]) * tail
+    >>> seen = inspect(1e6 * peaks[[0, 0]])
+    >>> tail_fit(peaks[[0, 0]], peaks, seen, dispersion=0.05).same
+    array([ True, False])
+    """
+    peak, unit = seen.zero_loss, seen.zero_loss.height[:, None]
+    position, width = peak.position[:, None], peak.fwhm[:, None]
+    counts = seen.counts / unit
+    before = position - np.arange(counts.shape[-1])
+    measured = (before < TAIL_ENDS * width) & (position + before < counts.shape[-1] - 1)
+    variance = seen.noise.variance(seen.counts) / unit**2
+    recorded = counts + np.maximum(seen.level, 0)[:, None] / unit
+    other = _gains(counts - used, before, measured, position, dispersion)
+    other += _offset(counts - used, before, position, width)
+
+    def compared(begin):
+        side = measured & (before > begin * width)
+        number = side.sum(axis=-1)
+        sums = ((side * x).sum(axis=-1) for x in (found, recorded, other, used, variance))
+        mine, counted, no_tail, given, summed = sums
+        few = (FEW_ELECTRONS * seen.noise.gain) ** 2 + (seen.level_error * number) ** 2
+        given = np.maximum(given, 1e-30)
+        error = np.sqrt(summed + few / unit[:, 0] ** 2) / given
+        errors = (np.where(number >= least * width[:, 0], error, np.inf) for least in LEAST_TAIL)
+        cold = np.minimum(mine, counted) - no_tail
+        return *(tail / given - 1 for tail in (mine, counted, cold)), *errors
+
+    by_distance = zip(*(compared(begin) for begin in TAIL_BEGINS), strict=True)
+    (found, *_), (counted, *_), cold, (error, *_), cold_error = by_distance
+    return TailFit(found, counted, error, np.stack(cold, axis=-1), np.stack(cold_error, axis=-1))
+
+
+def _gains(losses, before, measured, position, dispersion):
+    """What a specimen may have given to the electrons: exp(-E / kT) of the losses, mirrored."""
+    mirrored = between(losses, np.where(measured, np.maximum(position + before, 0), 0))
+    kt = np.inf if dispersion is None else HOTTEST / dispersion
+    return np.maximum(mirrored, 0) * np.exp(-np.maximum(before, 0) / kt)
+
+
+def _offset(excess, before, position, width):
+    """What is left of a flat offset: it is as high where a long gain side begins."""
+    first = (before > position - width) & (position > LONG * width)
+    level = (first * excess).sum(axis=-1) / np.maximum(first.sum(axis=-1), 1)
+    return np.maximum(level, 0)[:, None]
 
 
 def _larger(share, errors, error):

@@ -22,7 +22,7 @@ from ..estimate.forward import (
     parts,
     quick_and_quiet,
     regime,
-    tail_fit,
+    tails_of,
 )
 from ..estimate.intervals import Calibration, Regime
 from ..evaluate import visible_losses
@@ -100,7 +100,7 @@ def calibrate(model, cases=64, seed=SEED, device=None):
             with quick_and_quiet(device, model) as (where, network):
                 spectra, _ = batch_of(seen, seen.usable, psf, where)
                 answer_on = cache(partial(answer_of, network, spectra))  # most ratios have one
-                if given and not tail_fit(answer_on(1), seen, seen.usable).trusted[0]:
+                if given and not tails_of(answer_on(1), seen, seen.usable).trusted[0]:
                     continue  # not one that is trusted
                 for ratio in reversed(SHARPENINGS):
                     needed, at, error = _needed(answer_on, seen, spectra, simulation, ratio)

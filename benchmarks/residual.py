@@ -19,7 +19,8 @@ import numpy as np
 from prettytable import PrettyTable
 
 from exspy_deepdeconv import classical, models
-from exspy_deepdeconv._methods.classical_methods import METHODS, Check
+from exspy_deepdeconv._methods.classical_blocks import Check
+from exspy_deepdeconv._methods.classical_methods import METHODS
 from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.inference import estimate_response
 from exspy_deepdeconv.physics import PSF_MISFIT, UNEXPLAINED, default_resolution, inspect, smooth

@@ -135,7 +135,7 @@ def _deconvolved(spectra, psf, **options):
     usable = responses.usable_responses(psf) if own else np.array(True)
     if usable.all():
         return deconvolve_block(spectra, psf=psf, **options)
-    nothing, flags = runner._without_response(spectra, psf)
+    nothing, flags = runner.zeros_or_nan(spectra, psf)
     found, flags[usable], *bounds = deconvolve_block(spectra[usable], psf=psf[usable], **options)
     answers = []
     for known in (found, *bounds):

@@ -10,7 +10,7 @@ from _helpers import complex_data, energy_axis, non_uniform
 
 import exspy_deepdeconv
 from exspy_deepdeconv import models, physics
-from exspy_deepdeconv._methods import classical_methods
+from exspy_deepdeconv._methods import classical_blocks
 from exspy_deepdeconv._signals import results, runner
 
 METHODS = ("rl", "ml", "fourier", "tgv")
@@ -443,7 +443,7 @@ def test_block_of_spectra_to_be_left_alone():
     def fail(*_, **__):
         raise AssertionError
 
-    estimate, flags, chosen = classical_methods.deconvolve_block(
+    estimate, flags, chosen = classical_blocks.deconvolve_block(
         np.array([[0.0] * 64, [np.nan] * 64]),
         np.ones(8),
         function=fail,
@@ -630,13 +630,13 @@ def test_misfit_is_judged_by_the_noise_that_the_user_has_set(make_signal, name):
 def test_quick_methods_look_at_a_few_spectra_first(
     make_signal, response, monkeypatch, wide, name, blocks
 ):
-    seen, explain = [], classical_methods.residual.explain
+    seen, explain = [], classical_blocks.residual.explain
 
     def spy(estimate, *arguments):
         seen.append(len(estimate))
         return explain(estimate, *arguments)
 
-    monkeypatch.setattr(classical_methods.residual, "explain", spy)
+    monkeypatch.setattr(classical_blocks.residual, "explain", spy)
     s = make_signal(40)
     psf = too_wide(make_signal) if wide else response
     with warnings.catch_warnings():

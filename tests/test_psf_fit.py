@@ -1,6 +1,7 @@
-"""Whether a response may be that of a spectrum, by the width of its zero-loss peak."""
+"""Whether a response may be that of a spectrum, by the width and the tails of its zero-loss peak."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.models import load
 from exspy_deepdeconv.physics import centred_response, gaussian, inspect
-from exspy_deepdeconv.response.psf_fit import width_fit
+from exspy_deepdeconv.response.psf_fit import tail_fit, width_fit
 from exspy_deepdeconv.simulate import Detector, simulate
 
 
@@ -102,3 +103,30 @@ def test_a_response_with_other_tails_is_not_trusted(tails, trusted):
     doubted = deconvolve_block(simulation.counts, **options, estimated=True)
     same = all(np.array_equal(*pair) for pair in zip(given, doubted, strict=True))
     assert same != trusted
+
+
+@pytest.mark.parametrize(("missing", "same"), [("an offset", True), ("a tail", False)])
+def test_what_is_left_of_a_flat_offset_is_no_tail(missing, same):
+    """2e-4 of the height in every channel of the gain side; the same on average as a tail."""
+    distance = (np.arange(512) - 120.0) / 12.0
+    used = np.exp(-4 * np.log(2) * distance**2) + 1e-3 / (1 + (2 * distance) ** 2)
+    tail = 6e-3 / (1 + (2 * distance) ** 2)
+    more = np.full(512, 2e-4) if missing == "an offset" else tail
+    counts = np.random.default_rng(3).poisson(1e7 * (used + more))[None].astype(float)
+    seen = inspect(counts)
+    seen = replace(seen, counts=counts, level=np.zeros(1), level_error=np.zeros(1))
+    found = (used + more)[None]
+    assert tail_fit(found, used[None], seen, dispersion=0.05).same[0] == same
+
+
+@pytest.mark.parametrize(("dispersion", "same"), [(0.002, True), (0.05, False), (None, True)])
+def test_gains_of_a_hot_specimen_are_no_tail(dispersion, same):
+    """Up to exp(-E / kT) of the losses of the same energy, at 1000 K: that depends on the energy."""
+    distance = np.arange(512) - 200.0
+    used = np.exp(-4 * np.log(2) * (distance / 12) ** 2) + 1e-3 / (1 + (distance / 6) ** 2)
+    gains, losses = (0.01 * np.exp(-4 * np.log(2) * ((distance + at) / 8) ** 2) for at in (30, -30))
+    counts = (
+        np.random.default_rng(3).poisson(1e7 * (used + 0.4 * gains + losses))[None].astype(float)
+    )
+    found = (used + 0.4 * gains)[None]
+    assert tail_fit(found, used[None], inspect(counts), dispersion).same[0] == same

@@ -290,14 +290,13 @@ def _of_short_one(psf, electrons, reach):
             return "psf is cut off on a flank of its peak, above half its height. Use a longer one."
         width = float(psf.size)
     few = max(int(width / 4), 8)
+    # Of the loss side alone: spectra may begin later than a response.
     per_width = width * electrons / counts.sum() if np.isfinite(electrons) else 0.0
-    ends = (counts[:few], position, np.inf), (counts[-few:], psf.size - 1 - position, per_width)
+    ends = (counts[:few], position, 0.0), (counts[-few:], psf.size - 1 - position, per_width)
     for end, distance, scale in ends:
         level, noise = float(end.mean()), float(np.abs(np.diff(end)).mean() / np.sqrt(few))
         near = distance < SHORT_WIDTHS * width and level > SHORT_HEIGHT * counts.max() + 3 * noise
-        seen = (
-            distance < reach - 1 and level > 3 * noise and SEEN_ELECTRONS < level * scale < np.inf
-        )
+        seen = distance < reach - 1 and level > 3 * noise and level * scale > SEEN_ELECTRONS
         if near or seen:
             return (
                 f"psf is cut off {distance / width:.2g} zero-loss widths from its maximum, where it is still "

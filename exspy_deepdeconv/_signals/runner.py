@@ -227,7 +227,7 @@ def run_blocks(
             arrays=arrays,
             extra=extra,
             threads=max(at_a_time // max(math.prod(blocks.numblocks), 1), 1),
-            without_response=without_response or _without_response,
+            without_response=without_response or zeros_or_nan,
         ),
         (*nav, "out"),
         *pairs,
@@ -299,7 +299,7 @@ def _run_block(
     return out, notes
 
 
-def _without_response(spectra, psf, **_):
+def zeros_or_nan(spectra, psf, **_):
     """The result of spectra whose own response is unusable.
 
     Zeros where they are empty, or where their response is (as ``estimate_psf`` leaves pixels

@@ -80,20 +80,19 @@ def deconvolve_batch(
     run = partial(_run, model, wanted, device, partial(answer_of, network), seen)
     usable = seen.usable
     if psf is None or not usable.any():
-        return run(usable)[:2]
+        return run(usable)
     psf = _centred(psf, seen)
     widths = width_fit(_of_rows(psf, usable), seen.select(usable))
     if estimated:
         fits = _spread(widths.usable, usable)
-        out, flags, _ = run(fits, psf, estimated=True)
+        out, flags = run(fits, psf, estimated=True)
         return _with_own(run, out, flags, usable & (~fits | (flags & UNFIT > 0)), fits)
-    trusted = _spread(widths.trusted, usable)
-    out, flags, tails = run(trusted, psf)
+    trusted, tails = _spread(widths.trusted, usable), TailFit.unknown(len(spectra))
+    out, flags = run(trusted, psf, tails=tails)
     doubted = usable & ~(trusted & tails.trusted)
     if doubted.any():
-        found, found_flags, found_tails = run(doubted, psf, estimated=True)
+        found, found_flags = run(doubted, psf, estimated=True, tails=tails)
         out[doubted], flags[doubted] = found[doubted], found_flags[doubted]
-        tails.put(doubted, found_tails.select(doubted))
     narrow = _spread(widths.narrower, usable)
     flags[narrow] |= PSF_NARROW
     fits = (narrow | _spread(widths.same, usable)) & tails.same
@@ -106,15 +105,15 @@ def _with_own(run, out, flags, doubtful, fits):
     That is where the given one was of no use (``~fits``), or where one's own explains the data.
     """
     if doubtful.any():
-        own, own_flags, _ = run(doubtful)
+        own, own_flags = run(doubtful)
         better = doubtful & (~fits | (own_flags & UNFIT == 0))
         out[better], flags[better] = own[better], own_flags[better] | PSF_MISFIT
     return out, flags
 
 
-def _run(model, wanted, device, answer_of, seen, rows, psf=None, *, estimated=False):
-    """Results and flags of some of the spectra, zeros (or NaN) elsewhere; how a psf fits their tails."""
-    flags, tails = seen.flags.copy(), TailFit.unknown(len(seen.flags))
+def _run(model, wanted, device, answer_of, seen, rows, psf=None, *, estimated=False, tails=None):
+    """Results and flags of some of the spectra, zeros (or NaN) elsewhere; ``tails`` takes how a psf fits."""
+    flags = seen.flags.copy()
     out = np.tile(nothing(seen), wanted.arrays)
     for number, good in alike(seen, rows, wanted.resolution):
         batch, measured = batch_of(seen, good, _of_rows(psf, good), device, estimated)
@@ -123,10 +122,10 @@ def _run(model, wanted, device, answer_of, seen, rows, psf=None, *, estimated=Fa
         out[good] = np.concatenate(found, axis=-1)
         if measured is None:
             measured = response_of(answer, seen.counts.shape[-1])
-        else:
+        if tails is not None:
             tails.put(good, tails_of(answer, seen, good, wanted.dispersion))
         flags[good] |= result_flags(found[0], seen, good, measured, wanted)
-    return out, flags, tails
+    return out, flags
 
 
 def _spread(of_some, some):

@@ -122,12 +122,8 @@ class TailFit:
         high = self.counted < -_larger(*TAILS_TOO_HIGH, self.error)
         return ~(low.any(axis=-1) | high)
 
-    def select(self, rows):
-        """Those of some spectra."""
-        return TailFit(*(values[rows] for values in vars(self).values()))
-
     def put(self, rows, found):
-        """Set some of them, to those of a shorter one."""
+        """Set some of them to those that were found."""
         for name, values in vars(self).items():
             values[rows] = getattr(found, name)
 

@@ -1,7 +1,7 @@
 """Accuracy on held-out simulations, beside rivals that are told everything.
 
     python benchmarks/accuracy.py [--cases 32] [--model NAME_OR_PATH] [--workers 2]
-        [--part table doublets false-peaks lost-peaks coverage position response shared recipe dose width]
+        [--part table doublets false-peaks lost-peaks coverage windows position response shared recipe dose width]
         [--rivals "oracle RL" ...] [--channels N] [--shoulders SHARE] [--output FOLDER]
 
 The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
@@ -31,6 +31,7 @@ import position
 import recipe
 import response
 import shared
+import windows
 from _held_out import LENGTHS, SCENES, SEED, announced, held_out, workers
 from _methods import MEASURES, METHODS, OURS, RIVALS, all_errors, ratio
 from prettytable import PrettyTable
@@ -42,8 +43,8 @@ RATIOS = (
     ("ours, blind", "reflected tail"),
 )
 PARTS = (
-    "table", "doublets", "false-peaks", "lost-peaks", "coverage", "position", "response", "shared",
-    "recipe", "dose", "width",
+    "table", "doublets", "false-peaks", "lost-peaks", "coverage", "windows", "position", "response",
+    "shared", "recipe", "dose", "width",
 )  # fmt: skip
 
 
@@ -127,6 +128,7 @@ def main(arguments=None):
         "false-peaks": false_peaks.report,
         "lost-peaks": lost_peaks.report,
         "coverage": intervals.report,
+        "windows": windows.report,
         "position": position.report,
         "response": response.report,
         "shared": shared.report,

@@ -9,13 +9,14 @@ from exspy_deepdeconv import models
 from exspy_deepdeconv.estimate.batched import deconvolve_block
 from exspy_deepdeconv.estimate.binning import answer_of
 from exspy_deepdeconv.estimate.forward import batch_of, centred, quick_and_quiet
-from exspy_deepdeconv.estimate.intervals import Calibration, Regime
+from exspy_deepdeconv.estimate.intervals import CONFIDENCES, Calibration, Regime, factors
 from exspy_deepdeconv.evaluate import coverage, visible_losses
 from exspy_deepdeconv.models import Model
 from exspy_deepdeconv.physics import inspect
 from exspy_deepdeconv.simulate import Detector, simulate
 from exspy_deepdeconv.training import calibrate as module
-from exspy_deepdeconv.training.calibrate import calibrate
+from exspy_deepdeconv.training import quantiles
+from exspy_deepdeconv.training.calibrate import Channels, calibrate
 
 SCENE = "bulk"
 
@@ -54,36 +55,83 @@ def test_calibrated_intervals_hold_their_share(few, confidence, given):
     assert found == pytest.approx(confidence, abs=0.12)  # 40 spectra, errors shared by channels
 
 
-def test_factors_rise_with_confidence_and_elastic_errors_too(few):
+def test_reaches_rise_with_confidence_and_elastic_errors_too(few):
     _, calibration = few
     assert (np.diff(calibration.elastic) >= 0).all() and np.max(calibration.elastic) < 0.5
-    regime = Regime(dominance=4.0, electrons=1e6)
-    reach = [calibration.factor(c, regime) * np.log(1 / (1 - c)) for c in (0.5, 0.9, 0.99)]
-    assert (np.diff(reach) > 0).all()
+    for given in (False, True):
+        reach = [
+            calibration.reaches(np.ones(1), np.ones(1), c, Regime(1e-3, 1e6, given))
+            for c in (0.5, 0.9, 0.99)
+        ]
+        assert (np.diff(reach, axis=0) >= 0).all() and np.ptp(reach) > 0.1
 
 
-def test_what_few_electrons_need_is_found():
-    """Needed factors of known sizes, apart from a scatter."""
+def drawn(rng, scene, size, scale=1.0, skew=0.0, height=-2.0):
+    """Channels whose errors are exponential to either side, so many times larger than told."""
+    errors = scale * rng.exponential(1, size) * rng.choice([-1, 1], size)
+    needed = np.stack([np.maximum(-errors, 0), np.maximum(errors, 0)])
+    needed = np.repeat(needed[:, None], len(CONFIDENCES), axis=1)
+    once = np.ones(size)
+    return Channels(scene, needed, skew * once, height * once, np.tile(once, (2, 1)))
+
+
+@pytest.mark.parametrize("key", ["skew", "height"])
+def test_what_errors_depend_on_is_found(key):
+    """Three times as large at a skew, or a height, as at others."""
     rng = np.random.default_rng(0)
-    plain, found = Calibration(), []
-    for _ in range(400):
-        electrons = rng.choice(plain.electrons)
-        size = np.full(50, 2.0 if electrons == 3e4 else 1.0)
-        at = Regime(rng.choice(plain.dominances, 50), electrons * np.ones(50))
-        found.append((rng.choice(["a", "b"]), size * rng.exponential(1, (6, 50)), at))
-    table, by_electrons = module._factors(found)
-    assert by_electrons[0] / by_electrons[2] == pytest.approx(2.0, rel=0.1)
-    whole = Calibration(blind=table, by_electrons=(by_electrons,) * 2)
-    for confidence, wanted in ((0.5, np.log(2)), (0.9, np.log(10))):
-        assert whole.factor(confidence, Regime(1.75, 3e4)) == pytest.approx(2 * wanted, rel=0.1)
+    places = (-1.0, 1.0) if key == "skew" else (-4.0, -2.0)
+    found = [
+        drawn(rng, scene, 4000, scale, **{key: place})
+        for scene in "ab" for place, scale in zip(places, (1.0, 3.0), strict=True)
+    ]  # fmt: skip
+    table = np.array(module._table(found))
+    for confidence in (0.5, 0.9, 0.95):
+        row = table[:, CONFIDENCES.index(confidence)]
+        for place, scale in zip(places, (1.0, 3.0), strict=True):
+            at = {"skew": 0.0, "height": -2.0} | {key: place}
+            reach = [factors(side, **at) for side in row]
+            np.testing.assert_allclose(reach, -scale * np.log(1 - confidence), rtol=0.15)
+
+
+def test_sides_are_told_apart():
+    """Errors to one side only: the interval need not reach to the other."""
+    one = drawn(np.random.default_rng(0), "a", 4000)
+    one.needed[0] = 0.0
+    table = np.array(module._table([one]))
+    down, up = (factors(side[3], 0.0, -2.0) for side in table)
+    assert down < 0.1 * up
+
+
+def test_intervals_hold_their_share_in_all_where_one_side_holds_little():
+    rng = np.random.default_rng(0)
+    one = drawn(rng, "a", 4000)
+    one.needed[0] *= 0.01
+    table = np.array(module._table([one]))
+    for row, confidence in enumerate(CONFIDENCES):
+        reach = np.array([[factors(side[row], 0.0, -2.0)] for side in table])
+        inside = (one.needed[:, row] <= reach).all(axis=0)
+        assert inside.mean() == pytest.approx(confidence, abs=0.01)
 
 
 def test_scenes_count_alike_whatever_their_number_of_channels():
-    at = {size: Regime(np.full(size, 1.75), np.full(size, 3e6)) for size in (2000, 100)}
-    found = [("a", np.ones((6, 2000)), at[2000]), ("b", np.full((6, 100), 3.0), at[100])]
-    table, by_electrons = module._factors(found)
-    whole = Calibration(blind=table, by_electrons=(by_electrons,) * 2)
-    assert whole.factor(0.9, Regime(1.75, 3e6)) == pytest.approx(3.0)
+    rng = np.random.default_rng(0)
+    found = [drawn(rng, "a", 4000), drawn(rng, "b", 400, 3.0)]
+    _, _, _, weights = module._pooled(found)
+    assert weights[:4000].sum() == pytest.approx(weights[4000:].sum())
+
+
+def test_kinds_of_channels_count_alike(few):
+    """All with visible losses, and those near the peak."""
+    model, _ = few
+    rng = np.random.default_rng(1)
+    channels, _ = module._of_one(model, simulate(SCENE, rng, 2048), rng, False, None)
+    for one in channels:
+        assert one.skew.size <= 2 * module.CHANNELS
+        visible, near = one.stands_for.sum(axis=1)
+        assert 0 < near < visible
+    weights = module._pooled(channels)[-1]
+    kinds = np.concatenate([one.stands_for > 0 for one in channels], axis=1)
+    np.testing.assert_allclose([weights[kind].sum() for kind in kinds], 1)
 
 
 @pytest.mark.parametrize("dark", [0.0, 300.0])
@@ -98,18 +146,21 @@ def test_a_channel_needs_a_factor_above_one_where_the_interval_without_factors_m
         response = centred(psf, 512) if given else None
         spectra, _ = batch_of(seen, seen.usable, response, where)
         answer_on = partial(answer_of, network, spectra)
-        needed, _, _ = module._needed(answer_on, seen, spectra, simulation, ratio)
+        needed, skew, height, visible = module._needed(answer_on, seen, spectra, simulation, ratio)
     resolution = float(seen.zero_loss.fwhm[0]) / ratio
-    for factors, confidence in zip(needed, Calibration().confidences, strict=True):
+    for row, confidence in enumerate(CONFIDENCES):
         estimate, _, lower, upper = deconvolve_block(
             simulation.counts, model=plain, resolution=resolution, psf=psf, interval=confidence
         )
-        truth, visible = visible_losses(estimate, simulation, resolution)
-        inside = ((lower <= truth) & (truth <= upper))[visible]
-        assert np.mean(inside == (factors <= 1)) > 0.99 and visible.sum() > 200
+        truth, _ = visible_losses(estimate, simulation, resolution)
+        inside = (lower <= truth) & (truth <= upper)
+        reached = [factors(side[row], skew, height) for side in np.array(Calibration().blind)]
+        held = (needed[:, row] <= reached).all(axis=0)
+        assert np.mean((inside == held)[visible]) > 0.99 and visible.sum() > 200
 
 
 def test_calibration_is_repeatable(monkeypatch):
+    monkeypatch.setattr(quantiles, "STEPS", 50)
     monkeypatch.setattr(module, "SCENES", ("gap",))
     monkeypatch.setattr(module, "LENGTHS", (512,))
     one, again, other = (calibrate(models.load(), 2, seed) for seed in (1, 1, 2))
@@ -117,6 +168,7 @@ def test_calibration_is_repeatable(monkeypatch):
 
 
 def test_command_writes_the_weights_again(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(quantiles, "STEPS", 50)
     monkeypatch.setattr(module, "SCENES", ("gap",))
     monkeypatch.setattr(module, "LENGTHS", (512,))
     path = tmp_path / "mine.safetensors"
@@ -163,20 +215,22 @@ def test_bad_arguments_are_named_before_any_work(monkeypatch, arguments):
 
 
 def test_an_interval_of_more_confidence_is_no_narrower_whatever_the_spectra_need():
-    """Half of the errors are far larger than told: there the factor is at its limit."""
-    rng, plain = np.random.default_rng(0), Calibration()
-    needed = np.array([4.0, 4.0, 1.0, 1.0, 1.0, 1.0])[:, None] * rng.uniform(0.9, 1.1, (6, 500))
-    at = Regime(rng.choice(plain.dominances, 500), np.full(500, 3e6))
-    table, by_electrons = module._factors([("a", needed, at)])
-    found = Calibration(blind=table, by_electrons=(by_electrons,) * 2)
-    reach = [found.factor(c, Regime(1.75, 3e6)) * np.log(2 / (1 - c)) for c in plain.confidences]
-    assert (np.diff(reach) > -1e-9).all()
+    """Even where the errors beside 80 % were smaller than those beside 50 %."""
+    one = drawn(np.random.default_rng(0), "a", 1000)
+    one.needed[:, 2:] *= 0.2
+    table = np.array(module._table([one]))
+    assert (np.diff(table, axis=1) >= 0).all()
 
 
 def test_factors_leave_out_what_the_error_of_the_position_explains(monkeypatch):
     """It is added to every interval on its own: else it would count twice."""
     monkeypatch.setattr(module, "SCENES", (SCENE,))
     monkeypatch.setattr(module, "LENGTHS", (512,))
-    plain = calibrate(models.load(), cases=2)
+
+    def reach():
+        found = calibrate(models.load(), cases=2)
+        return np.sum(found.reaches(np.ones(1), np.ones(1), 0.9, Regime(1e-2, 1e6)))
+
+    plain = reach()
     monkeypatch.setattr("exspy_deepdeconv.estimate.intervals.POSITION_LEAN", 10.0)
-    assert np.max(calibrate(models.load(), cases=2).blind) < 0.5 * np.max(plain.blind)
+    assert reach() < 0.5 * plain

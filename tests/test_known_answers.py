@@ -8,7 +8,7 @@ from exspy_deepdeconv import physics
 from exspy_deepdeconv._signals.sampling import typical_zero_loss
 from exspy_deepdeconv.classical import total_generalised_variation
 from exspy_deepdeconv.estimate.forward import counts_differ
-from exspy_deepdeconv.estimate.intervals import Regime, position_error, reaches
+from exspy_deepdeconv.estimate.intervals import Calibration, Regime, position_error
 from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.experiment.instruments import random_response
 from exspy_deepdeconv.experiment.specimens import EnergyAxis, bell, plural_scattering
@@ -33,20 +33,20 @@ def test_energy_zero_of_a_response_read_between_two_channels():
 
 def test_reach_of_rare_errors():
     """One in a thousand is believed to be one in a thousand."""
-    down, up = reaches(np.ones(1), np.ones(1), 0.999)
+    down, up = Calibration().reaches(np.ones(1), np.ones(1), 0.999, Regime(0.1, 1e6))
     np.testing.assert_allclose([down, up], np.log(1000), rtol=1e-6)
 
 
 @pytest.mark.parametrize("given", [False, True])
-@pytest.mark.parametrize("dominance", [0.5, 2.25, 2.6])
-def test_more_confidence_is_no_narrower(given, dominance):
+@pytest.mark.parametrize("losses", [0.0, 3e-4, 0.05])
+def test_more_confidence_is_no_narrower(given, losses):
     """Also between the confidences that are tabulated."""
-    calibration, regime = load().calibration, Regime(dominance, 1e6, given)
-    confidences = np.linspace(0.5, 0.999, 300)
-    for share in (0.5, 0.9):
-        reach = [reaches(np.array(share), np.array(1 - share), c)[0] for c in confidences]
-        factors = [calibration.factor(c, regime) for c in confidences]
-        assert (np.diff(np.multiply(reach, factors)) > -1e-9).all()
+    calibration, regime = load().calibration, Regime(losses, 1e6, given)
+    for share in (0.02, 0.5, 0.9):
+        sizes = np.array(share), np.array(1 - share)
+        confidences = np.linspace(0.01, 0.999, 300)
+        reaches = np.array([calibration.reaches(*sizes, c, regime) for c in confidences])
+        assert (np.diff(reaches, axis=0) > -1e-9).all() and (reaches >= 0).all()
 
 
 @pytest.mark.parametrize("width", [8.0, 20.0])

@@ -301,11 +301,10 @@ def error_sizes(answer, resolution):
 
 
 def regime(answer, spectra, inelastic):
-    """The circumstances of an answer, for the factors of its intervals, a `intervals.Regime`."""
-    elastic = answer.frame.take(answer.elastic).double().cpu().numpy()
+    """The circumstances of an answer, that its intervals depend on, a `intervals.Regime`."""
     electrons = answer.elastic_counts / spectra.gain.clamp(min=1e-30)
     return intervals.Regime(
-        intervals.dominance(elastic, inelastic),
+        inelastic,
         electrons.double().cpu().numpy()[:, None],
         given=spectra.measured,
         estimated=spectra.estimated,

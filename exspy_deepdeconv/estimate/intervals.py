@@ -1,12 +1,12 @@
 """Calibrated intervals from the sizes of the errors that the network predicts (NumPy).
 
 For every channel, the network predicts the mean size of its error where it is too high and where it
-is too low. Taken as a two-sided exponential distribution around the answer, they give quantiles. A
-factor makes these hold: it is found on simulations that were used for nothing else (conformal
-calibration: the factor with which the wanted share of the truth lies inside), and stored with the
-weights. One factor is not enough: where the tail of the response is far above the losses, and where
-electrons are few, errors are larger than predicted. It is therefore a product of two factors, one for
-each of these circumstances: see `Regime`.
+is too low. Quantiles of the error to either side are these sizes times a factor, which is found on
+simulations that were used for nothing else, by quantile regression, and stored with the weights
+(`exspy_deepdeconv.training.calibrate`). One factor is not enough. Where the network expects an error
+on one side, the other is not as unlikely as it tells; and where losses are far below the zero-loss
+peak, errors are larger than it tells. So there is a product of two factors for each side: one for the
+skew of the sizes, one for the height of the losses.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,96 +22,121 @@ POSITION_NOISE, POSITION_LEAN = 2.4, 0.006
 ESTIMATED = 1.25
 STANDARD_CONFIDENCE = 0.6827  # of one standard deviation to either side
 LEAST_ALPHA = 1e-4  # smallest share outside: the tails of the distribution are known no farther
+CONFIDENCES = (0.5, 0.6827, 0.8, 0.9, 0.95, 0.99)
+SKEWS = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)
+HEIGHTS = (-6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0)
+KNOTS = len(SKEWS) + len(HEIGHTS)
+
+
+def exponential():
+    """Log factors of exponential distributions to either side, as `Calibration` takes them.
+
+    Half of what a confidence leaves out lies on either side, or all that a side holds if that is less.
+    """
+    skew, alpha = np.array(SKEWS), 1 - np.array(CONFIDENCES)[:, None]
+    sides = []
+    for sign in (1, -1):
+        share = 1 / (1 + np.exp(sign * skew))  # of the errors of this side
+        reach = np.log(np.maximum(2 * share / alpha, 1.001))  # nowhere nothing
+        sides.append(np.hstack([np.log(reach), np.zeros((len(CONFIDENCES), len(HEIGHTS)))]))
+    return _tuples(np.round(sides, 6).tolist())
+
+
+def _tuples(value):
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
 class Regime:
-    """The circumstances that the factor of an interval depends on.
+    """The circumstances of an answer that an interval depends on.
 
     Attributes
     ----------
-    dominance : numpy.ndarray or float
-        As from `dominance`, ``(batch, channels)``.
+    losses : numpy.ndarray or float
+        Of the answer, in units of the height of the zero-loss peak, ``(batch, channels)``.
     electrons : numpy.ndarray or float
         Of the elastic peak, estimated from the noise of the data, ``(batch, 1)``.
     given, estimated : bool
         Whether a measured response was used, or one that was estimated beforehand.
     """
 
-    dominance: np.ndarray
+    losses: np.ndarray
     electrons: np.ndarray
     given: bool = False
     estimated: bool = False
 
+    @property
+    def height(self):
+        """Decimal logarithm of the losses over the height of the zero-loss peak."""
+        return np.log10(np.maximum(self.losses, 10.0 ** HEIGHTS[0]))
+
 
 @dataclass(frozen=True)
 class Calibration:
-    """What intervals are multiplied by; stored with the weights.
+    """What the predicted sizes of errors are multiplied by; stored with the weights.
 
     Attributes
     ----------
-    confidences : tuple of float
-        Shares of the truth that the intervals are to cover.
-    dominances, electrons : tuple of float
-        Values of `Regime` at which factors are known, rising.
-    blind, given : tuple of tuple of float
-        Factors for each dominance (first index) and confidence, without and with a measured
-        response.
-    by_electrons : tuple of tuple of float
-        Factors on top of these for each number of electrons (second index), without and with a
-        measured response (first index), at any confidence.
+    blind, given : tuple
+        Without and with a measured response: for errors above the truth and below it, for each of
+        `CONFIDENCES`, the logarithms of factors at each of `SKEWS` (of the logarithm of the size
+        below over that above), then of those at each of `HEIGHTS` (`Regime.height`).
     elastic : tuple of tuple of float
         For each confidence (second index), the relative error of the elastic counts that is not
         exceeded, without and with a measured response (first index).
 
     Examples
     --------
+    >>> import numpy as np
     >>> from exspy_deepdeconv.estimate.intervals import Calibration, Regime
-    >>> float(Calibration().factor(0.9, Regime(dominance=1.0, electrons=1e6)))
-    1.0
+    >>> regime = Regime(losses=0.1, electrons=1e6)
+    >>> down, up = Calibration().reaches(np.ones(1), np.ones(1), 0.9, regime)
+    >>> bool(np.isclose(down, np.log(10))[0]), bool(np.isclose(up, np.log(10))[0])
+    (True, True)
     """
 
-    confidences: tuple = (0.5, 0.6827, 0.8, 0.9, 0.95, 0.99)
-    dominances: tuple = (0.5, 1.2, 1.75, 2.25, 3.0)
-    electrons: tuple = (3e4, 3e5, 3e6, 3e7)
-    blind: tuple = ((1.0,) * 6,) * 5
-    given: tuple = ((1.0,) * 6,) * 5
-    by_electrons: tuple = ((1.0,) * 4,) * 2
-    elastic: tuple = ((0.0,) * 6,) * 2
+    blind: tuple = exponential()
+    given: tuple = exponential()
+    elastic: tuple = ((0.0,) * len(CONFIDENCES),) * 2
 
     def __post_init__(self):
-        """Refuse tables that do not belong together."""
-        shape = len(self.dominances), len(self.confidences)
-        wanted = {
-            "blind": shape,
-            "given": shape,
-            "by_electrons": (2, len(self.electrons)),
-            "elastic": (2, *shape[1:]),
-        }
-        for name, size in wanted.items():
+        """Refuse tables of another shape."""
+        tables = 2, len(CONFIDENCES), KNOTS
+        for name, size in (("blind", tables), ("given", tables), ("elastic", tables[:2])):
             found = np.array(getattr(self, name), float).shape  # a ValueError if it is no table
             if found != size:
                 raise ValueError(f"{name} must have the shape {size}, not {found}.")
 
-    def factor(self, confidence, regime):
-        """Factor at a confidence in a `Regime`, interpolated; an array if the regime holds arrays."""
-        table = np.array(self.given if regime.given else self.blind)
-        # The interpolated product grows with the confidence: so does the interval.
-        within = np.clip(confidence, self.confidences[0], self.confidences[-1])
-        growth = np.log(2 / (1 - np.array(self.confidences)))
-        column = [np.interp(within, self.confidences, row * growth) for row in table]
-        column = np.array(column) / np.log(2 / (1 - within))
-        common = np.interp(
-            np.log10(np.maximum(regime.electrons, 1.0)),
-            np.log10(self.electrons),
-            self.by_electrons[int(regime.given)],
-        )
-        common = common * (ESTIMATED if regime.estimated else 1.0)
-        return np.interp(regime.dominance, self.dominances, column) * common
+    def reaches(self, above, below, confidence, regime):
+        """How far the truth may lie under and over an answer.
+
+        Parameters
+        ----------
+        above, below : numpy.ndarray
+            Mean size of the error where the answer is too high, and where it is too low.
+        confidence : float
+            Share of the truth between both bounds.
+        regime : Regime
+            The circumstances.
+
+        Returns
+        -------
+        down, up : numpy.ndarray
+            Non-negative distances from the answer, of the shape of ``above``.
+        """
+        skew, height = skew_of(above, below), regime.height
+        common = ESTIMATED if regime.estimated else 1.0
+        tables = np.array(self.given if regime.given else self.blind)
+        shares = _shares(confidence)
+        reached = []
+        for table, size in zip(tables, (above, below), strict=True):
+            factor = sum(share * factors(table[row], skew, height) for row, share in shares)
+            reached.append(common * factor * size)
+        return tuple(reached)
 
     def elastic_error(self, confidence, given=False):
         """Relative error of the elastic counts at a confidence."""
-        return float(np.interp(confidence, self.confidences, self.elastic[int(given)]))
+        return float(np.interp(confidence, CONFIDENCES, self.elastic[int(given)]))
 
     def to_dict(self):
         """Lists and numbers, for JSON."""
@@ -119,76 +144,49 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values):
-        """The inverse of `to_dict`, also from JSON's lists."""
-        fields = {key: _tuples(value) for key, value in values.items()}
-        if np.ndim(fields.get("elastic", ((),))) == 1:  # older files: one for both
-            fields["elastic"] = (fields["elastic"],) * 2
-        return cls(**fields)
+        """The inverse of `to_dict`, also from JSON's lists.
+
+        Those of lowloss-v11 and before have tables of another kind, which are not used.
+        """
+        if "dominances" in values:
+            return cls()
+        return cls(**{key: _tuples(value) for key, value in values.items()})
 
 
-def _tuples(value):
-    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+def skew_of(above, below):
+    """Logarithm of the size of errors below the truth over that of those above it; 0 if both are 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(np.log(below / above))
 
 
-def reaches(above, below, confidence):
-    """How far the truth may lie under and over an answer, before calibration.
+def factors(row, skew, height):
+    """Factors at a skew and a height, by a row of a table of `Calibration`."""
+    by_skew = np.interp(skew, SKEWS, row[: len(SKEWS)])
+    return np.exp(by_skew + np.interp(height, HEIGHTS, row[len(SKEWS) :]))
 
-    Parameters
-    ----------
-    above, below : numpy.ndarray
-        Mean size of the error where the answer is too high, and where it is too low.
-    confidence : float
-        Share of the truth between both bounds; half of the rest is on either side.
 
-    Returns
-    -------
-    down, up : numpy.ndarray
-        Non-negative distances from the answer, of the shape of ``above``.
+def _shares(confidence):
+    """Rows of a table, and the shares of them, that make the factor of a confidence.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> down, up = reaches(np.array([1.0]), np.array([1.0]), 0.9)
-    >>> bool(np.isclose(down, np.log(10))[0]), bool(np.isclose(up, np.log(10))[0])
-    (True, True)
+    Factors grow with the logarithm of what is left out, as those of an exponential distribution
+    do: linearly between the known confidences, from nothing below and in proportion beyond them.
     """
-    alpha = max(1 - confidence, LEAST_ALPHA)
-    share = above / (above + below)
-
-    def reach(size, share):
-        return size * np.log(np.maximum(2 * share / alpha, 1.0))
-
-    return reach(above, share), reach(below, 1 - share)
-
-
-def dominance(elastic, inelastic):
-    """How far the elastic peak stands above the losses: log10 of their sum over the losses.
-
-    Parameters
-    ----------
-    elastic, inelastic : numpy.ndarray
-        Elastic peak as measured, and losses, of one shape and not negative.
-
-    Returns
-    -------
-    numpy.ndarray
-        0 where there is no elastic part, 1 where it is nine tenths of all; at most 6.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from exspy_deepdeconv.estimate.intervals import dominance
-    >>> [round(float(x), 2) for x in dominance(np.array([0.0, 9.0, 99.0]), np.ones(3))]
-    [0.0, 1.0, 2.0]
-    """
-    total = elastic + inelastic
-    return np.log10(np.maximum(total, 1e-300) / np.maximum(inelastic, 1e-6 * total + 1e-300))
+    known, wanted = (
+        -np.log(np.maximum(1 - np.array(c), LEAST_ALPHA)) for c in (CONFIDENCES, confidence)
+    )
+    last = len(CONFIDENCES) - 1
+    above = int(np.searchsorted(known, wanted))
+    if above == 0 or above > last:
+        row = min(above, last)
+        return [(row, wanted / known[row])]
+    share = (wanted - known[above - 1]) / (known[above] - known[above - 1])
+    return [(row, s) for row, s in ((above - 1, 1 - share), (above, share)) if s > 0]
 
 
 def normal_reach(confidence):
     """Number of standard errors to either side that hold a share of a normal distribution.
 
-    As in `reaches`, the share is at most ``1 - LEAST_ALPHA``.
+    As in `Calibration.reaches`, the share is at most ``1 - LEAST_ALPHA``.
 
     Examples
     --------
@@ -247,7 +245,7 @@ def bounds(estimate, peak, above, below, confidence, calibration, regime, common
     peak : numpy.ndarray or float
         Elastic part of the answer; 0 where it is left out.
     above, below : numpy.ndarray
-        As for `reaches`, ``(batch, channels)``, in the units of ``estimate``.
+        As for `Calibration.reaches`, ``(batch, channels)``, in the units of ``estimate``.
     confidence : float
         Share of the truth that is to lie inside.
     calibration : Calibration
@@ -263,11 +261,11 @@ def bounds(estimate, peak, above, below, confidence, calibration, regime, common
     lower, upper : numpy.ndarray
         ``(batch, channels)``; lower bounds are not negative, except by this error.
     """
-    factor = calibration.factor(confidence, regime)
     elastic = calibration.elastic_error(confidence, regime.given) * peak
     offset = normal_reach(confidence) * np.asarray(common_error)
     common = np.hypot(elastic, offset)
-    down, up = (np.hypot(factor * reach, common) for reach in reaches(above, below, confidence))
+    reaches = calibration.reaches(above, below, confidence, regime)
+    down, up = (np.hypot(reach, common) for reach in reaches)
     # No spectrum is negative, but its true offset may be smaller than the one that will be added.
     return np.maximum(estimate - down, -offset), estimate + up
 
@@ -288,7 +286,6 @@ def variance(peak, above, below, calibration, regime, common_error=0.0):
     numpy.ndarray
         ``(batch, channels)``.
     """
-    factor = calibration.factor(STANDARD_CONFIDENCE, regime)
     elastic = calibration.elastic_error(STANDARD_CONFIDENCE, regime.given) * peak
-    down, up = reaches(above, below, STANDARD_CONFIDENCE)
-    return (0.5 * factor * (down + up)) ** 2 + elastic**2 + common_error**2
+    down, up = calibration.reaches(above, below, STANDARD_CONFIDENCE, regime)
+    return (0.5 * (down + up)) ** 2 + elastic**2 + common_error**2

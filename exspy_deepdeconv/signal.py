@@ -12,6 +12,7 @@ from ._methods.classical_signal import (
 )
 from ._methods.comparison_signal import compare_deconvolution, deconvolution_residual
 from ._methods.docstrings import with_shared_texts
+from ._methods.vacuum_signal import vacuum_psf
 
 
 @with_shared_texts
@@ -341,6 +342,7 @@ METHODS = {
     for function in (
         deep_deconvolve,
         estimate_psf,
+        vacuum_psf,
         rl_deconvolve,
         ml_deconvolve,
         fourier_deconvolve,

@@ -2,12 +2,15 @@
 
 from hyperspy.docstrings.signal import LAZY_OUTPUT_ARG, NUM_WORKERS_ARG, SHOW_PROGRESSBAR_ARG
 
+# HyperSpy's texts are indented for a method inside a class.
+_COMPUTING = [
+    text.replace("\n    ", "\n")
+    for text in (SHOW_PROGRESSBAR_ARG, NUM_WORKERS_ARG, LAZY_OUTPUT_ARG)
+]
+
 SHARED = {
-    # HyperSpy's texts are indented for a method inside a class.
-    "computing": "\n    ".join(
-        text.replace("\n    ", "\n")
-        for text in (SHOW_PROGRESSBAR_ARG, NUM_WORKERS_ARG, LAZY_OUTPUT_ARG)
-    ),
+    "computing": "\n    ".join(_COMPUTING),
+    "computing_eagerly": "\n    ".join(_COMPUTING[:2]),
     "classical_psf": """psf : EELSSpectrum, optional
         A measured response, for instance a spectrum taken in vacuum, on the same dispersion: either
         one for all spectra or one for each (same navigation shape). Its length and area are free; its

@@ -269,7 +269,7 @@ def test_channels_that_drift_out_of_view_are_scaled_up_or_cut():
 def test_few_electrons_losses_and_short_axes_are_told():
     _, said = measure(frames(10, 1000))
     assert len(said) == 1
-    assert "electrons: where losses near the zero-loss peak matter" in said[0]
+    assert "electrons: near the zero-loss peak, its noise will count as losses" in said[0]
     s = frames(10, 1e5)
     s.data = s.data + np.random.default_rng(0).poisson(2e3 * gaussian(512, 300.0, 40.0), (10, 512))
     _, said = measure(s)

@@ -18,7 +18,7 @@ from ..response.rises import loss_peak
 from ..response.vacuum import REASONS, USED, learn
 
 MOST_READ = 1024  # spectra, from which is learned what they have in common
-FEWEST_ELECTRONS = 1e5  # in the sum; docs/limits.md tells what fewer do
+FEWEST_ELECTRONS = 1e5  # in the sum: spectra must hold as many for losses near the peak to show
 LEAST_REACH = 0.5  # share of the electrons that must be there at both ends of the sum
 NAMES = ("not_finite", "empty", "saturated", "spike", "no_zero_loss", "wider", "losses")
 
@@ -41,7 +41,8 @@ def measured_response(signal, *, show_progressbar, num_workers):
     some = sampling.read_spectra(data, sampling.spread_over(places, MOST_READ))
     vacuum, reasons = learn(_rising(some, axis))
     if vacuum is None:
-        raise ValueError(f"None of {_spectra(reasons)} can be used: {_counted(reasons)}.")
+        of_all = f" (out of {len(places)})" if len(places) > reasons.size else ""
+        raise ValueError(f"None of {_spectra(reasons)}{of_all} can be used: {_counted(reasons)}.")
     total, reach, reasons = _sum(data, axis, vacuum, show_progressbar, num_workers)
     left = np.flatnonzero(reach >= LEAST_REACH * reach.max())
     whole = slice(left[0], left[-1] + 1)
@@ -138,9 +139,8 @@ def _remarks(reasons, total, electrons):
         said.append(f"{out} of {_spectra(reasons)} left out: {_counted(reasons)}.")
     if electrons is not None and electrons < FEWEST_ELECTRONS:
         said.append(
-            f"the sum holds only about {electrons:.0f} electrons: where losses near the zero-loss peak "
-            f"matter, sum {FEWEST_ELECTRONS:.0f} or more, and at least a tenth of those of the spectra that "
-            "it is for."
+            f"the sum holds only about {electrons:.0f} electrons: near the zero-loss peak, its noise will "
+            "count as losses of spectra that hold as many or more. Sum more spectra."
         )
     place = loss_peak(total)
     if place is not None:

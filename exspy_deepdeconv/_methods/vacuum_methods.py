@@ -139,7 +139,7 @@ def _remarks(reasons, total, electrons):
         said.append(f"{out} of {_spectra(reasons)} left out: {_counted(reasons)}.")
     if electrons is not None and electrons < FEWEST_ELECTRONS:
         said.append(
-            f"the sum holds only about {electrons:.0f} electrons: near the zero-loss peak, its noise will "
+            f"the sum holds only about {float(f'{electrons:.2g}'):.0f} electrons: near the zero-loss peak, its noise will "
             "count as losses of spectra that hold as many or more. Sum more spectra."
         )
     place = loss_peak(total)

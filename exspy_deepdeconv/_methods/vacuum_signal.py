@@ -46,14 +46,15 @@ def vacuum_psf(self, *, show_progressbar=None, num_workers=None):
         If spectra were left out, with how many and why:
 
         - those that are not finite, empty, saturated, or have a spike (unless most of them have one);
-        - those whose zero-loss peak does not stand out of its noise;
+        - those whose zero-loss peak does not stand out of its noise (where that is more than a few, sum
+          neighbours first: ``rebin``);
         - those whose peak is wider than is usual, by over 4 %% and four standard errors;
         - those that have more counts behind the peak than the quietest tenth, by over 10 %% and five
           standard errors: there is a specimen in the beam. At least a quarter of the spectra must be
           without.
 
-        If the sum holds fewer than 100 000 electrons, has a spike or a tail that is cut off, or rises
-        again somewhere behind the peak and not before it.
+        Others are given if the sum holds fewer than about 100 000 electrons, has a spike or a tail that is
+        cut off, or rises again somewhere behind the peak and not before it, as only losses do.
 
     See Also
     --------

@@ -37,8 +37,8 @@ def vacuum_psf(self, *, show_progressbar=None, num_workers=None):
         For a non-uniform energy axis.
     ValueError
         If no spectrum can be used (the message says why), or there is none; if the energy axis has
-        under 64 channels or its units cannot become eV; if the signal does not hold real numbers
-        (as a ragged one); for a result, a residual or an estimated response.
+        under 64 channels or its units cannot become eV; if the signal does not hold real numbers; for
+        a result, a residual or an estimated response.
 
     Warns
     -----
@@ -48,10 +48,10 @@ def vacuum_psf(self, *, show_progressbar=None, num_workers=None):
         - those that are not finite, empty, saturated, or have a spike (unless most of them have one);
         - those whose zero-loss peak does not stand out of its noise (where that is more than a few, sum
           neighbours first: ``rebin``);
-        - those whose peak is wider than is usual, by over 4 %% and four standard errors;
-        - those that have more counts behind the peak than the quietest tenth, by over 10 %% and five
-          standard errors: there is a specimen in the beam. At least a quarter of the spectra must be
-          without.
+        - those with a wider peak than is usual: with over 10 %% more counts on its flanks (a Gaussian that
+          is 5 %% wider) and more than five standard errors;
+        - those with more counts behind the peak than the quietest tenth, likewise: there is a specimen in
+          the beam. A third of the spectra at least must be without.
 
         Others are given if the sum holds fewer than about 100 000 electrons, has a spike or a tail that is
         cut off, or rises again somewhere behind the peak and not before it, as only losses do.
@@ -64,7 +64,7 @@ def vacuum_psf(self, *, show_progressbar=None, num_workers=None):
     Notes
     -----
     The maximum of a weak zero-loss peak is mostly noise. So the whole peak of each spectrum is compared with
-    the mean of all, from which a spectrum of N electrons gets its position with an error of about 0.4 /
+    the mean of all, from which a spectrum of N electrons gets its position with an error of about 0.5 /
     sqrt(N) zero-loss widths. Spectra are moved by a part of their distance from the mean position only: by
     so much that neither the remaining drift broadens the sum, nor the noise that the position follows
     sharpens it. ``docs/limits.md`` tells how well this works. Shifts are made in Fourier space, where they

@@ -8,7 +8,7 @@ part of what is found only, as far as noise would otherwise sharpen the sum.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import fftconvolve
+from scipy.ndimage import correlate1d
 
 from ..physics import half_height_width, smooth
 from ..spectrum.peaks import parabola_vertex
@@ -78,7 +78,7 @@ class SharedPeak:
         position, electrons : numpy.ndarray
             ``(batch,)``; the latter in counts.
         """
-        fit = fftconvolve(counts, self.weight[None, ::-1], mode="same", axes=-1)
+        fit = correlate1d(counts, self.weight, axis=-1, mode="constant")
         channel = np.arange(counts.shape[-1])
         far = np.abs(channel - around[:, None]) > within[:, None]
         position = parabola_vertex(fit, np.where(far, -np.inf, fit).argmax(axis=-1))

@@ -12,6 +12,7 @@ from ._methods.classical_signal import (
 )
 from ._methods.comparison_signal import compare_deconvolution, deconvolution_residual
 from ._methods.docstrings import with_shared_texts
+from ._methods.vacuum_signal import vacuum_psf
 
 
 @with_shared_texts
@@ -48,10 +49,11 @@ def deep_deconvolve(
         up to the zero-loss width of the data. The default is a quarter of that width, at least 2
         channels; a zero-loss peak under 3 channels wide cannot be sharpened and keeps its width.
     psf : EELSSpectrum, optional
-        A measured response, for instance a spectrum taken in vacuum, on the same dispersion: either
-        one for all spectra or one for each (same navigation shape). Its maximum is its energy zero;
-        its length and area are free. Where its tails are cut off, they are continued as a power of the
-        distance (a warning says so where that is more than a detail).
+        A measured response, for instance a spectrum taken in vacuum (several become one by
+        ``vacuum_psf()``), on the same dispersion: either one for all spectra or one for each (same
+        navigation shape). Its maximum is its energy zero; its length and area are free. Where its tails
+        are cut off, they are continued as a power of the distance (a warning says so where that is more
+        than a detail).
         A response that is wider than the zero-loss peak, or whose gain-side tail is not that of the data,
         is not used: the response is found in the spectrum, as by default. One that is narrower, because of
         drift or charging, is broadened to the width of the peak. If the widths differ by over 1 %%, or the
@@ -291,6 +293,7 @@ def estimate_psf(
 
     See Also
     --------
+    vacuum_psf : from spectra that were recorded in vacuum.
     exspy.signals.EELSSpectrum.estimate_zero_loss_peak_centre : where the peak lies.
 
     Notes
@@ -342,6 +345,7 @@ METHODS = {
     for function in (
         deep_deconvolve,
         estimate_psf,
+        vacuum_psf,
         rl_deconvolve,
         ml_deconvolve,
         fourier_deconvolve,

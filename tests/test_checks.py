@@ -169,7 +169,7 @@ def test_misspelt_argument(make_signal):
         (
             (3,),
             set_data(1, (0, 0)),
-            r"shape \(3,\).*psf\.align_zero_loss_peak\(\), then pass psf\.sum\(\)",
+            r"shape \(3,\).*psf\.vacuum_psf\(\), which aligns and sums them",
         ),
         ((), set_data(0), "psf must hold a zero-loss peak"),
         ((), set_data(np.nan, 3), "psf must hold a zero-loss peak"),

@@ -258,6 +258,12 @@ def test_a_line_of_vacuum_spectra_is_aligned_and_summed(save):
     assert width.sum() <= 7  # positions scatter by 4 channels
 
 
+def test_what_is_odd_about_a_line_of_vacuum_spectra_is_told(run, save):
+    path, vacuum = save("scan.hspy", 2), save("vacuum.hspy", 3, seed=5)
+    printed = run("deconvolve", path, "--psf", vacuum)
+    assert "note: vacuum_psf: the sum rises again" in printed  # it is none: there are losses
+
+
 # Several methods on one file
 
 

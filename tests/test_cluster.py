@@ -93,3 +93,9 @@ def test_the_residual_of_a_cluster_warns(client, make_signal):
     s.data[0, 0] = np.random.default_rng(0).poisson(50, 256)
     with pytest.warns(UserWarning, match="of 12 spectra 1 without a zero-loss peak"):
         s.deconvolution_residual(result, show_progressbar=False)
+
+
+def test_vacuum_spectra_are_summed_by_a_cluster(client, make_signal):
+    s = make_signal(4, 6)
+    here, there = (x.vacuum_psf(show_progressbar=False) for x in (s, s.as_lazy(chunks=(2, 2, 100))))
+    np.testing.assert_allclose(there.data, here.data, rtol=1e-9)

@@ -88,8 +88,10 @@ def deconvolve_files(
     inputs = list({path.resolve(): path for path in map(Path, inputs)}.values())
     check_one_psf(psf, shared_psf)
     if psf is not None:
-        with quietly():
+        with quietly() as heard:
             options["psf"] = read_response(psf, inputs)
+        for warning in heard:
+            echo(f"note: {warning.message}")
     stems = result_stems(inputs)
     log = output / LOG_NAME if log is None else log
     log.open("a").close()  # a log that cannot be written is better known now than in the morning

@@ -8,7 +8,6 @@ import hyperspy.api as hs
 import numpy as np
 from exspy.signals import EELSSpectrum
 
-from .. import physics
 from .._signals import checks, sampling
 
 # A window that starts above this energy is no low loss, whatever peak stands in it (eV).
@@ -158,7 +157,7 @@ def check_one_psf(psf, shared_psf):
 
 
 def read_response(path, inputs=()):
-    """A measured response from a file: one spectrum; several are aligned and summed.
+    """A measured response from a file: one spectrum; several are aligned and summed (``vacuum_psf``).
 
     Parameters
     ----------
@@ -181,18 +180,12 @@ def read_response(path, inputs=()):
             f"--psf {path}: this is one of the inputs, whose losses would count as part of the response."
         )
     signal = only_low_loss(path, f"--psf {path}", remedy="save one of them alone")
-    spectra = np.float64(signal.data.reshape(-1, signal.data.shape[-1]))
-    spectra = spectra[np.isfinite(spectra).all(axis=-1)]
-    position = physics.prepare(spectra)[1].position
-    found = np.isfinite(position)
-    if not found.any():
-        raise ValueError(f"--psf {path}: no zero-loss peak was found.")
-    if len(spectra) > 1:
-        shift = np.median(position[found]) - position[found]
-        spectra = physics.shift_channels(spectra[found], shift)
-    response = signal.get_current_signal(auto_filename=False)
-    response.data = spectra.sum(axis=0)
-    return response
+    if not signal.axes_manager.navigation_size:
+        return signal
+    try:
+        return signal.vacuum_psf(show_progressbar=False)
+    except ValueError as error:
+        raise ValueError(f"--psf {path}: {one_line(error)}") from error
 
 
 def one_line(error):
@@ -235,7 +228,9 @@ def quietly():
     try:
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("always", category=UserWarning, message="deep_deconvolve")
+            warnings.filterwarnings(
+                "always", category=UserWarning, message="(deep_deconvolve|vacuum_psf)"
+            )
             yield heard
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -2,16 +2,19 @@
 
 from hyperspy.docstrings.signal import LAZY_OUTPUT_ARG, NUM_WORKERS_ARG, SHOW_PROGRESSBAR_ARG
 
+# HyperSpy's texts are indented for a method inside a class.
+_COMPUTING = [
+    text.replace("\n    ", "\n")
+    for text in (SHOW_PROGRESSBAR_ARG, NUM_WORKERS_ARG, LAZY_OUTPUT_ARG)
+]
+
 SHARED = {
-    # HyperSpy's texts are indented for a method inside a class.
-    "computing": "\n    ".join(
-        text.replace("\n    ", "\n")
-        for text in (SHOW_PROGRESSBAR_ARG, NUM_WORKERS_ARG, LAZY_OUTPUT_ARG)
-    ),
+    "computing": "\n    ".join(_COMPUTING),
+    "computing_eagerly": "\n    ".join(_COMPUTING[:2]),
     "classical_psf": """psf : EELSSpectrum, optional
-        A measured response, for instance a spectrum taken in vacuum, on the same dispersion: either
-        one for all spectra or one for each (same navigation shape). Its length and area are free; its
-        maximum is its energy zero. By default ``estimate_psf()`` estimates it from each spectrum;
+        A measured response, for instance a spectrum taken in vacuum (several become one by
+        ``vacuum_psf()``), on the same dispersion: either one for all spectra or one for each (same
+        navigation shape). Its length and area are free; its maximum is its energy zero. By default ``estimate_psf()`` estimates it from each spectrum;
         ``s.estimate_psf(shared=True)`` estimates one from the quietest spectra of a map.""",
     "smoothing": """resolution : float, optional
         Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2

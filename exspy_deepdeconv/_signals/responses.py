@@ -167,8 +167,8 @@ def _check_psf_navigation(psf, signal):
         return
     raise ValueError(
         f"psf has the navigation shape {shape}; it must be one spectrum, or one for each of the "
-        f"signal's {signal.axes_manager.navigation_shape}. To use several vacuum spectra as one, align "
-        "them before you sum them: psf.align_zero_loss_peak(), then pass psf.sum()."
+        f"signal's {signal.axes_manager.navigation_shape}. To use several vacuum spectra as one, pass "
+        "psf.vacuum_psf(), which aligns and sums them."
     )
 
 
@@ -245,7 +245,7 @@ def _of_faults(seen):
 
 def _of_few_electrons(seen, electrons):
     """A sentence on responses that are noisier than what they are to deconvolve."""
-    own = _electrons(seen)
+    own = response_electrons(seen)
     if seen.counts.shape[-1] < ENOUGH_CHANNELS or not np.isfinite(electrons) or not own.size:
         return []
     share = float(np.median(own)) / electrons
@@ -257,7 +257,7 @@ def _of_few_electrons(seen, electrons):
     ]
 
 
-def _electrons(seen):
+def response_electrons(seen):
     """About how many electrons responses hold; infinitely many where noise cannot be told from the peak."""
     found, noise = seen.zero_loss.select(seen.usable), seen.noise.select(seen.usable)
     own, counts = zero_loss_electrons(seen), seen.counts[seen.usable]

@@ -204,7 +204,7 @@ def run_blocks(
         Flags and what was chosen (NaN where nothing was), ``(..., 2)``: see `FlagTally.read`. Both come
         from one run if they are computed together.
     """
-    blocks = _whole_spectra(data)
+    blocks = whole_spectra(data)
     at_a_time = num_workers or dask.config.get("num_workers", None) or processors()
     nav = tuple(f"nav {number}" for number in range(blocks.ndim - 1))
     # Masked spectra carry -1: mask and place in the map travel in one array.
@@ -311,7 +311,7 @@ def zeros_or_nan(spectra, psf, **_):
     return np.where(empty | unknown, 0.0, np.nan)[..., None], flags
 
 
-def _whole_spectra(data):
+def whole_spectra(data):
     """Dask array of moderate blocks with the energy axis in one chunk; `data` is left alone."""
     chunks = ("auto",) * (data.ndim - 1) + (-1,)
     limit = SPECTRA_PER_BLOCK * max(data.shape[-1], 1) * data.dtype.itemsize

@@ -139,7 +139,7 @@ models.save_model(network, sys.argv[1], name="again")
 
 def test_another_calibration_goes_along_to_another_process():
     """A bundled model goes by its name, but not one that was changed."""
-    changed = replace(models.load(), calibration=Calibration(electrons=(1.0, 2.0, 3.0, 4.0)))
+    changed = replace(models.load(), calibration=Calibration(elastic=((0.1,) * 6,) * 2))
     assert pickle.loads(pickle.dumps(changed)).calibration == changed.calibration
 
 

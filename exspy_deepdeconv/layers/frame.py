@@ -73,7 +73,7 @@ class Frame:
 
     def filter(self, framed, transfer):
         """Multiply by a transfer function."""
-        return torch.fft.irfft(torch.fft.rfft(framed) * transfer, self.size)
+        return torch.fft.irfft(torch.fft.rfft(framed).mul_(transfer), self.size)
 
     def phase(self, shift):
         """Transfer function that moves a spectrum by ``shift`` channels to the right.

@@ -215,22 +215,19 @@ def classical_estimates(view, elastic, transfer, config):
     fixed = elastic + added
     tiny = 0.1 * view.quiet
     s = (frame.smooth(y - elastic, view.fwhm)).clamp(min=0) + 0.1 * view.sigma
-    previous, step_before, iterates = s, None, []
-    adjoint = transfer.conj()
-    momentum = s
+    momentum = previous = s
+    step_before, size_before, iterates = torch.zeros_like(s), 1.0, []
+    adjoint = transfer.conj_physical()
     for number in range(1, max(config.iterates) + 1):
-        model = frame.filter(momentum, transfer) + fixed
-        ratio = (shifted / torch.maximum(model, tiny)).clamp(max=100)
-        new = (momentum * frame.filter(ratio, adjoint)).clamp(min=0)
+        model = frame.filter(momentum, transfer).add_(fixed).clamp_(min=tiny)
+        ratio = torch.div(shifted, model, out=model).clamp_(max=100)
+        new = frame.filter(ratio, adjoint).mul_(momentum).clamp_(min=0)
         step = new - momentum
         # Vector extrapolation of Biggs and Andrews, Appl. Opt. 36 (1997) 1766.
-        if step_before is None:
-            alpha = torch.zeros_like(y[:, :1])
-        else:
-            alpha = (step * step_before).sum(1, keepdim=True)
-            alpha = (alpha / (step_before**2).sum(1, keepdim=True).clamp(min=1e-30)).clamp(0, 0.95)
-        momentum = (new + alpha * (new - previous)).clamp(min=0)
+        alpha = ((step * step_before).sum(1, keepdim=True) / size_before).clamp_(0, 0.95)
+        momentum = torch.lerp(previous, new, 1 + alpha).clamp_(min=0)
         previous, step_before = new, step
+        size_before = (step**2).sum(1, keepdim=True).clamp_(min=1e-30)
         if number in config.iterates:
             iterates.append(new)
     model = frame.filter(iterates[-1], transfer) + elastic

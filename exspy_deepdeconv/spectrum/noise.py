@@ -66,6 +66,8 @@ class Noise:
 
         ``variance`` is what is expected in the channels, ``(..., channels)``.
         """
+        if not np.any(self.correlation):
+            return np.zeros_like(variance[..., 1:])
         floor = self.floor[..., None]
         total = np.maximum(variance, floor)
         electrons = total - floor

@@ -139,13 +139,13 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
         return fft.irfft(transform, size)[..., pad : pad + channels]
 
     def completed(model):
-        return model + _scattered_in(counts - model, circle, pad, found, 1 / variance)
+        return model + _scattered_in(counts - model, circle, pad, found, variance)
 
     if resolution is None:
         return completed(seen(fft.rfft(padded) * transfer))
     frequency = fft.rfftfreq(size)
     sharp = gaussian_transfer(frequency, resolution)
-    quotient = transfer * sharp / (sharp**2 + DAMPING**2)
+    quotient = transfer * (sharp / (sharp**2 + DAMPING**2))
     position = np.nan_to_num(found.position)[:, None]
     placed = transfer * moving(frequency, position + pad)
     peak, slope = seen(placed), seen(placed * turning(frequency))
@@ -166,7 +166,7 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
     return completed(rest + elastic * seen(moved))
 
 
-def _scattered_in(target, response, pad, found, weight):
+def _scattered_in(target, response, pad, found, variance):
     """Counts that come from beyond the upper end of the window.
 
     The result is continued there with its last value. If the true spectrum continues differently,
@@ -174,16 +174,17 @@ def _scattered_in(target, response, pad, found, weight):
     response reaches: there, the counts to be added in a few stretches beyond the end are fitted.
     """
     channels = target.shape[-1]
-    channel, fwhm = np.arange(channels), np.nan_to_num(found.fwhm, nan=UNKNOWN_WIDTH)[:, None]
+    fwhm = np.nan_to_num(found.fwhm, nan=UNKNOWN_WIDTH)[:, None]
     seen = _stretches_seen(channels, pad, response, fwhm)
     near = channels - np.maximum(NEAR_END[0] * fwhm, NEAR_END[1] * channels)
     near = np.maximum(near, np.nan_to_num(found.position)[:, None] + fwhm)
-    root = np.where(channel >= near, np.sqrt(weight), 0.0)
-    fitted = seen * root[:, None]
+    end = slice(int(near.min()), channels)  # what is near in any of the spectra
+    root = np.where(np.arange(channels)[end] >= near, 1 / np.sqrt(variance[:, end]), 0.0)
+    fitted = seen[..., end] * root[:, None]
     square = fitted @ fitted.swapaxes(1, 2)
     trace = np.trace(square, axis1=1, axis2=2)[:, None, None]
     square += np.eye(len(BEYOND)) * (1e-6 * trace + 1e-300)
-    levels = np.linalg.solve(square, fitted @ (root * target)[..., None])
+    levels = np.linalg.solve(square, fitted @ (root * target[:, end])[..., None])
     return (levels.swapaxes(1, 2) @ seen)[:, 0]
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .segments import (
-    DIFFERENCE,
     ENOUGH_SEGMENTS,
     INFLATED,
     LEAST,
+    REACH,
     SHORTEST_SEGMENT,
     Segments,
     straight_line,
@@ -16,7 +16,7 @@ from .segments import (
 
 LOWEST = -10.0  # of the maximum; lower values are no spectrum, and would overflow single precision
 WIDE_STRIDE = 4  # channels; farther apart, neighbours' noise is taken to be independent
-FEWEST_CHANNELS = SHORTEST_SEGMENT + WIDE_STRIDE * (len(DIFFERENCE) - 1)
+FEWEST_CHANNELS = SHORTEST_SEGMENT + WIDE_STRIDE * REACH
 FEWEST_AT_WIDE_STRIDE = 192  # channels: on shorter axes no wide segment is clear of the peak
 CORRELATED = 1.5  # factor on the variance at the wide stride: a smaller one is scatter
 CLEARLY_CORRELATED = 2.0  # the same, where only some of the segments are used

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 SEGMENTS = 32
 SHORTEST_SEGMENT = 16
 FEW_CHANNELS = 128  # with fewer, segments are half as long: else most would hold the zero-loss peak
 LEAST = 1e-14  # of the squared maximum: single precision cannot hold a smaller variance
-DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth differences: almost 0 for a blurred spectrum
+REACH = 4  # strides that a fourth difference reaches; it is almost 0 for a blurred spectrum
 ENOUGH_SEGMENTS = 4  # for a line through them
 INFLATED, DEFLATED = 4.0, 12.0  # largest cost of one segment above and below the line
 
@@ -41,23 +42,26 @@ class Segments:
 
         One of the segments begins at channel ``start`` (one for each spectrum).
         """
-        size = spectra.shape[-1] - 4 * stride
-        parts = [spectra[:, i * stride : i * stride + size] for i in range(5)]
-        difference = sum(w * part for w, part in zip(DIFFERENCE, parts, strict=True))
+        size = spectra.shape[-1] - REACH * stride
+        parts = (spectra[:, i * stride : i * stride + size] for i in range(REACH + 1))
+        difference = spectra
+        for _ in range(REACH):
+            difference = difference[:, stride:] - difference[:, :-stride]
         few = spectra.shape[-1] < FEW_CHANNELS
         shortest = SHORTEST_SEGMENT // 2 if few else SHORTEST_SEGMENT
         length = min(max(size // SEGMENTS, shortest), size)
         number = max((size + 1) // length - 1, 1)
         first = np.minimum(start % length, size - number * length)
-        chosen = first[:, None] + np.arange(number * length)
+        row = np.arange(len(first))
 
         def cut(values):  # channels left over at both ends are dropped
-            return np.take_along_axis(values, chosen, 1).reshape(len(values), number, length)
+            windows = sliding_window_view(values, number * length, axis=1)
+            return windows[row, first].reshape(len(values), number, length)
 
-        square = cut(difference**2 / 70.0)
+        square = cut(difference) ** 2 / 70.0
         variance = np.maximum(square.mean(axis=-1), LEAST)
         kurtosis = (square**2).mean(axis=-1) / variance**2 - 3
-        counts = np.maximum(cut(sum(parts) / 5).mean(axis=-1), 0)
+        counts = np.maximum(cut(sum(parts)).mean(axis=-1) / 5, 0)
         kurtosis = np.maximum(2.6 * kurtosis, 0) + 2
         silent = variance <= LEAST
         silent &= np.sum(~silent, axis=-1, keepdims=True) >= ENOUGH_SEGMENTS  # else they must do

@@ -77,17 +77,19 @@ class Segments:
         Its degrees of freedom allow for overlapping differences (5.3 = twice their sum of squared
         correlations) and for rare events: where few electrons arrive, squares scatter more.
         """
-        line = self.line(gain, floor)
+        return self._cost(gain, self.line(gain, floor))
+
+    def _cost(self, gain, line):
         rare = np.minimum(gain[..., None] ** 3 * self.counts / line**2, self.kurtosis)
         ratio = self.variance / line
         deviance = self.length / (5.3 + rare) * (ratio - 1 - np.log(ratio))
-        return np.where(self.silent, 0, deviance)
+        return np.where(self.silent, 0, deviance) if self.silent.any() else deviance
 
     def capped_cost(self, gain, floor):
         """Sum of the segments' costs, each limited: one far off the line does not decide."""
-        inflated = self.variance > self.line(gain, floor)
-        limit = np.where(inflated, INFLATED, DEFLATED)
-        return np.minimum(self.cost(gain, floor), limit).sum(axis=-1)
+        line = self.line(gain, floor)
+        limit = np.where(self.variance > line, INFLATED, DEFLATED)
+        return np.einsum("...s->...", np.minimum(self._cost(gain, line), limit))
 
     def of_rows(self, rows):
         """Some of the spectra."""
@@ -127,24 +129,21 @@ def straight_line(segments):
 
 def _least_squares(segments, gain, floor):
     """One step of iteratively weighted least squares, gain and floor kept non-negative."""
-    cost, line = segments.cost(gain, floor), segments.line(gain, floor)
+    line = segments.line(gain, floor)
+    cost = segments.cost(gain, floor)
     inflated = segments.variance > line
     trust = np.minimum(INFLATED / np.maximum(cost, 1e-9), 1) ** 2
     weight = np.where(inflated, trust, (cost < DEFLATED) & ~segments.silent) / line**2
     x, y = segments.counts, segments.variance
-
-    def dot(a, b):
-        return (weight * a * b).sum(axis=-1)
-
-    one = np.ones_like(x)
-    xx, x1, oo, sx, so = dot(x, x), dot(x, one), dot(one, one), dot(x, y), dot(one, y)
+    powers = np.stack([x * x, x, np.ones_like(x), x * y, y])
+    xx, x1, oo, sx, so = (weight * powers).sum(axis=-1)
     determinant = xx * oo - x1**2
     safe = np.where(determinant > 1e-9 * xx * oo, determinant, np.inf)
     both = (sx * oo - so * x1) / safe, (so * xx - sx * x1) / safe
     only_gain = sx / np.maximum(xx, 1e-300)
     only_floor = so / np.maximum(oo, 1e-300)
-    steep = dot(y - only_gain[:, None] * x, y - only_gain[:, None] * x)
-    level = dot(y - only_floor[:, None], y - only_floor[:, None])
+    steep = (weight * (y - only_gain[:, None] * x) ** 2).sum(axis=-1)
+    level = (weight * (y - only_floor[:, None]) ** 2).sum(axis=-1)
     fine = (both[0] > 0) & (both[1] > 0)
     gain = np.where(fine, both[0], np.where(steep <= level, only_gain, 1e-9))
     floor = np.where(fine, both[1], np.where(steep <= level, 0.0, only_floor))

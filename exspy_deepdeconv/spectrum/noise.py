@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .peaks import medians
 from .segments import (
     ENOUGH_SEGMENTS,
     INFLATED,
@@ -204,15 +205,9 @@ def _share_noise(segments, near, wide):
     electrons &= segments.variance > line / 4  # else a line through spikes would count
     enough = electrons.sum(axis=-1) >= ENOUGH_SEGMENTS
     expected = segments.line(*near)
-
-    def excess(chosen, variance):
-        ratio = np.where(chosen, variance / expected, np.nan)
-        ratio[~chosen.any(axis=-1)] = 1.0
-        return np.nanmedian(ratio, axis=-1)
-
-    clearly = excess(electrons, line) > CLEARLY_CORRELATED
-    clearly &= excess(electrons, segments.variance) > CORRELATED
-    return (excess(plain, line) > CORRELATED) | (enough & clearly)
+    clearly = medians(line / expected, electrons) > CLEARLY_CORRELATED
+    clearly &= medians(segments.variance / expected, electrons) > CORRELATED
+    return (medians(line / expected, plain) > CORRELATED) | (enough & clearly)
 
 
 def _blurred_white_noise(ratio):

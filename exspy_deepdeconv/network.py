@@ -297,7 +297,7 @@ class Answer:
         row = torch.arange(len(upper), device=upper.device)
         low, high = widths[row, upper - 1], widths[row, upper]
         share = ((wanted - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)[:, None, None]
-        told = (1 - share) * self.told[row, :, upper - 1] + share * self.told[row, :, upper]
+        told = torch.lerp(self.told[row, :, upper - 1], self.told[row, :, upper], share)
         return 0.1 * self.base[:, None] * factor(told)
 
 
@@ -351,8 +351,7 @@ class DeconvolutionNet(nn.Module):
     def losses(self, view, elastic, transfer, hidden):
         """The classical estimate, the answer and the size of its errors (see `Answer`)."""
         classical = self.estimates(view, elastic, transfer)
-        features = view.estimate_features(classical, elastic)
-        corrections = self.estimate(torch.cat([features, hidden], 1))
+        corrections = self.estimate(view.estimate_features(classical, elastic, hidden))
         base = classical.iterates[BASE] + classical.softening
         told = corrections[:, 1:].reshape(len(corrections), 2, len(SHARPENINGS), view.frame.size)
         return base, self.corrected(base, corrections[:, 0]), told

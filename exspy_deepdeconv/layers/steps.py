@@ -82,8 +82,8 @@ class View:
         ]
         return torch.stack(features + self.position_features, 1)
 
-    def estimate_features(self, classical, elastic):
-        """What the estimator sees, ``(batch, features, size)``."""
+    def estimate_features(self, classical, elastic, hidden):
+        """What the estimator sees, ``(batch, features, size)``; ``hidden`` is from the response head."""
         base = classical.iterates[BASE] + classical.softening
         log_base = torch.log(base)
         iterates = [
@@ -101,7 +101,8 @@ class View:
             self.rough,
             torch.zeros_like(base) if self.has_psf is None else base * 0 + self.has_psf[:, None],
         ]
-        return torch.stack(features + iterates + wiener + self.position_features, 1)
+        features += iterates + wiener + self.position_features
+        return torch.stack([*features, *hidden.unbind(1)], 1)
 
 
 def _asinh(x):

@@ -54,8 +54,7 @@ class Unrolled(DeconvolutionNet):
             before, s = s, _richardson_lucy(s, view, elastic, transfer)
             residual = view.y - elastic - view.frame.filter(s, transfer)
             seen = Classical([before, s, s, s], wiener, residual, softening)
-            features = view.estimate_features(seen, elastic)
-            corrections = prior(torch.cat([features, hidden], 1))
+            corrections = prior(view.estimate_features(seen, elastic, hidden))
             base = s + softening
             s = self.corrected(base, corrections[:, 0])
         told = corrections[:, 1:].reshape(len(s), 2, len(SHARPENINGS), view.frame.size)

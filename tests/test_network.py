@@ -92,7 +92,7 @@ def test_convolution_on_a_circle_is_torchs_own(size, kernel, stride, dilation):
 def test_folding_keeps_samples_in_their_place():
     net = UNet(2, 2, (4, 4), 3, fold=4)
     x = torch.arange(2 * 2 * 16.0).reshape(2, 2, 16)
-    torch.testing.assert_close(net._unfolded(net._folded(x)), x)
+    torch.testing.assert_close(net._refolded(net._refolded(x)), x)
 
 
 def test_config_round_trip():

@@ -36,9 +36,9 @@ class Frame:
         inner = index - self.left[:, None]
         self.valid = (inner >= 0) & (inner < channels)
         self._gather = inner.clamp(0, channels - 1)
-        gap = (self.size - channels) + 1
         step = torch.where(inner < 0, inner + self.size, inner) - (channels - 1)
-        self._ramp = (step / gap).clamp(0, 1)
+        self._gap = self.size - channels + 1
+        self._beyond = step.clamp(0, self._gap)  # channels behind the end of the data
         self._back = torch.arange(channels, device=position.device) + self.left[:, None]
         self.frequency = torch.fft.rfftfreq(self.size, device=position.device)
 
@@ -48,17 +48,14 @@ class Frame:
         edge = min(8, self.channels // 8)
         first = spectra[:, :edge].mean(1, keepdim=True)
         last = spectra[:, -edge:].mean(1, keepdim=True)
-        return torch.where(self.valid, inside, last + (first - last) * self._ramp)
+        return torch.where(self.valid, inside, last + (first - last) * (self._beyond / self._gap))
 
     def fade(self, framed, length):
         """Let what lies outside the data fall off exponentially over ``length`` channels."""
-        index = torch.arange(self.size, device=framed.device) - self.left[:, None]
-        beyond = torch.remainder(index - (self.channels - 1), self.size)
-        before = torch.remainder(-index, self.size)
         first = torch.gather(framed, 1, self.left[:, None])
         last = torch.gather(framed, 1, self.left[:, None] + self.channels - 1)
-        outside = first * vanishing(before / length[:, None])
-        outside = outside + last * vanishing(beyond / length[:, None])
+        outside = first * vanishing((self._gap - self._beyond) / length[:, None])
+        outside = outside + last * vanishing(self._beyond / length[:, None])
         return torch.where(self.valid, framed, outside)
 
     def take(self, framed):
@@ -76,7 +73,7 @@ class Frame:
 
     def filter(self, framed, transfer):
         """Multiply by a transfer function."""
-        return torch.fft.irfft(torch.fft.rfft(framed) * transfer, self.size)
+        return torch.fft.irfft(torch.fft.rfft(framed).mul_(transfer), self.size)
 
     def phase(self, shift):
         """Transfer function that moves a spectrum by ``shift`` channels to the right.

@@ -45,42 +45,45 @@ class View:
         self.distance = frame.distance()
         # The gain side hardly holds losses: its mirror image bounds the loss side's elastic part.
         self.bound = self.has_mirror * torch.log(self.mirrored / self.level).clamp(-12, 0)
+        # Features that both U-Nets see:
+        self.log_level = self.log(self.level)
+        self.rough = ((self.y - self.fine) / self.sigma).clamp(-8, 8) / 3
+        self.position_features = self._position_features()
 
     def log(self, x):
         """Logarithm that levels off at the noise of an empty channel."""
         return torch.log(x.clamp(min=0) + self.quiet)
 
-    def position_features(self):
+    def _position_features(self):
         """Where a channel lies, how wide the peak is, how deep the noise floor."""
         d = self.distance / self.fwhm[:, None]
-        ones = torch.ones_like(d)
         return [
             torch.sign(d) * torch.log1p(d.abs()) / 3,
             vanishing(d**2),
-            ones * torch.log(self.fwhm / 10)[:, None],
-            ones * -torch.log(self.quiet) / 8,
+            torch.log(self.fwhm / 10)[:, None].expand_as(d),
+            (-torch.log(self.quiet) / 8).expand_as(d),
             self.frame.valid.float() * 2 - 1,
         ]
 
     def response_features(self):
         """What the response head sees, ``(batch, features, size)``."""
-        log_level = self.log(self.level)
-        mirror = self.has_mirror * (self.log(self.mirrored) - log_level)
+        mirror = self.has_mirror * (self.log(self.mirrored) - self.log_level)
+        log_coarse = self.log(self.coarse)
         features = [
-            log_level / 5,
-            (self.log(self.fine) - self.log(self.coarse)),
-            self.log(self.coarse) / 5,
-            ((self.y - self.fine) / self.sigma).clamp(-8, 8) / 3,
+            self.log_level / 5,
+            self.log(self.fine) - log_coarse,
+            log_coarse / 5,
+            self.rough,
             torch.log(self.sigma / (self.fine.clamp(min=0) + self.sigma)) / 3,
             mirror / 2,
             self.has_mirror,
             self.bound / 2,
             self.log(self.y) / 5,
         ]
-        return torch.stack(features + self.position_features(), 1)
+        return torch.stack(features + self.position_features, 1)
 
-    def estimate_features(self, classical, elastic):
-        """What the estimator sees, ``(batch, features, size)``."""
+    def estimate_features(self, classical, elastic, hidden):
+        """What the estimator sees, ``(batch, features, size)``; ``hidden`` is from the response head."""
         base = classical.iterates[BASE] + classical.softening
         log_base = torch.log(base)
         iterates = [
@@ -88,17 +91,24 @@ class View:
             for x in classical.iterates[:BASE] + classical.iterates[BASE + 1 :]
         ]
         scale = base + 0.3 * self.sigma
-        wiener = [torch.asinh((x - base) / scale).clamp(-6, 6) for x in classical.wiener]
+        wiener = [_asinh((x - base) / scale).clamp(-6, 6) for x in classical.wiener]
         features = [
             torch.log(classical.iterates[BASE] + self.quiet) / 5,
-            (log_base - self.log(self.level)) / 3,
+            (log_base - self.log_level) / 3,
             (torch.log(elastic + 0.1 * self.sigma) - log_base) / 3,
             (classical.residual / self.sigma).clamp(-8, 8) / 3,
             torch.log(self.sigma / base) / 3,
-            ((self.y - self.fine) / self.sigma).clamp(-8, 8) / 3,
+            self.rough,
             torch.zeros_like(base) if self.has_psf is None else base * 0 + self.has_psf[:, None],
         ]
-        return torch.stack(features + iterates + wiener + self.position_features(), 1)
+        features += iterates + wiener + self.position_features
+        return torch.stack([*features, *hidden.unbind(1)], 1)
+
+
+def _asinh(x):
+    """Inverse hyperbolic sine, to single precision; torch's own takes several times as long."""
+    size = x.abs()
+    return torch.sign(x) * torch.log(size + (size**2 + 1).sqrt())
 
 
 @dataclass
@@ -206,22 +216,19 @@ def classical_estimates(view, elastic, transfer, config):
     fixed = elastic + added
     tiny = 0.1 * view.quiet
     s = (frame.smooth(y - elastic, view.fwhm)).clamp(min=0) + 0.1 * view.sigma
-    previous, step_before, iterates = s, None, []
-    adjoint = transfer.conj()
-    momentum = s
+    momentum = previous = s
+    step_before, size_before, iterates = torch.zeros_like(s), 1.0, []
+    adjoint = transfer.conj_physical()
     for number in range(1, max(config.iterates) + 1):
-        model = frame.filter(momentum, transfer) + fixed
-        ratio = (shifted / torch.maximum(model, tiny)).clamp(max=100)
-        new = (momentum * frame.filter(ratio, adjoint)).clamp(min=0)
+        model = frame.filter(momentum, transfer).add_(fixed).clamp_(min=tiny)
+        ratio = torch.div(shifted, model, out=model).clamp_(max=100)
+        new = frame.filter(ratio, adjoint).mul_(momentum).clamp_(min=0)
         step = new - momentum
         # Vector extrapolation of Biggs and Andrews, Appl. Opt. 36 (1997) 1766.
-        if step_before is None:
-            alpha = torch.zeros_like(y[:, :1])
-        else:
-            alpha = (step * step_before).sum(1, keepdim=True)
-            alpha = (alpha / (step_before**2).sum(1, keepdim=True).clamp(min=1e-30)).clamp(0, 0.95)
-        momentum = (new + alpha * (new - previous)).clamp(min=0)
+        alpha = ((step * step_before).sum(1, keepdim=True) / size_before).clamp_(0, 0.95)
+        momentum = torch.lerp(previous, new, 1 + alpha).clamp_(min=0)
         previous, step_before = new, step
+        size_before = (step**2).sum(1, keepdim=True).clamp_(min=1e-30)
         if number in config.iterates:
             iterates.append(new)
     model = frame.filter(iterates[-1], transfer) + elastic

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft as fft
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..physics import centred_response, gaussian
 from ..spectrum.blur import gaussian_transfer, moving, turning
@@ -41,14 +42,14 @@ class Response:
     shape: np.ndarray
     zero_channel: int
 
-    def transfer(self, size):
-        """Transfer functions on a circle of ``size`` channels, energy zero at its index 0."""
+    def circle(self, size):
+        """On a circle of ``size`` channels, energy zero at its index 0."""
         loss = self.shape[..., self.zero_channel :][..., : size - size // 3]
         gain = self.shape[..., : self.zero_channel][..., -(size // 3) :]
         circle = np.zeros((*self.shape.shape[:-1], size))
         circle[..., : loss.shape[-1]] = loss
         circle[..., size - gain.shape[-1] :] += gain
-        return fft.rfft(circle / circle.sum(axis=-1, keepdims=True))
+        return circle / circle.sum(axis=-1, keepdims=True)
 
 
 def measured_response(psf, channels):
@@ -130,27 +131,28 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
     channels = counts.shape[-1]
     pad = channels // 2
     size = fft.next_fast_len(2 * channels, real=True)
-    transfer = response.transfer(size)
+    circle = response.circle(size)
+    transfer = fft.rfft(circle)
     padded = np.pad(estimate, [(0, 0), (pad, size - channels - pad)], mode="edge")
 
     def seen(transform):
         return fft.irfft(transform, size)[..., pad : pad + channels]
 
     def completed(model):
-        return model + _scattered_in(counts - model, size, pad, transfer, found, 1 / variance)
+        return model + _scattered_in(counts - model, circle, pad, found, variance)
 
     if resolution is None:
         return completed(seen(fft.rfft(padded) * transfer))
     frequency = fft.rfftfreq(size)
     sharp = gaussian_transfer(frequency, resolution)
-    quotient = transfer * sharp / (sharp**2 + DAMPING**2)
+    quotient = transfer * (sharp / (sharp**2 + DAMPING**2))
     position = np.nan_to_num(found.position)[:, None]
     placed = transfer * moving(frequency, position + pad)
     peak, slope = seen(placed), seen(placed * turning(frequency))
     weight = (np.abs(np.arange(channels) - position) < CORE_WIDTHS * found.fwhm[:, None]) / variance
 
     def dot(a, b):
-        return (weight * a * b).sum(axis=-1, keepdims=True)
+        return np.einsum("bc,bc,bc->b", weight, a, b)[:, None]
 
     elastic = dot(peak, counts) / np.maximum(dot(peak, peak), 1e-300)
     rest = padded
@@ -164,7 +166,7 @@ def blur_again(counts, estimate, response, found, variance, *, resolution=None, 
     return completed(rest + elastic * seen(moved))
 
 
-def _scattered_in(target, size, pad, transfer, found, weight):
+def _scattered_in(target, response, pad, found, variance):
     """Counts that come from beyond the upper end of the window.
 
     The result is continued there with its last value. If the true spectrum continues differently,
@@ -172,30 +174,29 @@ def _scattered_in(target, size, pad, transfer, found, weight):
     response reaches: there, the counts to be added in a few stretches beyond the end are fitted.
     """
     channels = target.shape[-1]
-    channel, fwhm = np.arange(channels), np.nan_to_num(found.fwhm, nan=UNKNOWN_WIDTH)[:, None]
-    seen = _stretches_seen(channels, size, pad, transfer, fwhm)
+    fwhm = np.nan_to_num(found.fwhm, nan=UNKNOWN_WIDTH)[:, None]
+    seen = _stretches_seen(channels, pad, response, fwhm)
     near = channels - np.maximum(NEAR_END[0] * fwhm, NEAR_END[1] * channels)
     near = np.maximum(near, np.nan_to_num(found.position)[:, None] + fwhm)
-    root = np.where(channel >= near, np.sqrt(weight), 0.0)
-    fitted = seen * root[:, None]
+    end = slice(int(near.min()), channels)  # what is near in any of the spectra
+    root = np.where(np.arange(channels)[end] >= near, 1 / np.sqrt(variance[:, end]), 0.0)
+    fitted = seen[..., end] * root[:, None]
     square = fitted @ fitted.swapaxes(1, 2)
     trace = np.trace(square, axis1=1, axis2=2)[:, None, None]
     square += np.eye(len(BEYOND)) * (1e-6 * trace + 1e-300)
-    levels = np.linalg.solve(square, fitted @ (root * target)[..., None])
+    levels = np.linalg.solve(square, fitted @ (root * target[:, end])[..., None])
     return (levels.swapaxes(1, 2) @ seen)[:, 0]
 
 
-def _stretches_seen(channels, size, pad, transfer, fwhm):
+def _stretches_seen(channels, pad, response, fwhm):
     """Counts in the window from one count in every channel of a stretch, ``(batch, 4, channels)``.
 
     The sum of the response over a stretch is the difference of its running sums.
     """
-    response = fft.irfft(transfer, size)
-    running = np.concatenate([np.zeros_like(response[..., :1]), response.cumsum(axis=-1)], axis=-1)
-    running = np.broadcast_to(running, (len(fwhm), size + 1))
+    running = np.broadcast_to(response.cumsum(axis=-1), (len(fwhm), response.shape[-1]))
     edges = np.hstack([np.minimum(np.ceil(np.array(BEYOND) * fwhm), pad // 2), 0 * fwhm + pad // 2])
-    place = size + 1 + np.arange(channels) - channels - edges.astype(int)[..., None]
-    sums = np.take_along_axis(running[:, None], place, axis=-1)
+    first = running.shape[-1] - channels - edges.astype(int)
+    sums = sliding_window_view(running, channels, axis=-1)[np.arange(len(fwhm))[:, None], first]
     return sums[:, :-1] - sums[:, 1:]
 
 

@@ -43,7 +43,7 @@ def expected_variance(counts, noise, fwhm):
     longest = ELECTRONS * 2 / np.nan_to_num(fwhm, nan=UNKNOWN_WIDTH)[:, None]
     total = np.cumsum(np.minimum(electrons, longest), axis=-1)
     # The last run is not full, but stays separate: the one before may hold the flank of the peak.
-    runs = ((total - total[:, :1]) // ELECTRONS).astype(int)
+    runs = ((total - total[:, :1]) / ELECTRONS).astype(int)
     number = runs.max(initial=0) + 1  # of runs in any of the spectra
     place = (runs + number * np.arange(len(runs))[:, None]).ravel()
     filled = np.maximum(np.bincount(place, minlength=number * len(runs)), 1)
@@ -112,25 +112,16 @@ def judge(residual, found, correlation=0.0, clarity=0.0):
         whiteness = (lag_1 - expected) * np.sqrt(number)
         chi2 = power / number
     too_few = number < 2
-    serious = residual / np.sqrt(1 + (TOLERANCE * clarity) ** 2)
-    worst = np.array(
-        [
-            _worst_window(row[int(first) :], width)
-            for row, first, width in zip(serious, start, found.fwhm, strict=True)
-        ]
-    )
-    return Verdict(
-        *(np.where(too_few, np.nan, x) for x in (chi2, whiteness, worst.reshape(chi2.shape)))
-    )
+    length = np.maximum(WINDOW * np.nan_to_num(found.fwhm), SMALLEST_WINDOW).astype(int)
+    worst = _worst_window(kept**2 / (1 + (TOLERANCE * clarity) ** 2), np.minimum(length, number))
+    return Verdict(*(np.where(too_few, np.nan, x) for x in (chi2, whiteness, worst)))
 
 
-def _worst_window(residual, fwhm):
-    length = max(int(WINDOW * np.nan_to_num(fwhm, nan=0.0)), SMALLEST_WINDOW)
-    length = min(length, residual.size)
-    if not length:
-        return np.nan
-    total = np.concatenate([[0.0], np.cumsum(residual**2)])
-    return float((total[length:] - total[:-length]).max()) / length
+def _worst_window(squares, length):
+    """Largest mean over so many channels; there must be zeros in front of those that count."""
+    total = np.pad(np.cumsum(squares, axis=-1), [(0, 0), (1, 0)])
+    sums = [(row[n:] - row[: row.size - n]).max() for row, n in zip(total, length, strict=True)]
+    return np.array(sums) / np.maximum(length, 1)
 
 
 def residual_block(

@@ -167,8 +167,14 @@ def moving(frequency, shift):
         Complex, of the broadcast shape.
     """
     whole = np.round(shift)
-    turn = -2j * np.pi * frequency * whole
-    return np.exp(turn + turning(frequency) * (shift - whole))
+    turns = frequency * whole + movable(frequency) * (shift - whole)
+    turns -= np.rint(turns)
+    # NumPy has a fast tangent, but no fast exp(-2j * pi * turns): it follows from that of half the angle.
+    tangent = np.tan(-np.pi * turns)
+    sine_over_tangent = 2 / (1 + tangent**2)
+    phase = np.empty(tangent.shape, complex)
+    phase.real, phase.imag = sine_over_tangent - 1, tangent * sine_over_tangent
+    return phase
 
 
 def turning(frequency):

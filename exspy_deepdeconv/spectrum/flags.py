@@ -104,10 +104,12 @@ def _with_spike(spectra, fwhm, gain, floor):
     """Up to three channels that stand out farther than noise or the response can explain."""
     neighbours = np.maximum(np.maximum(spectra[:, :-2], spectra[:, 2:]), 0)
     middle = spectra[:, 1:-1]
-    row, channel = np.nonzero(middle > 2 * neighbours)
+    excess = middle - neighbours
+    # First what exceeds the readout noise alone: few channels do.
+    row, channel = np.nonzero((excess > neighbours) & (excess > CLEAR * np.sqrt(floor)[:, None]))
     height = middle[row, channel]
     sigma = np.sqrt(gain[row] * np.maximum(height, 0) + floor[row])
-    out = height - neighbours[row, channel] > CLEAR * sigma
+    out = excess[row, channel] > CLEAR * sigma
     # An undersampled zero-loss peak may lie in one channel: it is no spike.
     top = spectra.argmax(axis=-1)[row]
     of_peak = (np.abs(channel + 1 - top) <= 1) & (fwhm[row] < UNDERSAMPLED_FWHM_CHANNELS)
@@ -139,8 +141,10 @@ def _above_neighbours(spectra, near, gain, floor):
     """Rows and channels far above both channels ``near`` them, and their relative excess."""
     highest = np.maximum(np.maximum(*near), 0)
     above = spectra - 2 * highest
-    variance = gain[:, None] * spectra + floor[:, None]
-    row, channel = np.nonzero((above > 0) & (above**2 > CLEAR**2 * variance))
+    row, channel = np.nonzero(above > CLEAR * np.sqrt(floor)[:, None])
+    variance = gain[row] * spectra[row, channel] + floor[row]
+    clear = above[row, channel] ** 2 > CLEAR**2 * variance
+    row, channel = row[clear], channel[clear]
     least = np.maximum(highest[row, channel], gain[row])
     return row, channel, spectra[row, channel] / least - 1
 

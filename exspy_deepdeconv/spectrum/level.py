@@ -76,9 +76,7 @@ def flat_level(spectra, zero_loss, dark=None):
     data = np.asarray(spectra, np.float64)
     flat, ends = data.reshape(-1, data.shape[-1]), _ends(zero_loss)
     position = zero_loss.position.reshape(-1)
-    level, error = np.zeros((2, len(flat)))
-    for row in np.flatnonzero(_offset_likely(flat, ends)):
-        level[row], error[row] = _level_of_one(flat[row], ends[row], position[row])
+    level, error = _levels(flat, ends, position)
     if dark is not None:
         other = np.abs(level - dark.level) > OWN * np.hypot(error, dark.error)
         other = (other & (level != 0)) | np.isnan(position)  # what holds no peak has no offset
@@ -125,11 +123,10 @@ def level_behind(responses, zero_loss):
     mirrored = responses[:, ::-1]
     position = responses.shape[-1] - 1 - zero_loss.position
     before, behind = _ends(zero_loss), _ends(replace(zero_loss, position=position))
-    level = np.zeros(len(responses))
-    for row in np.flatnonzero(np.isfinite(position) & _offset_likely(mirrored, behind)):
-        found, error = _level_of_one(mirrored[row], behind[row], position[row])
-        if not _undercut_before(responses[row, : before[row]], found, error):
-            level[row] = found
+    level, error = _levels(mirrored, behind, position)
+    for row in np.flatnonzero(level):
+        if _undercut_before(responses[row, : before[row]], level[row], error[row]):
+            level[row] = 0.0
     return level
 
 
@@ -202,8 +199,9 @@ def _negative_level(spectra, ends, position):
     sure = (lowest < -5 * of_lowest)[:, 0] & (level < -6 * of_level)
     sure &= about_as_low >= max(LEAST_SHARE * number, 2)
     for row in np.flatnonzero(sure & (ends >= SHORTEST)):
-        there, doubt = _without_tail(spectra[row, : ends[row]], position[row])
-        sure[row] = level[row] > there - CONTRADICTED * doubt - 2 * of_lowest[row, 0]
+        one = slice(row, row + 1)
+        there, doubt = _without_tail(spectra[one, : ends[row]], position[one])
+        sure[one] = level[one] > there - CONTRADICTED * doubt - 2 * of_lowest[one, 0]
     return np.where(sure, level, 0.0), np.where(sure, error_of_level, 0.0)
 
 
@@ -288,7 +286,7 @@ def _offset_likely(spectra, ends):
     mean = first.sum(axis=-1) / number
     deviation = np.where(inside, first - mean[:, None], 0.0)
     error = _error_of_mean(np.sqrt((deviation**2).sum(axis=-1) / number), number)
-    # A shade less strict than `_level_of_one`, which decides.
+    # A shade less strict than `_levels_alike`, which decides.
     return (ends >= SHORTEST) & (np.abs(mean) > 5.99 * error)
 
 
@@ -297,34 +295,43 @@ def _error_of_mean(scatter, number):
     return 2 * scatter / np.sqrt(number)
 
 
-def _level_of_one(spectrum, end, position):
-    outer, inner = spectrum[: end // 2], spectrum[end // 2 : end]
-    level = float(spectrum[:end].mean())
-    error = _error_of_mean(float(spectrum[:end].std()), end)
-    uneven = abs(outer.mean() - inner.mean()) > 0.1 * abs(level) + 2 * error
-    if abs(level) < 6 * error or uneven:
-        return 0.0, 0.0
-    size = max(end // 2, 16)
-    blocks = spectrum[: spectrum.size // size * size].reshape(-1, size).mean(axis=1)
-    if blocks.min() < level - 0.1 * abs(level) - 2 * error:  # undercut
-        return 0.0, 0.0
-    level, error = _without_tail(spectrum[:end], position)
-    return (level, error) if abs(level) > SIGNIFICANT * error else (0.0, 0.0)
+def _levels(spectra, ends, position):
+    """Offsets and their errors from the first ``ends`` channels of each spectrum; else 0."""
+    level, error = np.zeros((2, len(spectra)))
+    likely = _offset_likely(spectra, ends)
+    for end in np.unique(ends[likely]):  # spectra of a map often share theirs
+        rows = np.flatnonzero(likely & (ends == end))
+        level[rows], error[rows] = _levels_alike(spectra[rows], end, position[rows])
+    return level, error
+
+
+def _levels_alike(spectra, end, position):
+    first, half = spectra[:, :end], end // 2
+    level, error = first.mean(axis=-1), _error_of_mean(first.std(axis=-1), end)
+    margin = 0.1 * np.abs(level) + 2 * error
+    certain = np.abs(level) >= 6 * error
+    certain &= np.abs(first[:, :half].mean(axis=-1) - first[:, half:].mean(axis=-1)) <= margin
+    size = max(half, 16)
+    blocks = spectra[:, : spectra.shape[-1] // size * size].reshape(len(spectra), -1, size)
+    certain &= blocks.mean(axis=-1).min(axis=-1) >= level - margin  # not undercut
+    level, error = _without_tail(first, position)
+    certain &= np.abs(level) > SIGNIFICANT * error
+    return np.where(certain, level, 0.0), np.where(certain, error, 0.0)
 
 
 def _without_tail(first, position):
-    """Offset and its error: a straight line over the inverse square distance to the peak.
+    """Offsets and their errors: a straight line over the inverse square distance to the peak.
 
     A slope within its own error is used only in part.
     """
-    number = first.size
+    number, position = first.shape[-1], position[:, None]
     tail = ((position - number + 1) / (position - np.arange(number))) ** 2
-    centred = tail - tail.mean()
-    spread = float((centred**2).sum())
-    slope = max(float(centred @ first) / spread, 0.0)
-    scatter = float((first - first.mean() - slope * centred).std())
+    mean, of_tail = first.mean(axis=-1), tail.mean(axis=-1)
+    centred = tail - of_tail[:, None]
+    spread = (centred**2).sum(axis=-1)
+    slope = np.maximum((centred * first).sum(axis=-1) / spread, 0.0)
+    scatter = (first - mean[:, None] - slope[:, None] * centred).std(axis=-1)
     of_mean, of_slope = (_error_of_mean(scatter, n) for n in (number, spread))
-    share = slope**2 / (slope**2 + of_slope**2) if slope else 0.0
-    level = float(first.mean() - share * slope * tail.mean())
-    in_doubt = DOUBT * max(slope, of_slope) * tail.mean()
-    return level, float(np.hypot(of_mean, in_doubt))
+    share = slope**2 / np.maximum(slope**2 + of_slope**2, 1e-300)
+    in_doubt = DOUBT * np.maximum(slope, of_slope) * of_tail
+    return mean - share * slope * of_tail, np.hypot(of_mean, in_doubt)

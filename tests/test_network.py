@@ -89,10 +89,15 @@ def test_convolution_on_a_circle_is_torchs_own(size, kernel, stride, dilation):
     torch.testing.assert_close(ours.weight.grad, torchs.weight.grad)
 
 
-def test_folding_keeps_samples_in_their_place():
-    net = UNet(2, 2, (4, 4), 3, fold=4)
-    x = torch.arange(2 * 2 * 16.0).reshape(2, 2, 16)
-    torch.testing.assert_close(net._refolded(net._refolded(x)), x)
+@pytest.mark.parametrize("fold", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_folding_puts_neighbours_side_by_side_and_back(fold, dtype):
+    net = UNet(2, 2, (4, 4), 3, fold=fold)
+    x = torch.arange(2 * 5 * 12.0, dtype=dtype).reshape(2, 5, 12)
+    folded = net._refolded(x)
+    plain = x.reshape(2, 5, 12 // fold, fold).transpose(1, 2).reshape(2, 12 // fold, 5 * fold)
+    torch.testing.assert_close(folded, plain)
+    torch.testing.assert_close(net._refolded(folded), x)
 
 
 def test_config_round_trip():

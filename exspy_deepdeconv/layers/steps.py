@@ -220,6 +220,7 @@ def classical_estimates(view, elastic, transfer, config):
     step_before, size_before, iterates = torch.zeros_like(s), 1.0, []
     adjoint = transfer.conj_physical()
     for number in range(1, max(config.iterates) + 1):
+        # In place: no gradients pass through these iterations.
         model = frame.filter(momentum, transfer).add_(fixed).clamp_(min=tiny)
         ratio = torch.div(shifted, model, out=model).clamp_(max=100)
         new = frame.filter(ratio, adjoint).mul_(momentum).clamp_(min=0)

@@ -325,3 +325,40 @@ def test_measured_vacuum_is_found_beside_a_specimen():
     both = signal_of(np.concatenate([specimen.data[:4], vacuum.data]).astype(float))
     note = measure(both)[0].metadata.Signal.vacuum_psf
     assert note.map.tolist() == [True] * 4 + [False] * 3
+
+
+def peak_at(position, width):
+    """A peak with Lorentzian tails, of one electron in its Gaussian."""
+    off = np.arange(512) - np.asarray(position)[:, None]
+    tail = 0.1 / np.pi * (width / 2) / (off**2 + (width / 2) ** 2)
+    return gaussian(512, np.asarray(position), np.full(len(position), float(width))) + tail
+
+
+def narrow(number, electrons, width, seed=0):
+    """Vacuum frames that drift by a third of the width of their peak."""
+    rng = np.random.default_rng(seed)
+    mean = electrons * peak_at(150 + rng.normal(0, width / 3, number), width)
+    return rng.poisson(mean) + rng.normal(0, 1, mean.shape)
+
+
+def deconvolved_with(psf, electrons, width):
+    """What is said of the electrons of a response when a spectrum is deconvolved by it."""
+    clean = peak_at([150.2], width)[0] + 0.05 * gaussian(512, 250.0, 20.0)
+    s = signal_of(np.random.default_rng(1).poisson(electrons * clean))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        deconvolve(s, psf=psf)
+    return [str(each.message) for each in caught if "of the electrons" in str(each.message)]
+
+
+@pytest.mark.parametrize("width", [3.5, 4.0, 6.0, 10.0])
+def test_aligned_sums_are_not_taken_for_few_electrons(width):
+    psf, said = measure(signal_of(narrow(30, 1e5, width)))
+    assert not said
+    assert not deconvolved_with(psf, 3e6, width)
+
+
+@pytest.mark.parametrize("width", [4.0, 10.0])
+def test_sums_of_few_electrons_are_told_where_they_are_used(width):
+    psf, _ = measure(signal_of(narrow(10, 1e4, width)))
+    assert deconvolved_with(psf, 1e7, width)

@@ -20,6 +20,7 @@ from ..response.vacuum import REASONS, USED, learn
 MOST_READ = 1024  # spectra, from which is learned what they have in common
 FEWEST_ELECTRONS = 1e5  # in the sum: spectra must hold as many for losses near the peak to show
 LEAST_REACH = 0.5  # share of the electrons that must be there at both ends of the sum
+NOTE = "Signal.vacuum_psf"  # node of the metadata
 NAMES = ("not_finite", "empty", "saturated", "spike", "no_zero_loss", "wider", "losses")
 
 
@@ -34,6 +35,8 @@ def measured_response(signal, *, show_progressbar, num_workers):
     axis = checks.check_low_loss(signal)
     if made := checks.already_made(signal):
         raise ValueError(f"The signal is {made}: a response is measured from spectra in vacuum.")
+    if not signal.axes_manager.navigation_size and signal.metadata.has_item(NOTE):
+        return _copy_in_memory(signal)
     data = checks.plain_array(signal)
     places = np.argwhere(np.ones(data.shape[:-1], bool))
     if not len(places):
@@ -48,7 +51,7 @@ def measured_response(signal, *, show_progressbar, num_workers):
     whole = slice(left[0], left[-1] + 1)
     total = total[whole] * (reach.max() / reach[whole])
     result = _on_axis(signal, total, whole, axis)
-    electrons = _electrons(total, reach.max(), vacuum.peak.gain)
+    electrons = None if vacuum.gain is None else float(reach.max() / vacuum.gain)
     for odd in _remarks(reasons, total, electrons):
         warnings.warn(f"vacuum_psf: {odd}", UserWarning, stacklevel=3)
     results.annotate(
@@ -63,6 +66,13 @@ def measured_response(signal, *, show_progressbar, num_workers):
         **_spectra_note(reasons),
     )
     return result
+
+
+def _copy_in_memory(signal):
+    copy = signal.deepcopy()
+    if copy._lazy:
+        copy.compute(show_progressbar=False)
+    return copy
 
 
 def _rising(spectra, axis):
@@ -100,15 +110,6 @@ def _on_axis(signal, total, whole, axis):
     energy = result.axes_manager.signal_axes[0]
     energy.offset = -zero * energy.scale
     return result
-
-
-def _electrons(total, counts, gain):
-    """About how many electrons the sum holds; None where that cannot be told."""
-    if total.size < sampling.ENOUGH_CHANNELS:
-        return None
-    # The noise of a smooth sum is hard to read, that of many weak spectra as well: both find too much.
-    own = responses.response_electrons(physics.inspect(total[None]))
-    return float(max([counts / gain, *own[np.isfinite(own)]]))
 
 
 def _spectra_note(reasons):

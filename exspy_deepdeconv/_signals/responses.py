@@ -162,8 +162,9 @@ def was_estimated(psf):
 
 
 def was_summed(psf):
-    """Whether a response (a signal, or None) was made by ``vacuum_psf``."""
-    return psf is not None and psf.metadata.has_item("Signal.vacuum_psf")
+    """Whether a response (a signal, or None) was made by ``vacuum_psf``, from several spectra."""
+    note = psf is not None and psf.metadata.get_item("Signal.vacuum_psf")
+    return bool(note) and note.used > 1
 
 
 def _check_psf_navigation(psf, signal):

@@ -7,6 +7,7 @@ import numpy as np
 from .. import physics
 from ..spectrum.level import Dark, shared_dark
 from .alignment import SharedPeak, covered, moved_share
+from .scatter import gain_between
 
 USED = 0
 NOT_FINITE, EMPTY, SATURATED, SPIKE, NO_PEAK, WIDE, LOSSES = range(1, 8)
@@ -47,15 +48,15 @@ class Found:
 
     Attributes
     ----------
-    position, electrons : numpy.ndarray
-        Of the zero-loss peaks, in channels and in counts, ``(batch,)``.
+    position, held : numpy.ndarray
+        Of the zero-loss peaks: where they lie, in channels, and the counts that they hold; ``(batch,)``.
     beside, error : numpy.ndarray
         Counts on the flanks of the peak and behind it over those of the peak, for each part of `FLANKS` and
         `BEHIND`, and their standard errors; ``(batch, parts)``.
     """
 
     position: np.ndarray
-    electrons: np.ndarray
+    held: np.ndarray
     beside: np.ndarray
     error: np.ndarray
 
@@ -63,7 +64,7 @@ class Found:
     def of(cls, seen, peak):
         """In inspected spectra, by the peak that they share."""
         around = seen.zero_loss.position, seen.zero_loss.some_width
-        position, electrons = peak.find(seen.counts, *around)
+        position, held = peak.find(seen.counts, *around)
         distance = np.arange(seen.counts.shape[-1]) - position[:, None]
         parts = [covered(np.abs(distance), *(x * peak.fwhm for x in FLANKS))]
         parts += [covered(distance, *(x * peak.fwhm for x in part)) for part in BEHIND]
@@ -71,8 +72,8 @@ class Found:
         counts = np.stack([(seen.counts * part).sum(axis=-1) for part in parts], axis=-1)
         variance = peak.gain * np.maximum(counts, peak.gain) + peak.floor * channels
         variance += (seen.level_error[:, None] * channels) ** 2
-        unit = np.maximum(electrons, peak.gain)[:, None]
-        return cls(position, electrons, counts / unit, np.sqrt(variance) / unit)
+        unit = np.maximum(held, peak.gain)[:, None]
+        return cls(position, held, counts / unit, np.sqrt(variance) / unit)
 
     def select(self, rows):
         """What is found in some of the spectra."""
@@ -129,6 +130,8 @@ class Vacuum:
         The flat offset that they share.
     spiky : bool
         Whether most of them have a spike.
+    gain : float or None
+        Counts per electron; None where too few spectra tell.
     """
 
     peak: SharedPeak
@@ -137,6 +140,7 @@ class Vacuum:
     drift: float
     dark: Dark | None
     spiky: bool
+    gain: float | None
 
     def sum(self, spectra):
         """Align and add those of some spectra that can be used.
@@ -166,11 +170,11 @@ class Vacuum:
         source = np.arange(spectra.shape[-1]) - shift[:, None]
         inside = (source > -0.5) & (source < spectra.shape[-1] - 0.5)
         total = np.where(inside, moved, 0).sum(axis=0)
-        return total, found.electrons[rows] @ inside, reasons
+        return total, found.held[rows] @ inside, reasons
 
     def shifts(self, found):
         """By how many channels spectra are to be moved to the right."""
-        share = moved_share(self.peak.error(found.electrons), self.drift)
+        share = moved_share(self.peak.error(found.held), self.drift)
         shift = share * (self.place - found.position)
         # What is so narrow cannot be moved by a part of a channel without ringing.
         return np.rint(shift) if self.peak.fwhm < physics.UNDERSAMPLED_FWHM_CHANNELS else shift
@@ -219,11 +223,13 @@ def learn(spectra):
             return None, reasons
         usual = Usual.of(found.select(reasons == USED))
         reasons = _with(reasons, usual.exceeded(found))
-    found = found.select(reasons == USED)
-    if not found.position.size:
+    used = reasons == USED
+    if not used.any():
         return None, reasons
-    drift = _drift(found.position, peak.error(found.electrons))
-    return Vacuum(peak, usual, float(found.position.mean()), drift, dark, spiky), reasons
+    found, place = found.select(used), float(found.position[used].mean())
+    drift = _drift(found.position, peak.error(found.held))
+    gain = gain_between(seen.counts[used], found.position, found.held, peak.fwhm, peak.floor)
+    return Vacuum(peak, usual, place, drift, dark, spiky, gain), reasons
 
 
 def _dark(seen):
@@ -251,11 +257,11 @@ def _shared_peak(seen):
         peak = SharedPeak.of(mean, gain, floor)
         if peak is None:
             return None
-        place, electrons = peak.find(counts, found.position, found.some_width)
-        clear = peak.clear(electrons, seen.noise) > CLEAR
+        place, held = peak.find(counts, found.position, found.some_width)
+        clear = peak.clear(held, seen.noise) > CLEAR
         if not clear.any():
             return None
-        error = peak.error(electrons)
+        error = peak.error(held)
         middle, drift = place[clear].mean(), _drift(place[clear], error[clear])
         position = middle + moved_share(error, drift) * (place - middle)
     return peak
@@ -283,7 +289,7 @@ def _unusable(seen, spiky):
 def _unclear(seen, found, peak, spiky):
     """The same, and where the peak is lost in the noise."""
     reasons = _unusable(seen, spiky)
-    reasons[(reasons == USED) & ~(peak.clear(found.electrons, seen.noise) > CLEAR)] = NO_PEAK
+    reasons[(reasons == USED) & ~(peak.clear(found.held, seen.noise) > CLEAR)] = NO_PEAK
     return reasons
 
 

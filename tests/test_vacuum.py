@@ -391,3 +391,49 @@ def test_electrons_of_few_frames_or_of_frames_without_noise_are_not_told(number)
     psf, said = measure(signal_of(counts))
     assert not said
     assert not psf.metadata.Signal.vacuum_psf.has_item("electrons")
+
+
+def drifting(width=10.0):
+    rng = np.random.default_rng(1)
+    return rng.poisson(1e5 * gaussian(512, 100 + rng.normal(0, 3, 40), np.full(40, width))) + 0.0
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    ("channel", "height"),
+    [(103, 5e3), (103, 2e4), (103, -1e5)]
+    + [(at, height) for at in (140, 250, 300, 350) for height in (50, 200, 2e3, 2e4)],
+)
+def test_a_faulty_channel_is_interpolated_before_it_is_smeared(channel, height, lazy):
+    counts = drifting()
+    clean, _ = measure(signal_of(counts))
+    counts[:, channel] = np.maximum(counts[:, channel] + height, 0)
+    s = signal_of(counts)
+    psf, said = measure(s.as_lazy() if lazy else s)
+    assert psf.metadata.Signal.vacuum_psf.used == 40
+    assert len(said) == 1
+    assert "1 channel of the detector, hot or dead in most spectra, interpolated" in said[0]
+    first = round((energy_axis(psf).offset - energy_axis(clean).offset) / DISPERSION)
+    assert abs(first) <= 1
+    assert psf.data[20:480] == pytest.approx(
+        clean.data[20 + first : 480 + first], rel=0.02, abs=600
+    )
+    assert s.data[0, channel] == counts[0, channel]
+
+
+@pytest.mark.parametrize("width", [1.5, 2.0, 3.0])
+@pytest.mark.parametrize("position", [100.0, 100.25, 100.5])
+def test_a_narrow_peak_that_stays_in_place_is_no_faulty_channel(position, width):
+    mean = np.tile(1e5 * gaussian(512, position, width) + 0.3, (20, 1))
+    psf, said = measure(signal_of(np.random.default_rng(0).poisson(mean) + 0.0))
+    assert not [each for each in said if "detector" in each]
+    assert psf.data.max() == pytest.approx(20 * mean.max(), rel=0.02)
+
+
+def test_a_spike_that_most_of_few_spectra_have_does_not_leave_them_out():
+    counts = drifting()[:3]
+    counts[:, 300] += 5e4
+    psf, said = measure(signal_of(counts))
+    assert psf.metadata.Signal.vacuum_psf.used == 3
+    assert len(said) == 1
+    assert "most spectra have a spike or a dead channel" in said[0]

@@ -52,7 +52,7 @@ def measured_response(signal, *, show_progressbar, num_workers):
     total = total[whole] * (reach.max() / reach[whole])
     result = _on_axis(signal, total, whole, axis)
     electrons = None if vacuum.gain is None else float(reach.max() / vacuum.gain)
-    for odd in _remarks(reasons, total, electrons):
+    for odd in _remarks(reasons, total, electrons, vacuum):
         warnings.warn(f"vacuum_psf: {odd}", UserWarning, stacklevel=3)
     results.annotate(
         result,
@@ -132,12 +132,23 @@ def _counted(reasons):
     )
 
 
-def _remarks(reasons, total, electrons):
+def _remarks(reasons, total, electrons, vacuum):
     """Sentences on spectra that were left out, and on what is odd about the sum."""
     said = []
     if (reasons != USED).any():
         out = np.count_nonzero(reasons != USED)
         said.append(f"{out} of {_spectra(reasons)} left out: {_counted(reasons)}.")
+    if vacuum.faulty.size:
+        number = vacuum.faulty.size
+        channels = "1 channel" if number == 1 else f"{number} channels"
+        said.append(
+            f"{channels} of the detector, hot or dead in most spectra, interpolated between the neighbours."
+        )
+    elif vacuum.spiky and reasons.size > 1:
+        said.append(
+            "most spectra have a spike or a dead channel, which the sum shows as wide as the drift. It can be "
+            "interpolated in eight spectra or more, if it is a single channel of the detector."
+        )
     if electrons is not None and electrons < FEWEST_ELECTRONS:
         said.append(
             f"the sum holds only about {float(f'{electrons:.2g}'):.0f} electrons: near the zero-loss peak, its noise will "

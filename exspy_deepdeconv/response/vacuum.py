@@ -7,6 +7,7 @@ import numpy as np
 from .. import physics
 from ..spectrum.level import Dark, shared_dark
 from .alignment import SharedPeak, covered, moved_share
+from .faulty import faulty_channels, without_channels
 from .scatter import gain_between
 
 USED = 0
@@ -132,6 +133,8 @@ class Vacuum:
         Whether most of them have a spike.
     gain : float or None
         Counts per electron; None where too few spectra tell.
+    faulty : numpy.ndarray of int
+        Channels of the detector that are interpolated.
     """
 
     peak: SharedPeak
@@ -141,6 +144,7 @@ class Vacuum:
     dark: Dark | None
     spiky: bool
     gain: float | None
+    faulty: np.ndarray
 
     def sum(self, spectra):
         """Align and add those of some spectra that can be used.
@@ -159,6 +163,7 @@ class Vacuum:
         reasons : numpy.ndarray of uint8
             Why spectra were left out, one of `REASONS`; 0 where they were not; ``(batch,)``.
         """
+        spectra = without_channels(spectra, self.faulty)
         seen = physics.inspect(spectra, self.dark)
         found = Found.of(seen, self.peak)
         reasons = _with(_unclear(seen, found, self.peak, self.spiky), self.usual.exceeded(found))
@@ -206,9 +211,11 @@ def learn(spectra):
     >>> reasons.tolist(), round(vacuum.place)
     ([0, 0, 0, 2], 100)
     """
+    faulty = faulty_channels(spectra)
+    spectra = without_channels(spectra, faulty)
     seen = physics.inspect(spectra)
     dark = _dark(seen)
-    if dark is not None and dark.level:
+    if dark is not None:
         seen = physics.inspect(spectra, dark)
     spiky = _most_have_a_spike(seen)
     reasons = _unusable(seen, spiky)
@@ -229,7 +236,7 @@ def learn(spectra):
     found, place = found.select(used), float(found.position[used].mean())
     drift = _drift(found.position, peak.error(found.held))
     gain = gain_between(seen.counts[used], found.position, found.held, peak.fwhm, peak.floor)
-    return Vacuum(peak, usual, place, drift, dark, spiky, gain), reasons
+    return Vacuum(peak, usual, place, drift, dark, spiky, gain, faulty), reasons
 
 
 def _dark(seen):

@@ -314,9 +314,10 @@ def test_wrong_signals_are_errors():
             measure(spoiled)
 
 
-def test_peaks_under_three_channels_do_not_ring():
+@pytest.mark.parametrize("width", [2.2, 3.2, 3.6, 4.0])
+def test_narrow_peaks_do_not_ring(width):
     rng = np.random.default_rng(0)
-    counts = rng.poisson(1e5 * gaussian(256, 60 + rng.uniform(-2, 2, 30), np.full(30, 2.2)))
+    counts = rng.poisson(1e5 * gaussian(256, 60 + rng.uniform(-2, 2, 30), np.full(30, width)))
     psf, _ = measure(signal_of(counts))
     assert psf.data.min() > -1e-6
 

@@ -40,6 +40,7 @@ LOUD = 0.1, 5.0, 3e-4
 # Quantiles of the quietest spectra: far enough up for some to be there, far enough down for none of the
 # specimen. Distance of the first from the last, and of the second from the median, of normal numbers.
 LOW, SCATTER, BY_CHANCE = (0.25, 0.1, 0.05), 0.97, 1.28
+NARROW = 4.5  # channels: what is narrower rings when it is moved by a part of a channel
 ENOUGH = 8  # spectra to tell scatter from
 
 
@@ -181,8 +182,7 @@ class Vacuum:
         """By how many channels spectra are to be moved to the right."""
         share = moved_share(self.peak.error(found.held), self.drift)
         shift = share * (self.place - found.position)
-        # What is so narrow cannot be moved by a part of a channel without ringing.
-        return np.rint(shift) if self.peak.fwhm < physics.UNDERSAMPLED_FWHM_CHANNELS else shift
+        return np.rint(shift) if self.peak.fwhm < NARROW else shift
 
 
 def learn(spectra):

@@ -11,6 +11,7 @@ import exspy_deepdeconv
 from exspy_deepdeconv import data
 from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.physics import gaussian, half_height_width, parabola_vertex, shift_channels
+from exspy_deepdeconv.response.vacuum import EMPTY, Vacuum
 
 exspy_deepdeconv.register()
 from exspy.signals import EELSSpectrum  # noqa: E402
@@ -297,6 +298,23 @@ def test_nothing_usable_is_an_error(lazy):
         measure(s)
     with pytest.raises(ValueError, match="holds no spectra"):
         measure(signal_of(np.zeros((0, 512))))
+
+
+def test_it_is_an_error_if_the_sum_leaves_all_out(monkeypatch):
+    def nothing(self, spectra):
+        zeros = np.zeros(spectra.shape[-1])
+        return zeros, zeros, np.full(len(spectra), EMPTY, np.uint8)
+
+    monkeypatch.setattr(Vacuum, "sum", nothing)
+    with pytest.raises(ValueError, match="None of 4 spectra can be used: 4 empty"):
+        measure(frames(4, 1e4))
+
+
+def test_chunks_of_unknown_size_are_an_error():
+    lazy = frames(4, 1e4).as_lazy()
+    lazy.data = lazy.data[da.from_array(np.array([True, True, False, True]))]
+    with pytest.raises(ValueError, match=r"call signal\.data\.compute_chunk_sizes\(\)"):
+        measure(lazy)
 
 
 def test_wrong_signals_are_errors():

@@ -38,18 +38,14 @@ def measured_response(signal, *, show_progressbar, num_workers):
     if not signal.axes_manager.navigation_size and signal.metadata.has_item(NOTE):
         return _copy_in_memory(signal)
     data = checks.plain_array(signal)
-    places = np.argwhere(np.ones(data.shape[:-1], bool))
-    if not len(places):
-        raise ValueError("The signal holds no spectra.")
-    some = sampling.read_spectra(data, sampling.spread_over(places, MOST_READ))
-    vacuum, reasons = learn(_rising(some, axis))
-    if vacuum is None:
-        of_all = f" (out of {len(places)})" if len(places) > reasons.size else ""
-        raise ValueError(f"None of {_spectra(reasons)}{of_all} can be used: {_counted(reasons)}.")
+    if np.isnan(data.shape).any():
+        raise ValueError(
+            "The chunks are of unknown size: call signal.data.compute_chunk_sizes() first."
+        )
+    vacuum = _learned(data, axis)
     total, reach, reasons = _sum(data, axis, vacuum, show_progressbar, num_workers)
-    left = np.flatnonzero(reach >= LEAST_REACH * reach.max())
-    whole = slice(left[0], left[-1] + 1)
-    total = total[whole] * (reach.max() / reach[whole])
+    _check_some_used(reasons, reasons.size)
+    total, whole = _seen_by_most(total, reach)
     result = _on_axis(signal, total, whole, axis)
     electrons = None if vacuum.gain is None else float(reach.max() / vacuum.gain)
     for odd in _remarks(reasons, total, electrons, vacuum):
@@ -66,6 +62,32 @@ def measured_response(signal, *, show_progressbar, num_workers):
         **_spectra_note(reasons),
     )
     return result
+
+
+def _learned(data, axis):
+    """What some of the spectra have in common."""
+    places = np.argwhere(np.ones(data.shape[:-1], bool))
+    if not len(places):
+        raise ValueError("The signal holds no spectra.")
+    some = sampling.read_spectra(data, sampling.spread_over(places, MOST_READ))
+    vacuum, reasons = learn(_rising(some, axis))
+    _check_some_used(reasons, len(places))
+    return vacuum
+
+
+def _check_some_used(reasons, number):
+    """Raise a ValueError if none of the spectra, of so many, can be used."""
+    if (reasons == USED).any():
+        return
+    of_all = f" (out of {number})" if number > reasons.size else ""
+    raise ValueError(f"None of {_spectra(reasons)}{of_all} can be used: {_counted(reasons)}.")
+
+
+def _seen_by_most(total, reach):
+    """The part of the sum that at least half of the electrons reach, as if all did; and its slice."""
+    left = np.flatnonzero(reach >= LEAST_REACH * reach.max())
+    whole = slice(left[0], left[-1] + 1)
+    return total[whole] * (reach.max() / reach[whole]), whole
 
 
 def _copy_in_memory(signal):
@@ -150,9 +172,10 @@ def _remarks(reasons, total, electrons, vacuum):
             "interpolated in eight spectra or more, if it is a single channel of the detector."
         )
     if electrons is not None and electrons < FEWEST_ELECTRONS:
+        about = float(f"{electrons:.2g}")
         said.append(
-            f"the sum holds only about {float(f'{electrons:.2g}'):.0f} electrons: near the zero-loss peak, its noise will "
-            "count as losses of spectra that hold as many or more. Sum more spectra."
+            f"the sum holds only about {about:.0f} electrons: near the zero-loss peak, its noise will count as "
+            "losses of spectra that hold as many or more. Sum more spectra."
         )
     place = loss_peak(total)
     if place is not None:

@@ -35,7 +35,7 @@ ROUNDS = 2  # of choosing the spectra that share it
 # Zero-loss widths from the peak between which counts tell of its width (on both sides), and behind it of losses.
 FLANKS, BEHIND = (0.5, 1.0), ((1.5, 4.0), (4.0, 20.0), (20.0, np.inf))
 # Share, standard errors and share of the peak by which these must exceed those of the typical and the quietest
-# spectra: all three. (A Gaussian that is 5 % wider has 10 % more counts on its flanks.)
+# spectra: all three. (A Gaussian that is 6 % wider has over 10 % more counts on its flanks.)
 LOUD = 0.1, 5.0, 3e-4
 # Quantiles of the quietest spectra: far enough up for some to be there, far enough down for none of the
 # specimen. Distance of the first from the last, and of the second from the median, of normal numbers.

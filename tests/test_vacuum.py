@@ -10,7 +10,13 @@ from _helpers import complex_data, deconvolve, energy_axis, measured, non_unifor
 import exspy_deepdeconv
 from exspy_deepdeconv import data
 from exspy_deepdeconv.evaluate import errors
-from exspy_deepdeconv.physics import gaussian, half_height_width, parabola_vertex, shift_channels
+from exspy_deepdeconv.physics import (
+    gaussian,
+    half_height_width,
+    parabola_vertex,
+    shift_channels,
+    smooth,
+)
 from exspy_deepdeconv.response.vacuum import EMPTY, Vacuum
 
 exspy_deepdeconv.register()
@@ -456,3 +462,27 @@ def test_a_spike_that_most_of_few_spectra_have_does_not_leave_them_out():
     assert psf.metadata.Signal.vacuum_psf.used == 3
     assert len(said) == 1
     assert "most spectra have a spike or a dead channel" in said[0]
+
+
+def test_noise_that_neighbours_share_leaves_no_spectra_out():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1e4 * gaussian(512, 100 + rng.normal(0, 3, 100), np.full(100, 10.0)))
+    shared = smooth(rng.normal(0, 3, counts.shape), 6.0) * np.sqrt(6.0)
+    psf, _ = measure(signal_of(counts + shared))
+    assert psf.metadata.Signal.vacuum_psf.left_out.losses == 0
+    assert psf.metadata.Signal.vacuum_psf.used > 80
+
+
+def test_width_is_that_of_the_spectra_that_are_used():
+    rng = np.random.default_rng(0)
+    place, width = 100 + rng.normal(0, 3, 40), np.repeat([10.0, 14.0], [22, 18])
+    psf, _ = measure(signal_of(rng.poisson(1e5 * gaussian(512, place, width))))
+    note = psf.metadata.Signal.vacuum_psf
+    assert note.left_out.wider == 18
+    assert note.zero_loss_fwhm == pytest.approx(10 * DISPERSION, rel=0.03)
+
+
+def test_noise_alone_is_no_response():
+    noise = np.random.default_rng(0).normal(0, 3, (20, 512))
+    with pytest.raises(ValueError, match="20 without a clear zero-loss peak"):
+        measure(signal_of(noise))

@@ -253,8 +253,8 @@ def _shared_peak(seen):
     counts, found = seen.counts, seen.zero_loss
     clear = np.isfinite(found.position)
     position = np.nan_to_num(found.position)
-    if clear.mean() < 0.5:  # weak ones: their sum shows more than each of them
-        clear[:], position[:] = True, 0.0
+    if not clear.any():
+        return None
     # The noise of their sum is harder to read: its peak is smooth, and there is only one of it.
     gain, floor = (float(np.median(x)) for x in (seen.noise.gain, seen.noise.floor))
     for _ in range(STEPS):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import exspy_deepdeconv
 from exspy_deepdeconv import cli, data, models
-from exspy_deepdeconv._command_line import demo, files, reading, writing
+from exspy_deepdeconv._command_line import demo, files, reading, training_cli, writing
 
 OLDEST = models.available()[0]
 
@@ -262,6 +262,29 @@ def test_what_is_odd_about_a_line_of_vacuum_spectra_is_told(run, save):
     path, vacuum = save("scan.hspy", 2), save("vacuum.hspy", 3, seed=5)
     printed = run("deconvolve", path, "--psf", vacuum)
     assert "note: vacuum_psf: the sum rises again" in printed  # it is none: there are losses
+
+
+@pytest.mark.parametrize("filling", [np.nan, 0.0])
+def test_a_single_response_without_a_peak_is_one_error_before_any_work(
+    run, save, make_signal, tmp_path, filling
+):
+    path, vacuum = save("scan.hspy", 2), tmp_path / "vacuum.hspy"
+    s = make_signal()
+    s.data = np.full_like(s.data, filling, float)
+    s.save(vacuum)
+    printed = " ".join(run("deconvolve", path, "--psf", vacuum, code=1).split())
+    assert printed.count("no zero-loss peak was found.") == 1
+    assert "vacuum.hspy: no zero-loss peak was found." in printed
+    assert "[1/1]" not in printed
+    assert "no zero-loss peak" in run("compare", path, "--psf", vacuum, code=1, output="other")
+
+
+def test_what_is_odd_about_vacuum_spectra_is_told_before_training(save, monkeypatch, capsys):
+    monkeypatch.setattr("exspy_deepdeconv.training.fine_tune", lambda *args, **kwargs: args[2])
+    path, vacuum = save("scan.hspy", 2), save("vacuum.hspy", 3, seed=5)
+    response = training_cli._on_map(None, path, vacuum, None, {})
+    assert response.metadata.has_item("Signal.vacuum_psf")
+    assert "note: vacuum_psf: the sum rises again" in capsys.readouterr().err
 
 
 # Several methods on one file

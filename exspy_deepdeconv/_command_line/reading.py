@@ -8,7 +8,7 @@ import hyperspy.api as hs
 import numpy as np
 from exspy.signals import EELSSpectrum
 
-from .._signals import checks, sampling
+from .._signals import checks, responses, sampling
 
 # A window that starts above this energy is no low loss, whatever peak stands in it (eV).
 HIGHEST_START_EV = 30.0
@@ -181,6 +181,8 @@ def read_response(path, inputs=()):
         )
     signal = only_low_loss(path, f"--psf {path}", remedy="save one of them alone")
     if not signal.axes_manager.navigation_size:
+        if not responses.usable_responses(signal.data):
+            raise ValueError(f"--psf {path}: no zero-loss peak was found.")
         return signal
     try:
         return signal.vacuum_psf(show_progressbar=False)

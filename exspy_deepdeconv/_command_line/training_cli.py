@@ -144,9 +144,11 @@ def _on_map(init, map_file, psf, chosen, options):
     from ..training import fine_tune
     from .reading import only_low_loss, quietly, read_response
 
-    with quietly():
+    with quietly() as heard:
         signal = only_low_loss(map_file, f"--map {map_file}", lazy=True, chosen=chosen)
         response = None if psf is None else read_response(psf, [map_file])
+    for warning in heard:
+        typer.echo(f"note: {warning.message}", err=True)
     return _with_notes(fine_tune, init, signal, response, **options)
 
 

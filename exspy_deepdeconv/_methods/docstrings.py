@@ -14,8 +14,9 @@ SHARED = {
     "classical_psf": """psf : EELSSpectrum, optional
         A measured response, for instance a spectrum taken in vacuum (several become one by
         ``vacuum_psf()``), on the same dispersion: either one for all spectra or one for each (same
-        navigation shape). Its length and area are free; its maximum is its energy zero. By default ``estimate_psf()`` estimates it from each spectrum;
-        ``s.estimate_psf(shared=True)`` estimates one from the quietest spectra of a map.""",
+        navigation shape). Its length and area are free; its maximum is its energy zero. By default
+        ``estimate_psf()`` estimates it from each spectrum; ``s.estimate_psf(shared=True)`` estimates one
+        from the quietest spectra of a map.""",
     "smoothing": """resolution : float, optional
         Full width at half maximum in eV of a Gaussian with which the result is smoothed, from 2
         channels up to the zero-loss width of the data. By default the result is not smoothed. Its

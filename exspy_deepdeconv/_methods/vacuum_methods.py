@@ -20,6 +20,7 @@ from ..response.vacuum import REASONS, USED, learn
 MOST_READ = 1024  # spectra, from which is learned what they have in common
 FEWEST_ELECTRONS = 1e5  # in the sum: spectra must hold as many for losses near the peak to show
 LEAST_REACH = 0.5  # share of the electrons that must be there at both ends of the sum
+NOTE = "Signal.vacuum_psf"  # node of the metadata
 NAMES = ("not_finite", "empty", "saturated", "spike", "no_zero_loss", "wider", "losses")
 
 
@@ -34,22 +35,20 @@ def measured_response(signal, *, show_progressbar, num_workers):
     axis = checks.check_low_loss(signal)
     if made := checks.already_made(signal):
         raise ValueError(f"The signal is {made}: a response is measured from spectra in vacuum.")
+    if not signal.axes_manager.navigation_size and signal.metadata.has_item(NOTE):
+        return _copy_in_memory(signal)
     data = checks.plain_array(signal)
-    places = np.argwhere(np.ones(data.shape[:-1], bool))
-    if not len(places):
-        raise ValueError("The signal holds no spectra.")
-    some = sampling.read_spectra(data, sampling.spread_over(places, MOST_READ))
-    vacuum, reasons = learn(_rising(some, axis))
-    if vacuum is None:
-        of_all = f" (out of {len(places)})" if len(places) > reasons.size else ""
-        raise ValueError(f"None of {_spectra(reasons)}{of_all} can be used: {_counted(reasons)}.")
+    if np.isnan(data.shape).any():
+        raise ValueError(
+            "The chunks are of unknown size: call signal.data.compute_chunk_sizes() first."
+        )
+    vacuum = _learned(data, axis)
     total, reach, reasons = _sum(data, axis, vacuum, show_progressbar, num_workers)
-    left = np.flatnonzero(reach >= LEAST_REACH * reach.max())
-    whole = slice(left[0], left[-1] + 1)
-    total = total[whole] * (reach.max() / reach[whole])
+    _check_some_used(reasons, reasons.size)
+    total, whole = _seen_by_most(total, reach)
     result = _on_axis(signal, total, whole, axis)
-    electrons = _electrons(total, reach.max(), vacuum.peak.gain)
-    for odd in _remarks(reasons, total, electrons):
+    electrons = None if vacuum.gain is None else float(reach.max() / vacuum.gain)
+    for odd in _remarks(reasons, total, electrons, vacuum):
         warnings.warn(f"vacuum_psf: {odd}", UserWarning, stacklevel=3)
     results.annotate(
         result,
@@ -63,6 +62,39 @@ def measured_response(signal, *, show_progressbar, num_workers):
         **_spectra_note(reasons),
     )
     return result
+
+
+def _learned(data, axis):
+    """What some of the spectra have in common."""
+    places = np.argwhere(np.ones(data.shape[:-1], bool))
+    if not len(places):
+        raise ValueError("The signal holds no spectra.")
+    some = sampling.read_spectra(data, sampling.spread_over(places, MOST_READ))
+    vacuum, reasons = learn(_rising(some, axis))
+    _check_some_used(reasons, len(places))
+    return vacuum
+
+
+def _check_some_used(reasons, number):
+    """Raise a ValueError if none of the spectra, of so many, can be used."""
+    if (reasons == USED).any():
+        return
+    of_all = f" (out of {number})" if number > reasons.size else ""
+    raise ValueError(f"None of {_spectra(reasons)}{of_all} can be used: {_counted(reasons)}.")
+
+
+def _seen_by_most(total, reach):
+    """The part of the sum that at least half of the electrons reach, as if all did; and its slice."""
+    left = np.flatnonzero(reach >= LEAST_REACH * reach.max())
+    whole = slice(left[0], left[-1] + 1)
+    return total[whole] * (reach.max() / reach[whole]), whole
+
+
+def _copy_in_memory(signal):
+    copy = signal.deepcopy()
+    if copy._lazy:
+        copy.compute(show_progressbar=False)
+    return copy
 
 
 def _rising(spectra, axis):
@@ -102,15 +134,6 @@ def _on_axis(signal, total, whole, axis):
     return result
 
 
-def _electrons(total, counts, gain):
-    """About how many electrons the sum holds; None where that cannot be told."""
-    if total.size < sampling.ENOUGH_CHANNELS:
-        return None
-    # The noise of a smooth sum is hard to read, that of many weak spectra as well: both find too much.
-    own = responses.response_electrons(physics.inspect(total[None]))
-    return float(max([counts / gain, *own[np.isfinite(own)]]))
-
-
 def _spectra_note(reasons):
     counts = {name: int((reasons == why).sum()) for name, why in zip(NAMES, REASONS, strict=True)}
     note = {"used": int((reasons == USED).sum()), "left_out": counts}
@@ -131,16 +154,28 @@ def _counted(reasons):
     )
 
 
-def _remarks(reasons, total, electrons):
+def _remarks(reasons, total, electrons, vacuum):
     """Sentences on spectra that were left out, and on what is odd about the sum."""
     said = []
     if (reasons != USED).any():
         out = np.count_nonzero(reasons != USED)
         said.append(f"{out} of {_spectra(reasons)} left out: {_counted(reasons)}.")
-    if electrons is not None and electrons < FEWEST_ELECTRONS:
+    if vacuum.faulty.size:
+        number = vacuum.faulty.size
+        channels = "1 channel" if number == 1 else f"{number} channels"
         said.append(
-            f"the sum holds only about {float(f'{electrons:.2g}'):.0f} electrons: near the zero-loss peak, its noise will "
-            "count as losses of spectra that hold as many or more. Sum more spectra."
+            f"{channels} of the detector, hot or dead in most spectra, interpolated between the neighbours."
+        )
+    elif vacuum.spiky and reasons.size > 1:
+        said.append(
+            "most spectra have a spike or a dead channel, which the sum shows as wide as the drift. It can be "
+            "interpolated in eight spectra or more, if it is a single channel of the detector."
+        )
+    if electrons is not None and electrons < FEWEST_ELECTRONS:
+        about = float(f"{electrons:.2g}")
+        said.append(
+            f"the sum holds only about {about:.0f} electrons: near the zero-loss peak, its noise will count as "
+            "losses of spectra that hold as many or more. Sum more spectra."
         )
     place = loss_peak(total)
     if place is not None:

@@ -13,7 +13,8 @@ def vacuum_psf(self, *, show_progressbar=None, num_workers=None):
 
     Their zero-loss peaks are aligned, by parts of a channel, and the spectra are summed. This signal
     stays as it is. It may hold one spectrum or many (frames, a line, a map, the part of a map that
-    shows vacuum), as weak as some hundred electrons each.
+    shows vacuum), as weak as some hundred electrons each. A lazy signal is read twice, at most 1024
+    spectra the first time. Of what this method made itself, a copy is returned.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ def vacuum_psf(self, *, show_progressbar=None, num_workers=None):
         ``metadata.Signal.vacuum_psf`` tells how many spectra were ``used`` and ``left_out`` (and for what
         reason; of several spectra also which ones, ``map``, in the order of the data), how far their peaks
         drift (``drift``, a standard deviation), the ``zero_loss_fwhm`` (both in eV), and about how many
-        ``electrons`` the zero-loss peak of the sum holds.
+        ``electrons`` the zero-loss peak of the sum holds (if twelve spectra or more tell by their scatter).
 
     Raises
     ------
@@ -37,8 +38,8 @@ def vacuum_psf(self, *, show_progressbar=None, num_workers=None):
         For a non-uniform energy axis.
     ValueError
         If no spectrum can be used (the message says why), or there is none; if the energy axis has
-        under 64 channels or its units cannot become eV; if the signal does not hold real numbers; for
-        a result, a residual or an estimated response.
+        under 64 channels or its units cannot become eV; if the signal does not hold real numbers, or is
+        lazy with chunks of unknown size; for a result, a residual or an estimated response.
 
     Warns
     -----
@@ -49,12 +50,14 @@ def vacuum_psf(self, *, show_progressbar=None, num_workers=None):
         - those whose zero-loss peak does not stand out of its noise (where that is more than a few, sum
           neighbours first: ``rebin``);
         - those with a wider peak than is usual: with over 10 %% more counts on its flanks (a Gaussian that
-          is 5 %% wider) and more than five standard errors;
+          is 6 %% wider), more than five standard errors, and more than 3e-4 of the peak;
         - those with more counts behind the peak than the quietest tenth, likewise: there is a specimen in
           the beam. A third of the spectra at least must be without.
 
-        Others are given if the sum holds fewer than about 100 000 electrons, has a spike or a tail that is
-        cut off, or rises again somewhere behind the peak and not before it, as only losses do.
+        Others are given if channels of the detector were hot or dead in most spectra (of eight or more,
+        single ones are interpolated between their neighbours), if the sum holds fewer than about 100 000
+        electrons, has a spike or a tail that is cut off, or rises again somewhere behind the peak and not
+        before it, as only losses do.
 
     See Also
     --------
@@ -67,8 +70,8 @@ def vacuum_psf(self, *, show_progressbar=None, num_workers=None):
     the mean of all, from which a spectrum of N electrons gets its position with an error of about 0.5 /
     sqrt(N) zero-loss widths. Spectra are moved by a part of their distance from the mean position only: by
     so much that neither the remaining drift broadens the sum, nor the noise that the position follows
-    sharpens it. ``docs/limits.md`` tells how well this works. Shifts are made in Fourier space, where they
-    do not smooth the noise as interpolation would.
+    sharpens it; peaks under 4.5 channels wide by whole channels. ``docs/limits.md`` tells how well this
+    works. Shifts are made in Fourier space, where they do not smooth the noise as interpolation would.
 
     Losses that are the same in all spectra cannot be told from a tail of the response, unless they are a
     peak: record the spectra far from the specimen.

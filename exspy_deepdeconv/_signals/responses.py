@@ -161,6 +161,12 @@ def was_estimated(psf):
     return psf is not None and psf.metadata.has_item("Signal.psf_estimation")
 
 
+def was_summed(psf):
+    """Whether a response (a signal, or None) was made by ``vacuum_psf``, from several spectra."""
+    note = psf is not None and psf.metadata.get_item("Signal.vacuum_psf")
+    return bool(note) and note.used > 1
+
+
 def _check_psf_navigation(psf, signal):
     shape = psf.axes_manager.navigation_shape
     if shape == signal.axes_manager.navigation_shape or one_for_all(psf.data):
@@ -228,7 +234,7 @@ def remarks(psf, source=None, electrons=np.inf, reach=0.0):
     said = []
     if not estimated and stack.shape[-1] >= physics.MIN_CHANNELS:
         seen = physics.inspect(stack)
-        said = _of_faults(seen) + _of_few_electrons(seen, electrons)
+        said = _of_faults(seen) + _of_few_electrons(seen, electrons, source)
     short = [_of_short_one(row, electrons, reach) for row in stack]
     return said + ([short[0]] if all(short) else [])
 
@@ -243,10 +249,12 @@ def _of_faults(seen):
     ]
 
 
-def _of_few_electrons(seen, electrons):
+def _of_few_electrons(seen, electrons, source):
     """A sentence on responses that are noisier than what they are to deconvolve."""
-    own = response_electrons(seen)
-    if seen.counts.shape[-1] < ENOUGH_CHANNELS or not np.isfinite(electrons) or not own.size:
+    if seen.counts.shape[-1] < ENOUGH_CHANNELS or not np.isfinite(electrons):
+        return []
+    own = _noted_electrons(source) if was_summed(source) else response_electrons(seen)
+    if not len(own):
         return []
     share = float(np.median(own)) / electrons
     if share >= LEAST_SHARE:
@@ -255,6 +263,12 @@ def _of_few_electrons(seen, electrons):
         f"psf holds about {_per_cent(share)} % of the electrons of a spectrum: its noise counts as losses, "
         "and the result may be better without it."
     ]
+
+
+def _noted_electrons(source):
+    """What ``vacuum_psf`` noted; its sum cannot be asked, since aligning changes the noise."""
+    known = source.metadata.Signal.vacuum_psf.get_item("electrons")
+    return [] if known is None else [known]
 
 
 def response_electrons(seen):

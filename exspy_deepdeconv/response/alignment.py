@@ -18,7 +18,7 @@ REACH = 2.5  # zero-loss widths to either side that are compared
 # offset, are there, too.
 LEAST_HEIGHT = 0.02
 BLUR = 1 / 3  # zero-loss widths: of the shared peak, whose own noise would attract the spectra
-CORE = 1.0  # zero-loss widths to either side within which the electrons of a peak are counted
+CORE = 1.0  # zero-loss widths to either side within which the counts of a peak are added
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class SharedPeak:
 
         Returns
         -------
-        position, electrons : numpy.ndarray
-            ``(batch,)``; the latter in counts.
+        position, held : numpy.ndarray
+            ``(batch,)``.
         """
         fit = correlate1d(counts, self.weight, axis=-1, mode="constant")
         channel = np.arange(counts.shape[-1])

@@ -43,9 +43,8 @@ def loss_peak(total):
     width, top = float(found.fwhm), int(np.rint(found.position))
     first, size = int(np.ceil(TAIL * width)), max(int(np.ceil(width)), 4)
     behind, before = (_averaged(side[first:], size) for side in (counts[top:], counts[top::-1]))
-    mirrored = np.zeros_like(
-        behind
-    )  # where the axis has not begun, there is nothing to compare with
+    # Where the axis has not begun, there is nothing to compare with.
+    mirrored = np.zeros_like(behind)
     mirrored[: before.size] = before[: behind.size]
     noise = physics.estimate_noise(counts, found.position)
     error = ERRORS * HIDDEN * np.sqrt(noise.variance(behind) / size)

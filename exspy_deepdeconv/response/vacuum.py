@@ -7,6 +7,8 @@ import numpy as np
 from .. import physics
 from ..spectrum.level import Dark, shared_dark
 from .alignment import SharedPeak, covered, moved_share
+from .faulty import faulty_channels, without_channels
+from .scatter import gain_between
 
 USED = 0
 NOT_FINITE, EMPTY, SATURATED, SPIKE, NO_PEAK, WIDE, LOSSES = range(1, 8)
@@ -33,11 +35,12 @@ ROUNDS = 2  # of choosing the spectra that share it
 # Zero-loss widths from the peak between which counts tell of its width (on both sides), and behind it of losses.
 FLANKS, BEHIND = (0.5, 1.0), ((1.5, 4.0), (4.0, 20.0), (20.0, np.inf))
 # Share, standard errors and share of the peak by which these must exceed those of the typical and the quietest
-# spectra: all three. (A Gaussian that is 5 % wider has 10 % more counts on its flanks.)
+# spectra: all three. (A Gaussian that is 6 % wider has over 10 % more counts on its flanks.)
 LOUD = 0.1, 5.0, 3e-4
 # Quantiles of the quietest spectra: far enough up for some to be there, far enough down for none of the
 # specimen. Distance of the first from the last, and of the second from the median, of normal numbers.
 LOW, SCATTER, BY_CHANCE = (0.25, 0.1, 0.05), 0.97, 1.28
+NARROW = 4.5  # channels: what is narrower rings when it is moved by a part of a channel
 ENOUGH = 8  # spectra to tell scatter from
 
 
@@ -47,15 +50,15 @@ class Found:
 
     Attributes
     ----------
-    position, electrons : numpy.ndarray
-        Of the zero-loss peaks, in channels and in counts, ``(batch,)``.
+    position, held : numpy.ndarray
+        Of the zero-loss peaks: where they lie, in channels, and the counts that they hold; ``(batch,)``.
     beside, error : numpy.ndarray
         Counts on the flanks of the peak and behind it over those of the peak, for each part of `FLANKS` and
         `BEHIND`, and their standard errors; ``(batch, parts)``.
     """
 
     position: np.ndarray
-    electrons: np.ndarray
+    held: np.ndarray
     beside: np.ndarray
     error: np.ndarray
 
@@ -63,7 +66,7 @@ class Found:
     def of(cls, seen, peak):
         """In inspected spectra, by the peak that they share."""
         around = seen.zero_loss.position, seen.zero_loss.some_width
-        position, electrons = peak.find(seen.counts, *around)
+        position, held = peak.find(seen.counts, *around)
         distance = np.arange(seen.counts.shape[-1]) - position[:, None]
         parts = [covered(np.abs(distance), *(x * peak.fwhm for x in FLANKS))]
         parts += [covered(distance, *(x * peak.fwhm for x in part)) for part in BEHIND]
@@ -71,8 +74,8 @@ class Found:
         counts = np.stack([(seen.counts * part).sum(axis=-1) for part in parts], axis=-1)
         variance = peak.gain * np.maximum(counts, peak.gain) + peak.floor * channels
         variance += (seen.level_error[:, None] * channels) ** 2
-        unit = np.maximum(electrons, peak.gain)[:, None]
-        return cls(position, electrons, counts / unit, np.sqrt(variance) / unit)
+        unit = np.maximum(held, peak.gain)[:, None]
+        return cls(position, held, counts / unit, np.sqrt(variance) / unit)
 
     def select(self, rows):
         """What is found in some of the spectra."""
@@ -129,6 +132,10 @@ class Vacuum:
         The flat offset that they share.
     spiky : bool
         Whether most of them have a spike.
+    gain : float or None
+        Counts per electron; None where too few spectra tell.
+    faulty : numpy.ndarray of int
+        Channels of the detector that are interpolated.
     """
 
     peak: SharedPeak
@@ -137,6 +144,8 @@ class Vacuum:
     drift: float
     dark: Dark | None
     spiky: bool
+    gain: float | None
+    faulty: np.ndarray
 
     def sum(self, spectra):
         """Align and add those of some spectra that can be used.
@@ -155,6 +164,7 @@ class Vacuum:
         reasons : numpy.ndarray of uint8
             Why spectra were left out, one of `REASONS`; 0 where they were not; ``(batch,)``.
         """
+        spectra = without_channels(spectra, self.faulty)
         seen = physics.inspect(spectra, self.dark)
         found = Found.of(seen, self.peak)
         reasons = _with(_unclear(seen, found, self.peak, self.spiky), self.usual.exceeded(found))
@@ -166,14 +176,13 @@ class Vacuum:
         source = np.arange(spectra.shape[-1]) - shift[:, None]
         inside = (source > -0.5) & (source < spectra.shape[-1] - 0.5)
         total = np.where(inside, moved, 0).sum(axis=0)
-        return total, found.electrons[rows] @ inside, reasons
+        return total, found.held[rows] @ inside, reasons
 
     def shifts(self, found):
         """By how many channels spectra are to be moved to the right."""
-        share = moved_share(self.peak.error(found.electrons), self.drift)
+        share = moved_share(self.peak.error(found.held), self.drift)
         shift = share * (self.place - found.position)
-        # What is so narrow cannot be moved by a part of a channel without ringing.
-        return np.rint(shift) if self.peak.fwhm < physics.UNDERSAMPLED_FWHM_CHANNELS else shift
+        return np.rint(shift) if self.peak.fwhm < NARROW else shift
 
 
 def learn(spectra):
@@ -202,9 +211,11 @@ def learn(spectra):
     >>> reasons.tolist(), round(vacuum.place)
     ([0, 0, 0, 2], 100)
     """
+    faulty = faulty_channels(spectra)
+    spectra = without_channels(spectra, faulty)
     seen = physics.inspect(spectra)
     dark = _dark(seen)
-    if dark is not None and dark.level:
+    if dark is not None:
         seen = physics.inspect(spectra, dark)
     spiky = _most_have_a_spike(seen)
     reasons = _unusable(seen, spiky)
@@ -219,11 +230,13 @@ def learn(spectra):
             return None, reasons
         usual = Usual.of(found.select(reasons == USED))
         reasons = _with(reasons, usual.exceeded(found))
-    found = found.select(reasons == USED)
-    if not found.position.size:
+    used = reasons == USED
+    if not used.any():
         return None, reasons
-    drift = _drift(found.position, peak.error(found.electrons))
-    return Vacuum(peak, usual, float(found.position.mean()), drift, dark, spiky), reasons
+    found, place = found.select(used), float(found.position[used].mean())
+    drift = _drift(found.position, peak.error(found.held))
+    gain = gain_between(seen.counts[used], found.position, found.held, peak.fwhm, peak.floor)
+    return Vacuum(peak, usual, place, drift, dark, spiky, gain, faulty), reasons
 
 
 def _dark(seen):
@@ -240,8 +253,8 @@ def _shared_peak(seen):
     counts, found = seen.counts, seen.zero_loss
     clear = np.isfinite(found.position)
     position = np.nan_to_num(found.position)
-    if clear.mean() < 0.5:  # weak ones: their sum shows more than each of them
-        clear[:], position[:] = True, 0.0
+    if not clear.any():
+        return None
     # The noise of their sum is harder to read: its peak is smooth, and there is only one of it.
     gain, floor = (float(np.median(x)) for x in (seen.noise.gain, seen.noise.floor))
     for _ in range(STEPS):
@@ -251,11 +264,11 @@ def _shared_peak(seen):
         peak = SharedPeak.of(mean, gain, floor)
         if peak is None:
             return None
-        place, electrons = peak.find(counts, found.position, found.some_width)
-        clear = peak.clear(electrons, seen.noise) > CLEAR
+        place, held = peak.find(counts, found.position, found.some_width)
+        clear = peak.clear(held, seen.noise) > CLEAR
         if not clear.any():
             return None
-        error = peak.error(electrons)
+        error = peak.error(held)
         middle, drift = place[clear].mean(), _drift(place[clear], error[clear])
         position = middle + moved_share(error, drift) * (place - middle)
     return peak
@@ -283,7 +296,7 @@ def _unusable(seen, spiky):
 def _unclear(seen, found, peak, spiky):
     """The same, and where the peak is lost in the noise."""
     reasons = _unusable(seen, spiky)
-    reasons[(reasons == USED) & ~(peak.clear(found.electrons, seen.noise) > CLEAR)] = NO_PEAK
+    reasons[(reasons == USED) & ~(peak.clear(found.held, seen.noise) > CLEAR)] = NO_PEAK
     return reasons
 
 

@@ -297,7 +297,7 @@ class Answer:
         row = torch.arange(len(upper), device=upper.device)
         low, high = widths[row, upper - 1], widths[row, upper]
         share = ((wanted - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)[:, None, None]
-        told = torch.lerp(self.told[row, :, upper - 1], self.told[row, :, upper], share)
+        told = (1 - share) * self.told[row, :, upper - 1] + share * self.told[row, :, upper]
         return 0.1 * self.base[:, None] * factor(told)
 
 

@@ -4,13 +4,10 @@ Imported inside the method, not by ``import hyperspy.api``.
 """
 
 import warnings
-from contextlib import nullcontext
 
 import dask
-import hyperspy.api as hs
 import numpy as np
 from dask.array.core import slices_from_chunks
-from tqdm.dask import TqdmCallback
 
 from .. import _arguments, physics
 from .._signals import checks, responses, results, runner, sampling
@@ -110,11 +107,8 @@ def _sum(data, axis, vacuum, show_progressbar, num_workers):
         total, reach, reasons = vacuum.sum(rows)
         return total, reach, reasons.reshape(block.shape[:-1])
 
-    if show_progressbar is None:
-        show_progressbar = hs.preferences.General.show_progressbar
     wanted = [dask.delayed(part)(block) for block in blocks.to_delayed().ravel()]
-    with TqdmCallback() if show_progressbar else nullcontext():
-        parts = dask.compute(*wanted, num_workers=num_workers)
+    parts = results.at_once(wanted, show_progressbar, num_workers)
     reasons = np.zeros(data.shape[:-1], np.uint8)
     for where, (_, _, values) in zip(slices_from_chunks(blocks.chunks[:-1]), parts, strict=True):
         reasons[where] = values

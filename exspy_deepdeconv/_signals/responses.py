@@ -253,7 +253,7 @@ def _of_few_electrons(seen, electrons, source):
     """A sentence on responses that are noisier than what they are to deconvolve."""
     if seen.counts.shape[-1] < ENOUGH_CHANNELS or not np.isfinite(electrons):
         return []
-    own = _noted_electrons(source) if was_summed(source) else response_electrons(seen)
+    own = _noted_electrons(source) if was_summed(source) else _electrons(seen)
     if not len(own):
         return []
     share = float(np.median(own)) / electrons
@@ -271,7 +271,7 @@ def _noted_electrons(source):
     return [] if known is None else [known]
 
 
-def response_electrons(seen):
+def _electrons(seen):
     """About how many electrons responses hold; infinitely many where noise cannot be told from the peak."""
     found, noise = seen.zero_loss.select(seen.usable), seen.noise.select(seen.usable)
     own, counts = zero_loss_electrons(seen), seen.counts[seen.usable]

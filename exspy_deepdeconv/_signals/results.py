@@ -49,12 +49,17 @@ def computed(blocks, tally, *, show_progressbar, num_workers):
     The arguments are those of `finish`. HyperSpy's ``compute`` takes one array, and flags would need a run
     of their own.
     """
+    data, notes = at_once(blocks, show_progressbar, num_workers)
+    tally.read(notes)
+    return data
+
+
+def at_once(wanted, show_progressbar, num_workers):
+    """Compute several things together, with HyperSpy's wish for a progress bar."""
     if show_progressbar is None:
         show_progressbar = hs.preferences.General.show_progressbar
     with TqdmCallback() if show_progressbar else nullcontext():
-        data, notes = dask.compute(*blocks, num_workers=num_workers)
-    tally.read(notes)
-    return data
+        return dask.compute(*wanted, num_workers=num_workers)
 
 
 def finish_stack(

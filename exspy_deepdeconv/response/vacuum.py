@@ -103,7 +103,8 @@ class Usual:
         error = np.median(found.error, axis=0)
         low, lower, lowest = np.quantile(found.beside, LOW, axis=0)
         enough = len(found.beside) >= ENOUGH
-        noisier = np.maximum((low - lowest) / (SCATTER * error), 1) if enough else error / error
+        scatter = (low - lowest) / (SCATTER * error)
+        noisier = np.maximum(scatter, 1) if enough else np.ones_like(error)
         beside = lower + BY_CHANCE * noisier * error
         beside[0] = np.median(found.beside[:, 0])
         return cls(beside, noisier)

@@ -1,7 +1,8 @@
 """Accuracy on held-out simulations, beside rivals that are told everything.
 
     python benchmarks/accuracy.py [--cases 32] [--model NAME_OR_PATH] [--workers 2]
-        [--part table doublets false-peaks lost-peaks coverage windows position response shared recipe dose width]
+        [--part table doublets false-peaks lost-peaks detection coverage windows position response shared recipe
+               dose width]
         [--rivals "oracle RL" ...] [--channels N] [--shoulders SHARE] [--output FOLDER]
 
 The seeds of this set are used in `benchmarks/classical.py` and nowhere else: not in training, not
@@ -20,6 +21,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import detection
 import dose_and_width
 import doublets
 import false_peaks
@@ -43,7 +45,7 @@ RATIOS = (
     ("ours, blind", "reflected tail"),
 )
 PARTS = (
-    "table", "doublets", "false-peaks", "lost-peaks", "coverage", "windows", "position", "response",
+    "table", "doublets", "false-peaks", "lost-peaks", "detection", "coverage", "windows", "position", "response",
     "shared", "recipe", "dose", "width",
 )  # fmt: skip
 
@@ -127,6 +129,7 @@ def main(arguments=None):
         "doublets": doublets.report,
         "false-peaks": false_peaks.report,
         "lost-peaks": lost_peaks.report,
+        "detection": detection.report,
         "coverage": intervals.report,
         "windows": windows.report,
         "position": position.report,

@@ -11,6 +11,7 @@ from ._methods.classical_signal import (
     tgv_deconvolve,
 )
 from ._methods.comparison_signal import compare_deconvolution, deconvolution_residual
+from ._methods.detection_signal import detection_limit
 from ._methods.docstrings import with_shared_texts
 from ._methods.vacuum_signal import vacuum_psf
 
@@ -353,5 +354,6 @@ METHODS = {
         tgv_deconvolve,
         deconvolution_residual,
         compare_deconvolution,
+        detection_limit,
     )
 }

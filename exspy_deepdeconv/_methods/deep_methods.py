@@ -75,7 +75,7 @@ def deconvolve(
         stacklevel=5,
     )
     own_part = [] if psf is None else responses.of_own_part(psf.data, signal.data)
-    for odd in _remarks(given, psf) + own_part:
+    for odd in remarks(given, psf) + own_part:
         warnings.warn(f"deep_deconvolve: {odd}", UserWarning, stacklevel=3)
     note = _note(model, wanted, given, psf, results.flags_note(tally, lazy_output))
     described = _described(made, signal, wanted, note)
@@ -95,7 +95,7 @@ def _block_function(given, model, wanted, batch_size, device):
     )
 
 
-def _remarks(given, psf):
+def remarks(given, psf):
     """Sentences on what is odd about the data or the response."""
     found = given.zero_loss
     of_data = sampling.remarks(found, given.measured)

@@ -76,6 +76,13 @@ def check_batch_size(batch_size):
         raise ValueError(f"batch_size={batch_size!r} must be a whole number from 1, or None.")
 
 
+def check_force_psf(force_psf, psf):
+    """Raise a ValueError unless it is true or false, and true only where there is a response to use."""
+    check_bool("force_psf", force_psf)
+    if force_psf and psf is None:
+        raise ValueError("force_psf=True needs a psf that is to be used.")
+
+
 def check_num_workers(num_workers):
     """Raise a ValueError unless it is a whole number, or None; 0 is dask's default, as None is."""
     if num_workers is not None and not (is_whole(num_workers) and num_workers >= 0):

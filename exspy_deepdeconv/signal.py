@@ -22,6 +22,7 @@ def deep_deconvolve(
     resolution=None,
     psf=None,
     *,
+    force_psf=False,
     model=None,
     zero_loss=True,
     return_interval=False,
@@ -55,8 +56,9 @@ def deep_deconvolve(
         navigation shape). Its maximum is its energy zero; its length and area are free. Where its tails
         are cut off, they are continued as a power of the distance (a warning says so where that is more
         than a detail).
-        A response that is wider than the zero-loss peak, or whose gain-side tail is not that of the data,
-        is not used: the response is found in the spectrum, as by default. One that is narrower, because of
+        A response that is wider than the zero-loss peak, whose gain-side tail is not that of the data, or
+        with which the result does not explain a spectrum that is explained with the response found in it,
+        is not used: that response is, as by default. One that is narrower, because of
         drift or charging, is broadened to the width of the peak. If the widths differ by over 1 %%, or the
         gain-side tails by over 6 %% (and more than noise can make), the intervals are 1.25 times as wide as
         without it.
@@ -64,7 +66,10 @@ def deep_deconvolve(
         some places than in others, ``s.estimate_psf(shared=True)`` finds a better one. Such an
         estimate is trusted no more than the default one, and where it does not fit (another zero-loss
         width, a result that does not explain the spectrum or gains more than it loses), the response
-        is found in the spectrum itself. One warning says how often a `psf` does not fit.
+        is found in the spectrum itself. One warning says how often a `psf` does not fit, and why.
+    force_psf : bool, default False
+        If True, use the `psf` for all spectra, also where it does not fit. What its tail lacks comes out as
+        losses then, and what it has too much is taken off them.
     model : str, path or model object, optional
         Name of a bundled model (see ``exspy_deepdeconv.models.available()``), path of a weights
         file or what ``exspy_deepdeconv.models.load()`` returns. The default is the newest bundled
@@ -139,7 +144,9 @@ def deep_deconvolve(
           which no specimen does: the response, given or estimated, does not fit, or there is a
           background;
         - those that a `psf` does not fit, so that the response found in the spectrum itself was used
-          (``psf_misfit``), and those whose zero-loss peak is wider than a measured `psf` (``psf_narrow``).
+          (``psf_misfit``; why: ``psf_width``, ``psf_tail_low``, ``psf_tail_high``, or else because the
+          result did not explain the spectrum), and those whose zero-loss peak is wider than a measured
+          `psf` (``psf_narrow``).
 
         For a lazy result this warning comes once all of it has been computed (from a cluster of other
         processes it does not come), and the numbers are not in its metadata. Other warnings are given
@@ -151,8 +158,8 @@ def deep_deconvolve(
         - if the energy axis begins above 0 eV, or has another peak at 0 eV, so that the peak that was
           found cannot be the zero-loss peak;
         - if a negative flat offset is subtracted;
-        - if a `psf` is saturated, has a spike, is cut off, was cut out of the spectra themselves, or has
-          less than a tenth of the electrons of a spectrum;
+        - if a `psf` is saturated, has a spike, is cut off, was cut out of the spectra themselves, rises again
+          behind its peak (losses), or has less than a tenth of the electrons of a spectrum;
         - if the signal is itself a result;
         - if an interval is requested from a model that was not calibrated.
 
@@ -225,7 +232,7 @@ def deep_deconvolve(
     0.1
     """
     settings = {
-        "model": model, "zero_loss": zero_loss, "return_interval": return_interval,
+        "force_psf": force_psf, "model": model, "zero_loss": zero_loss, "return_interval": return_interval,
         "confidence": confidence, "navigation_mask": navigation_mask, "batch_size": batch_size,
         "device": device, "show_progressbar": show_progressbar, "num_workers": num_workers,
         "lazy_output": lazy_output,

@@ -261,7 +261,7 @@ def test_a_line_of_vacuum_spectra_is_aligned_and_summed(save):
 def test_what_is_odd_about_a_line_of_vacuum_spectra_is_told(run, save):
     path, vacuum = save("scan.hspy", 2), save("vacuum.hspy", 3, seed=5)
     printed = run("deconvolve", path, "--psf", vacuum)
-    assert "note: vacuum_psf: the sum rises again" in printed  # it is none: there are losses
+    assert "note: vacuum_psf: psf rises again" in printed  # it is none: there are losses
 
 
 @pytest.mark.parametrize("filling", [np.nan, 0.0])
@@ -284,7 +284,7 @@ def test_what_is_odd_about_vacuum_spectra_is_told_before_training(save, monkeypa
     path, vacuum = save("scan.hspy", 2), save("vacuum.hspy", 3, seed=5)
     response = training_cli._on_map(None, path, vacuum, None, {})
     assert response.metadata.has_item("Signal.vacuum_psf")
-    assert "note: vacuum_psf: the sum rises again" in capsys.readouterr().err
+    assert "note: vacuum_psf: psf rises again" in capsys.readouterr().err
 
 
 # Several methods on one file

@@ -8,7 +8,6 @@ from _helpers import measured
 from scipy.optimize import curve_fit
 
 from exspy_deepdeconv.physics import find_zero_loss, shift_channels, smooth
-from exspy_deepdeconv.response import psf_fit
 
 
 def quiet(signal, **arguments):
@@ -100,13 +99,13 @@ def test_tungsten_disulfide_gains_no_noise_from_a_vacuum_response_that_hardly_fi
 
 
 @pytest.fixture
-def used_all_the_same(monkeypatch):
+def used_all_the_same():
     """The result of WS2 with its vacuum response, where it is used although it does not fit."""
-    for name in ("SAME", "TAILS_TOO_LOW", "TAILS_TOO_HIGH"):
-        monkeypatch.setattr(psf_fit, name, (np.inf, 1.0))
     specimen, vacuum = measured("ws2_mono_specimen.hspy"), measured("ws2_mono_vacuum.hspy").mean()
     with pytest.warns(UserWarning, match=".* of 10 spectra .* with more energy gains than losses"):
-        return specimen.deep_deconvolve(psf=vacuum, return_interval=True, show_progressbar=False)
+        return specimen.deep_deconvolve(
+            psf=vacuum, force_psf=True, return_interval=True, show_progressbar=False
+        )
 
 
 def intervals_of(results):

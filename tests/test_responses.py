@@ -296,6 +296,65 @@ def test_a_response_with_the_tails_of_the_data_is_used(pair):
     assert not np.array_equal(s.deep_deconvolve(psf=psf, show_progressbar=False).data, blind.data)
 
 
+@pytest.mark.parametrize("share, why", [(0.0, "psf_tail_low"), (0.1, "psf_tail_high")])
+def test_why_a_response_does_not_fit_is_told(pair, share, why):
+    s, psf = with_tails(pair[0], share)
+    words = {"psf_tail_low": "too low a tail", "psf_tail_high": "too high a tail"}[why]
+    with pytest.warns(
+        UserWarning, match=f"a spectrum that the psf does not fit.*: {words} on the gain side"
+    ):
+        result = s.deep_deconvolve(psf=psf, show_progressbar=False)
+    flags = result.metadata.Signal.deep_deconvolution.flags
+    assert flags.psf_misfit == flags.get_item(why) == 1
+    assert flags.psf_tail_low + flags.psf_tail_high + flags.psf_width == 1
+
+
+def test_a_response_can_be_forced(pair):
+    """Losses then are what its tail lacks; the intervals are those of an estimated response."""
+    s, psf = with_tails(pair[0], 0.0)
+    with pytest.warns(
+        UserWarning, match="with a higher tail on the gain side than the psf .the psf used"
+    ):
+        forced = s.deep_deconvolve(psf=psf, force_psf=True, show_progressbar=False)
+    note = forced.metadata.Signal.deep_deconvolution
+    assert note.force_psf and (note.flags.psf_misfit, note.flags.psf_tail_low) == (0, 1)
+    blind = s.deep_deconvolve(show_progressbar=False)
+    assert forced.isig[160:180].data.sum() > 3 * blind.isig[160:180].data.sum()
+    # Its residual is that of the response that was used.
+    chi2 = s.deconvolution_residual(forced, psf, return_maps=True, show_progressbar=False)[1]
+    assert chi2.data[0] < 1.5
+    wide = of_width(pair[1], 12.6)
+    with pytest.warns(UserWarning, match="of another width than the psf .the psf used"):
+        forced = pair[0].deep_deconvolve(psf=wide, force_psf=True, show_progressbar=False)
+    with pytest.raises(ValueError, match="force_psf='no'"):
+        s.deep_deconvolve(psf=psf, force_psf="no")
+    with pytest.raises(ValueError, match="force_psf=True needs a psf"):
+        s.deep_deconvolve(force_psf=True)
+
+
+def test_a_response_with_which_a_result_does_not_explain_the_data_is_not_used(pair):
+    """It has the width and the gain-side tail of the spectrum, but losses of its own."""
+    s, vacuum = pair
+    vacuum.data = vacuum.data + np.random.default_rng(5).poisson(2e5 * gaussian(300, 220.0, 12.0))
+    with pytest.warns(UserWarning, match="psf does not fit .the response found in the data used"):
+        told = s.deep_deconvolve(psf=vacuum, show_progressbar=False)
+    blind = s.deep_deconvolve(show_progressbar=False)
+    np.testing.assert_array_equal(told.data, blind.data)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_losses_in_a_response_are_warned_of(pair, method):
+    """As of a spectrum that was taken on the specimen."""
+    s, vacuum = pair
+    psf = vacuum.deepcopy()
+    psf.data = vacuum.data + np.random.default_rng(5).poisson(3e4 * gaussian(300, 220.0, 20.0))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        getattr(s, f"{method}_deconvolve")(psf=psf, show_progressbar=False)
+    (told,) = {str(w.message) for w in heard if "psf rises again" in str(w.message)}
+    assert "6 zero-loss widths behind its peak" in told or "7 zero-loss widths" in told
+
+
 def test_a_response_with_few_electrons_is_warned_of(pair):
     s, vacuum = pair
     faint = vacuum.deepcopy()

@@ -290,7 +290,7 @@ def test_few_electrons_losses_and_short_axes_are_told():
     s.data = s.data + np.random.default_rng(0).poisson(2e3 * gaussian(512, 300.0, 40.0), (10, 512))
     _, said = measure(s)
     assert len(said) == 1
-    assert "rises again 13 zero-loss widths behind the peak" in said[0]
+    assert "rises again 13 zero-loss widths behind its peak" in said[0]
     _, said = measure(frames(10, 1e5).isig[:125])
     assert any("psf is cut off" in each for each in said)
 

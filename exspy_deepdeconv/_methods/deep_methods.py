@@ -27,6 +27,7 @@ def deconvolve(
     resolution,
     psf,
     *,
+    force_psf,
     model,
     zero_loss,
     return_interval,
@@ -46,6 +47,7 @@ def deconvolve(
     """
     _arguments.check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
     _arguments.check_num_workers(num_workers)
+    _arguments.check_force_psf(force_psf, psf)
     given = Input.of(signal, psf, navigation_mask)
     checks.warn_of_result(signal, "deep_deconvolve", stacklevel=4)
     model = models.load(model)
@@ -61,9 +63,10 @@ def deconvolve(
         variance=not lazy_output,
         confidence=float(confidence) if return_interval else None,
         dispersion=given.axis.dispersion,
+        force_psf=bool(force_psf),
     )
     function = _block_function(given, model, wanted, batch_size, device)
-    tally = _tally(given, lazy_output)
+    tally = _tally(given, lazy_output, force_psf)
     made = results.finish_stack(
         signal,
         given.blocks(function, tally, arrays=wanted.arrays),
@@ -113,10 +116,11 @@ def _described(made, signal, wanted, note):
     return [result, *others]
 
 
-def _tally(given, warn):
+def _tally(given, warn, forced):
     """Takes the flags of the blocks; of a misfit only where there is a response to fit."""
     kinds = runner.BLIND_FLAGS + (() if given.response is None else runner.PSF_FLAGS)
-    return runner.FlagTally(given.mask, warn, kinds=kinds)
+    consequences = runner.FORCED if forced else runner.CONSEQUENCES
+    return runner.FlagTally(given.mask, warn, kinds=kinds, consequences=consequences)
 
 
 def _note(model, wanted, given, psf, flags):
@@ -132,6 +136,7 @@ def _note(model, wanted, given, psf, flags):
         "flags": flags | sampling.out_of_range(found, given.measured),
     }
     note |= results.dark_note(found.dark)
+    note |= {"force_psf": True} if wanted.force_psf else {}
     return note if wanted.confidence is None else note | {"confidence": wanted.confidence}
 
 

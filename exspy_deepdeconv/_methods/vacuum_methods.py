@@ -11,7 +11,6 @@ from dask.array.core import slices_from_chunks
 
 from .. import _arguments, physics
 from .._signals import checks, responses, results, runner, sampling
-from ..response.rises import loss_peak
 from ..response.vacuum import REASONS, USED, learn
 
 MOST_READ = 1024  # spectra, from which is learned what they have in common
@@ -170,11 +169,5 @@ def _remarks(reasons, total, electrons, vacuum):
         said.append(
             f"the sum holds only about {about:.0f} electrons: near the zero-loss peak, its noise will count as "
             "losses of spectra that hold as many or more. Sum more spectra."
-        )
-    place = loss_peak(total)
-    if place is not None:
-        said.append(
-            f"the sum rises again {place:.0f} zero-loss widths behind the peak, and not before it: losses, "
-            "as of a specimen in the beam, would count as part of the response."
         )
     return said + responses.remarks(total)

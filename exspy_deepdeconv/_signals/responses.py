@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 
 from .. import physics
+from ..response.rises import loss_peak
 from ..spectrum.flags import spectrum_flags
 from ..spectrum.peaks import stands_out
 from . import checks
@@ -235,8 +236,23 @@ def remarks(psf, source=None, electrons=np.inf, reach=0.0):
     if not estimated and stack.shape[-1] >= physics.MIN_CHANNELS:
         seen = physics.inspect(stack)
         said = _of_faults(seen) + _of_few_electrons(seen, electrons, source)
+        # Of its own sum, ``vacuum_psf`` has told; and what ends in losses is not just too short.
+        if not was_summed(source) and (losses := _of_losses(stack)):
+            return said + losses
     short = [_of_short_one(row, electrons, reach) for row in stack]
     return said + ([short[0]] if all(short) else [])
+
+
+def _of_losses(stack):
+    """A sentence on responses of which most show losses."""
+    places = [loss_peak(row) for row in stack]
+    found = [place for place in places if place is not None]
+    if 2 * len(found) <= len(places):
+        return []
+    return [
+        f"psf rises again {np.median(found):.0f} zero-loss widths behind its peak, and not before it, as only "
+        "losses do: what it shares with the spectra is taken out of them. A response is recorded in vacuum."
+    ]
 
 
 def _of_faults(seen):

@@ -31,6 +31,7 @@ CONSEQUENCES = {
     physics.PSF_MISFIT: "the response found in the data used",
     physics.PSF_NARROW: "the psf broadened, and not trusted",
 }
+FORCED = CONSEQUENCES | dict.fromkeys(physics.MISFIT_TEXT, "the psf used all the same")
 _COUNT_NAMES = {
     physics.EMPTY: "empty",
     physics.NO_ZERO_LOSS: "no_zero_loss",
@@ -41,8 +42,11 @@ _COUNT_NAMES = {
     physics.GAINS: "gains",
     physics.PSF_MISFIT: "psf_misfit",
     physics.PSF_NARROW: "psf_narrow",
+    physics.PSF_WIDTH: "psf_width",
+    physics.PSF_TAIL_LOW: "psf_tail_low",
+    physics.PSF_TAIL_HIGH: "psf_tail_high",
 }
-PSF_FLAGS = physics.PSF_MISFIT, physics.PSF_NARROW
+PSF_FLAGS = physics.PSF_MISFIT, physics.PSF_NARROW, *physics.MISFIT_TEXT
 _RESULT_FLAGS = sum((physics.UNEXPLAINED, physics.GAINS, *PSF_FLAGS))
 DATA_FLAGS = tuple(bit for bit in _COUNT_NAMES if not bit & _RESULT_FLAGS)
 BLIND_FLAGS = tuple(bit for bit in _COUNT_NAMES if bit not in PSF_FLAGS)
@@ -125,6 +129,16 @@ class FlagTally:
         maps = {_COUNT_NAMES[bit]: self._raised(bit).reshape(shape) for bit in found}
         return {"maps": maps} if maps else {}
 
+    def _why(self):
+        """Why responses do not fit, in words; nothing where it is not known."""
+        found = {text: self._count(bit) for bit, text in physics.MISFIT_TEXT.items()}
+        said = [
+            text if self.total == 1 else f"{text} in {count}"
+            for text, count in found.items()
+            if count
+        ]
+        return f": {', '.join(said)}" if said else ""
+
     def _count(self, bit):
         return int(self._raised(bit).sum())
 
@@ -136,7 +150,8 @@ class FlagTally:
         alone = self.total == 1
         counts = {bit: self._count(bit) for bit in self.consequences}
         kinds = [
-            f"{'' if alone else f'{count} '}{physics.FLAG_TEXT[bit]} ({self.consequences[bit]})"
+            f"{'' if alone else f'{count} '}{physics.FLAG_TEXT[bit]} ({self.consequences[bit]}"
+            f"{self._why() if bit == physics.PSF_MISFIT else ''})"
             for bit, count in counts.items()
             if count
         ]

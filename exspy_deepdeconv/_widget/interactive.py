@@ -27,7 +27,7 @@ class DeepDeconvolution(t.HasTraits):
     signal : EELSSpectrum or LazyEELSSpectrum
         The data. The preview is that of the spectrum at ``signal.axes_manager.indices`` and
         follows it.
-    resolution, psf, model, zero_loss, return_interval, confidence, navigation_mask, batch_size, \
+    resolution, psf, force_psf, model, zero_loss, return_interval, confidence, navigation_mask, batch_size, \
 device, show_progressbar, num_workers, lazy_output
         As for ``signal.deep_deconvolve``; the first settings, or passed on as they are.
 
@@ -85,6 +85,7 @@ device, show_progressbar, num_workers, lazy_output
         resolution=None,
         psf=None,
         *,
+        force_psf=False,
         model=None,
         zero_loss=True,
         return_interval=False,
@@ -98,6 +99,7 @@ device, show_progressbar, num_workers, lazy_output
     ):
         super().__init__()
         _arguments.check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
+        _arguments.check_force_psf(force_psf, psf)
         self.signal = signal
         self._look_at_signal(psf, navigation_mask)
         self._opened_on = self._axis()
@@ -116,6 +118,7 @@ device, show_progressbar, num_workers, lazy_output
         self._device, self._confidence = device, float(confidence)
         self._passed_on = {
             "psf": psf,
+            "force_psf": force_psf,
             "confidence": confidence,
             "navigation_mask": navigation_mask,
             "batch_size": batch_size,
@@ -263,7 +266,11 @@ device, show_progressbar, num_workers, lazy_output
         )
         confidence = self._confidence if self.show_interval else None
         wanted = Wanted(
-            channels, self.zero_loss, confidence=confidence, dispersion=given.axis.dispersion
+            channels,
+            self.zero_loss,
+            confidence=confidence,
+            dispersion=given.axis.dispersion,
+            force_psf=self._passed_on["force_psf"],
         )
         zero_channel = sampling.response_zero(self._zero_loss, counts.size)
         return self._answer.preview(wanted, zero_channel if self.show_residual else None)

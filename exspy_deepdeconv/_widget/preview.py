@@ -162,8 +162,18 @@ def _remark(flags):
     """What is odd about a spectrum or its result; empty if nothing is."""
     odd = _words(flags & ~sum(PSF_FLAGS))
     said = [f"Spectrum {odd}: the result is doubtful."] if odd else []
-    unfit = [bit for bit in PSF_FLAGS if flags & bit]
-    return " ".join(said + [f"Spectrum {_words(bit)} ({CONSEQUENCES[bit]})." for bit in unfit])
+    said += [
+        f"Spectrum {_words(bit)} ({CONSEQUENCES[bit]}{_why(flags) if bit == PSF_MISFIT else ''})."
+        for bit in PSF_FLAGS
+        if flags & bit and bit in CONSEQUENCES
+    ]
+    return " ".join(said)
+
+
+def _why(flags):
+    """Why the psf does not fit, in words; nothing where it is not known."""
+    known = [text for bit, text in physics.MISFIT_TEXT.items() if flags & bit]
+    return f": {', '.join(known)}" if known else ""
 
 
 def _words(flags):

@@ -16,7 +16,14 @@ CHANNELS_PER_BATCH_ON_CARD = 512 * 1024
 
 
 def deconvolve_block(
-    spectra, *, resolution, dispersion=None, zero_loss=True, interval=None, **options
+    spectra,
+    *,
+    resolution,
+    dispersion=None,
+    zero_loss=True,
+    interval=None,
+    force_psf=False,
+    **options,
 ):
     """Deconvolve a block of spectra; nothing is checked beyond what may differ between pixels.
 
@@ -32,6 +39,8 @@ def deconvolve_block(
         Whether the elastic peak is part of the answer.
     interval : float, optional
         Share of the truth that an interval is to hold; none is made by default.
+    force_psf : bool
+        Whether a response is used also where it does not fit.
     **options
         The others of `stacked_block`, of which ``model`` is needed.
 
@@ -44,7 +53,9 @@ def deconvolve_block(
     lower, upper : numpy.ndarray
         Only with ``interval``: its bounds, of the shape of ``spectra``.
     """
-    wanted = Wanted(resolution, zero_loss, confidence=interval, dispersion=dispersion)
+    wanted = Wanted(
+        resolution, zero_loss, confidence=interval, dispersion=dispersion, force_psf=force_psf
+    )
     stack, flags = stacked_block(spectra, wanted=wanted, **options)
     estimate, *bounds = np.split(stack, wanted.arrays, axis=-1)
     return estimate, flags, *bounds

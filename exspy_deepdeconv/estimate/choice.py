@@ -6,7 +6,17 @@ from functools import partial
 import numpy as np
 
 from .. import physics
-from ..physics import GAINS, NOT_FINITE, PSF_MISFIT, PSF_NARROW, UNEXPLAINED, UNFIT
+from ..physics import (
+    GAINS,
+    NOT_FINITE,
+    PSF_MISFIT,
+    PSF_NARROW,
+    PSF_TAIL_HIGH,
+    PSF_TAIL_LOW,
+    PSF_WIDTH,
+    UNEXPLAINED,
+    UNFIT,
+)
 from ..response.gains import impossible_gains
 from ..response.psf_fit import TailFit, width_fit
 from ..response.residual import explain
@@ -40,8 +50,8 @@ def deconvolve_batch(
 
     A measured response is trusted where its width and its tails are those of the zero-loss peak. Where
     that is not certain it is used, but the network is not told, nor where it is narrower and has been
-    broadened. Where it is wider, or has other tails, the response is found in the spectrum, as where none is
-    given.
+    broadened. Where it is wider, has other tails, or does not explain the spectrum, the response is found in
+    the spectrum, as where none is given (unless ``wanted.force_psf``).
 
     Parameters
     ----------
@@ -85,8 +95,11 @@ def deconvolve_batch(
     widths = width_fit(_of_rows(psf, usable), seen.select(usable))
     if estimated:
         fits = _spread(widths.usable, usable)
-        out, flags = run(fits, psf, estimated=True)
-        return _with_own(run, out, flags, usable & (~fits | (flags & UNFIT > 0)), fits)
+        out, flags = run(usable if wanted.force_psf else fits, psf, estimated=True)
+        reasons = np.where(usable & ~fits, PSF_WIDTH, 0)
+        if wanted.force_psf:
+            return out, flags | reasons
+        return _with_own(run, out, flags, usable & (~fits | (flags & UNFIT > 0)), fits, reasons)
     trusted, tails = _spread(widths.trusted, usable), TailFit.unknown(len(spectra))
     out, flags = run(trusted, psf, tails=tails)
     doubted = usable & ~(trusted & tails.trusted)
@@ -95,11 +108,16 @@ def deconvolve_batch(
         out[doubted], flags[doubted] = found[doubted], found_flags[doubted]
     narrow = _spread(widths.narrower, usable)
     flags[narrow] |= PSF_NARROW
-    fits = (narrow | _spread(widths.same, usable)) & tails.same
-    return _with_own(run, out, flags, usable & ~fits, usable)
+    same = narrow | _spread(widths.same, usable)
+    reasons = np.where(usable & ~same, PSF_WIDTH, 0) | np.where(tails.too_low, PSF_TAIL_LOW, 0)
+    reasons |= np.where(tails.too_high, PSF_TAIL_HIGH, 0)
+    if wanted.force_psf:
+        return out, flags | reasons
+    doubtful = usable & (~(same & tails.same) | (flags & UNFIT > 0))
+    return _with_own(run, out, flags, doubtful, usable, reasons)
 
 
-def _with_own(run, out, flags, doubtful, fits):
+def _with_own(run, out, flags, doubtful, fits, reasons):
     """Results with the response found in the spectrum, where that is better than with the given one.
 
     That is where the given one was of no use (``~fits``), or where one's own explains the data.
@@ -107,7 +125,8 @@ def _with_own(run, out, flags, doubtful, fits):
     if doubtful.any():
         own, own_flags = run(doubtful)
         better = doubtful & (~fits | (own_flags & UNFIT == 0))
-        out[better], flags[better] = own[better], own_flags[better] | PSF_MISFIT
+        told = own_flags | PSF_MISFIT | reasons
+        out[better], flags[better] = own[better], told[better]
     return out, flags
 
 

@@ -40,6 +40,8 @@ class Wanted:
         Of the interval, where one is wanted.
     dispersion : float or None
         eV per channel: tells energy gains of the specimen from a response whose tail is too low.
+    force_psf : bool
+        Whether a given response is used also where it does not fit.
     """
 
     resolution: float
@@ -47,6 +49,7 @@ class Wanted:
     variance: bool = False
     confidence: float | None = None
     dispersion: float | None = None
+    force_psf: bool = False
 
     @property
     def arrays(self):

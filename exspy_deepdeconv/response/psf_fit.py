@@ -119,9 +119,17 @@ class TailFit:
     @property
     def same(self):
         """Where a measured response is not clearly that of another zero-loss peak."""
-        low = self.cold > _larger(*TAILS_TOO_LOW, self.cold_error)
-        high = self.counted < -_larger(*TAILS_TOO_HIGH, self.error)
-        return ~(low.any(axis=-1) | high)
+        return ~(self.too_low | self.too_high)
+
+    @property
+    def too_low(self):
+        """Where the tail of the response clearly is lower than that of the spectrum."""
+        return (self.cold > _larger(*TAILS_TOO_LOW, self.cold_error)).any(axis=-1)
+
+    @property
+    def too_high(self):
+        """Where it clearly is higher than all that was counted."""
+        return self.counted < -_larger(*TAILS_TOO_HIGH, self.error)
 
     def put(self, rows, found):
         """Set some of them to those that were found."""

@@ -14,6 +14,9 @@ UNEXPLAINED = 32  # the result, blurred again, is not the spectrum
 GAINS = 64  # the result gains more energy than it loses
 PSF_MISFIT = 128  # a given response is not that of the spectrum
 PSF_NARROW = 256  # it is narrower than the zero-loss peak, as where that has drifted
+# Why it is not: none of these is set where the result did not explain the spectrum.
+PSF_WIDTH = 512  # its zero-loss peak has another width
+PSF_TAIL_LOW, PSF_TAIL_HIGH = 1024, 2048  # its gain-side tail is too low, or too high
 # What a response that is not the spectrum's own may lead to (of a spectrum that is usable itself).
 UNFIT = UNEXPLAINED | GAINS | NOT_FINITE
 UNUSABLE = EMPTY | NO_ZERO_LOSS | NOT_FINITE  # there is nothing to deconvolve
@@ -27,6 +30,14 @@ FLAG_TEXT = {
     GAINS: "with more energy gains than losses",
     PSF_MISFIT: "that the psf does not fit",
     PSF_NARROW: "with a zero-loss peak wider than the psf",
+    PSF_WIDTH: "with a zero-loss peak of another width than the psf",
+    PSF_TAIL_LOW: "with a higher tail on the gain side than the psf",
+    PSF_TAIL_HIGH: "with a lower tail on the gain side than the psf",
+}
+MISFIT_TEXT = {
+    PSF_WIDTH: "another width",
+    PSF_TAIL_LOW: "too low a tail on the gain side",
+    PSF_TAIL_HIGH: "too high a tail on the gain side",
 }
 
 UNDERSAMPLED_FWHM_CHANNELS = 3.0  # a narrower zero-loss peak may lie in one channel

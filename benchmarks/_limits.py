@@ -126,6 +126,26 @@ def on_bins(width, scene, case, model):
     return found
 
 
+def cut_before(widths, scene, case, model):
+    """What is left of a gain side that is cut so many zero-loss widths before the peak.
+
+    Loss and near error of the whole spectrum (it begins 12 widths before the peak or more), the same of
+    what is left, and channels inside and all near the peak, of both.
+    """
+    rng = rng_of(13, SCENES.index(scene), case)
+    simulation = simulate(scene, rng, CHANNELS, Detector())
+    while simulation.position < 12 * simulation.fwhm:
+        simulation = simulate(scene, rng, CHANNELS, Detector())
+    found = []
+    for first in (0, int(np.ceil(simulation.position - widths * simulation.fwhm))):
+        estimate, _, *bounds, resolution = answer(simulation, model, simulation.counts[first:])
+        estimate, *bounds = (np.pad(x, (first, 0)) for x in (estimate, *bounds))
+        errors = evaluate.errors(estimate, simulation, resolution)
+        inside = evaluate.coverage(estimate, *bounds, simulation, resolution).near
+        found.append([errors.loss, errors.near, *inside])
+    return found
+
+
 def stretched(peak, position, wider):
     """A peak so many times as wide, its tails too, of the same counts."""
     distance = np.arange(peak.size) - position

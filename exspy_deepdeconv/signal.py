@@ -151,9 +151,9 @@ def deep_deconvolve(
         For a lazy result this warning comes once all of it has been computed (from a cluster of other
         processes it does not come), and the numbers are not in its metadata. Other warnings are given
 
-        - if the zero-loss peak is under 1.8 or over 64 channels wide, if its gain side is cut off
-          and no measured `psf` is given, if it holds fewer than about 800 electrons, or if its width
-          differs much between the spectra;
+        - if the zero-loss peak is under 1.8 or over 64 channels wide, if the energy axis begins less than
+          three zero-loss widths before it and no measured `psf` is given, if it holds fewer than about
+          800 electrons, or if its width differs much between the spectra;
         - if the peak is under 3 channels wide and therefore keeps its width;
         - if the energy axis begins above 0 eV, or has another peak at 0 eV, so that the peak that was
           found cannot be the zero-loss peak;

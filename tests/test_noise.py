@@ -203,3 +203,48 @@ def test_hardly_any_noise_is_read_from_data_without_noise():
     smooth_losses = 3e5 * gaussian(1024, 600.0, 30.0) + 10
     noise = estimate_noise(1e6 * gaussian(1024, 300.3, 10.0) + smooth_losses, np.array(300.3))
     assert noise.gain < 0.01
+
+
+def undershooting(first=0, negative=1.0):
+    """A bright peak before which a dark reference that does not fit leaves waves, below zero, too.
+
+    As measured aluminium has them: 2e4 counts beside a peak of 4e8, far above its noise.
+    """
+    channel = np.arange(1024)
+    peak = 4e8 * gaussian(1024, 300.0, 8.0) / gaussian(1, 0.0, 8.0) + 2e6 / (
+        1 + ((channel - 300) / 8) ** 2
+    )
+    waves = 2e4 * np.sin(channel / 12.0) * (channel < 260)
+    counts = (
+        10.0 * np.random.default_rng(0).poisson(peak / 10)
+        + np.where(waves < 0, negative, 1.0) * waves
+    )
+    return counts[first:]
+
+
+@pytest.mark.parametrize("first", [0, 20, 50])
+def test_negative_counts_are_a_floor_of_the_noise(first):
+    counts = undershooting(first)
+    noise = estimate_noise(counts, np.array(300.0 - first))
+    assert 0.3e4 < np.sqrt(noise.floor) < 3e4
+    assert noise.gain == pytest.approx(10.0, rel=0.5)
+    assert np.sqrt(estimate_noise(undershooting(first, negative=0.0), np.array(300.0)).floor) < 1e3
+
+
+def test_a_few_negative_channels_are_none():
+    rng = np.random.default_rng(2)
+    counts = rng.poisson(1e4 * (1 + np.sin(np.arange(1024) / 40) ** 2)).astype(float)
+    before = estimate_noise(counts)
+    counts[100:110] = -1e4
+    assert estimate_noise(counts).floor < 4 * max(before.floor, 1e4)
+
+
+def test_waves_below_zero_are_no_spikes(make_signal):
+    """Nor are they features that a result must explain to within the noise of electrons."""
+    s = make_signal(channels=1024)
+    s.data = undershooting(20)
+    result = s.deep_deconvolve(show_progressbar=False)
+    flags = result.metadata.Signal.deep_deconvolution.flags
+    assert (flags.spike, flags.unexplained) == (0, 0)
+    residual = s.deconvolution_residual(result, show_progressbar=False)
+    assert np.abs(residual.data[:200]).max() < 10

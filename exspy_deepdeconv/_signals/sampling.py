@@ -16,7 +16,7 @@ MAX_SAMPLED = 256
 NARROWEST, WIDEST = 1.8, 64.0  # channels; training covers 2 to 60, and sampling widens peaks
 FEWEST_ELECTRONS = 800.0  # in the zero-loss peak; training begins at 1000, the number is estimated
 ENOUGH_CHANNELS = 256  # from which the number of electrons can be estimated
-LEAST_GAIN_SIDE = 1.5  # zero-loss widths before the peak
+LEAST_GAIN_SIDE = 3.0  # zero-loss widths before the peak (`benchmarks/limits.py --part gain_side`)
 MOST_SPREAD = 1.6  # ratio of wide to narrow peaks up to which one resolution suits all
 # What makes a peak at 0 eV a rival of the one that was taken for the zero-loss peak: its share of the
 # highest channel, and how many times higher it is than the channels beside it.
@@ -25,7 +25,8 @@ NO_COUNTS = f"NaN, infinite or masked values, or values above {physics.HIGHEST_V
 REMARKS = {
     "narrow": "the zero-loss peak is only {0.fwhm:.2g} channels wide",
     "wide": "the zero-loss peak is {0.fwhm:.3g} channels wide, wider than any in the training",
-    "no_gain_side": "the gain side of the zero-loss peak, from which the response is read, is cut off",
+    "no_gain_side": "the gain side of the zero-loss peak, from which the response is read, "
+    "ends {0.before:.2g} zero-loss widths from it",
     "few_electrons": "the zero-loss peak holds about {0.electrons:.0f} electrons, fewer than any in the "
     "training, and losses may be counted to it: sum or bin spectra first",
     "uneven": "zero-loss widths differ by a factor of {0.spread:.2g} over the signal",
@@ -66,6 +67,11 @@ class TypicalZeroLoss:
     rivalled: bool = False
     taken_off: float = 0.0
     mean: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def before(self):
+        """Zero-loss widths that the axis begins before the peak."""
+        return max(self.position / self.fwhm, 0.0)
 
     def on(self, axis):
         """The same on an axis of energies (`EnergyScale`)."""

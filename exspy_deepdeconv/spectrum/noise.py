@@ -26,6 +26,9 @@ MOST_HIDDEN = 360.0  # factor by which a spread of 3.5 channels (FWHM) hides noi
 DOUBTFUL = 2.0  # factor: with half of the segments farther above their line, it is no straight line
 USUAL_READOUT = 5.0  # electrons (standard deviation): assumed where the data do not show it
 MOST_READOUT = 50.0  # electrons: more means that the gain was not found
+ENOUGH_NEGATIVES = 16  # channels
+CLEARLY_NEGATIVE = 4.0  # factor on the floor; less is chance
+MEDIAN_OF_SQUARES = 0.455  # of normal deviates
 AS_GOOD = 2.0  # cost by which a line with the usual readout may explain the segments worse
 
 
@@ -140,7 +143,23 @@ def estimate_noise(spectra, position=None):
     floor = np.where(usable, np.maximum(floor, 1e-18) * top**2, 1.0)
     shape = data.shape[:-1]
     floor = np.maximum(floor, (0.05 * gain) ** 2)
+    floor = np.where(usable, _floor_of_negatives(flat, floor), floor)
     return Noise(*(each.reshape(shape) for each in (gain, floor, *spread)))
+
+
+def _floor_of_negatives(spectra, floor):
+    """A higher floor where counts are more negative than this one explains.
+
+    No specimen makes negative counts: they are readout that neighbours share, or a dark reference that does
+    not fit. Half of them lie within the median of their squares, as of the squares of any noise around zero.
+    """
+    below = np.where(spectra < 0, spectra, np.nan)
+    many = (spectra < 0).sum(axis=-1) >= ENOUGH_NEGATIVES
+    if not many.any():
+        return floor
+    found = floor.copy()
+    found[many] = np.nanmedian(below[many] ** 2, axis=-1) / MEDIAN_OF_SQUARES
+    return np.where(found > CLEARLY_NEGATIVE * floor, found, floor)
 
 
 def _noise_of_scaled(spectra, start):

@@ -52,8 +52,8 @@ def test_more_gains_than_losses_are_flagged(make_signal):
     [
         ({"fwhm": 0.7}, "narrow", "channels wide"),
         ({"fwhm": 80.0, "channels": 1024, "position": 300.0}, "wide", "wider than any"),
-        ({"position": 11.0}, "no_gain_side", "zero-loss widths from it"),
-        ({"position": 24.0}, "no_gain_side", "zero-loss widths from it"),
+        ({"position": 11.0}, "no_gain_side", "zero-loss widths long"),
+        ({"position": 24.0}, "no_gain_side", "zero-loss widths long"),
     ],
 )
 @pytest.mark.parametrize("lazy", [False, True])

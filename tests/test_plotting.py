@@ -524,3 +524,50 @@ def test_maps_that_lack_the_pixel_are_refused(labels, place, message):
     signals = {"a": s, "cropped": s.inav[:2]}
     with pytest.raises(ValueError, match=message):
         plotting.plot_map_comparison({k: signals[k] for k in labels}, (0.4, 0.5), place=place)
+
+
+def test_response_is_shown_beside_the_given_one():
+    s = data.exciton_spectrum()
+    vacuum = data.vacuum_spectrum(s)
+    ax = plotting.plot_response(s, vacuum)
+    curves = {line.get_label(): line.get_xydata() for line in ax.lines}
+    assert list(curves) == ["measured", "gain side, mirrored", "given response", "response found"]
+    energy, counts = curves["measured"].T
+    assert abs(energy[counts.argmax()]) < 0.01 and counts.max() == pytest.approx(1, rel=0.02)
+    # The mirror image of what lies before the peak.
+    x, mirrored = curves["gain side, mirrored"].T
+    assert x.min() >= 0
+    np.testing.assert_allclose(np.sort(x), np.sort(-energy[energy <= 0]))
+    np.testing.assert_allclose(mirrored[x.argmax()], counts[energy.argmin()])
+    # Both responses are that of the data, up to the tail under the losses.
+    near = np.linspace(-0.5, 0.3, 50)
+    found, given = (
+        np.interp(near, *curves[name].T) for name in ("response found", "given response")
+    )
+    np.testing.assert_allclose(found, given, rtol=0.15)
+    assert ax.get_yscale() == "log" and ax.get_xlim()[1] == pytest.approx(12 * 0.15, rel=0.05)
+
+
+@pytest.mark.parametrize("units, factor", [("eV", 1), ("meV", 1000)])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_response_is_shown_in_electronvolts(units, factor, reverse):
+    s = data.exciton_spectrum()
+    plain = plotting.plot_response(s, reach=0.5).lines[0].get_xydata()
+    axis = s.axes_manager.signal_axes[0]
+    axis.scale, axis.offset, axis.units = factor * axis.scale, factor * axis.offset, units
+    if reverse:
+        s.data = s.data[::-1].copy()
+        axis.offset, axis.scale = axis.high_value, -axis.scale
+    np.testing.assert_allclose(plotting.plot_response(s, reach=0.5).lines[0].get_xydata(), plain)
+
+
+def test_response_of_what_has_none_is_refused(make_signal):
+    s = data.exciton_spectrum()
+    with pytest.raises(ValueError, match="reach=-1"):
+        plotting.plot_response(s, reach=-1)
+    with pytest.raises(ValueError, match="'spectrum' must be a single spectrum"):
+        plotting.plot_response(make_signal(3))
+    empty = s.deepcopy()
+    empty.data = np.zeros_like(empty.data)
+    with pytest.raises(ValueError, match="psf has no zero-loss peak"):
+        plotting.plot_response(s, empty)

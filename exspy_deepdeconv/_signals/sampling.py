@@ -26,7 +26,7 @@ REMARKS = {
     "narrow": "the zero-loss peak is only {0.fwhm:.2g} channels wide",
     "wide": "the zero-loss peak is {0.fwhm:.3g} channels wide, wider than any in the training",
     "no_gain_side": "the gain side of the zero-loss peak, from which the response is read, "
-    "ends {0.before:.2g} zero-loss widths from it",
+    "is only {0.before:.2g} zero-loss widths long",
     "few_electrons": "the zero-loss peak holds about {0.electrons:.0f} electrons, fewer than any in the "
     "training, and losses may be counted to it: sum or bin spectra first",
     "uneven": "zero-loss widths differ by a factor of {0.spread:.2g} over the signal",

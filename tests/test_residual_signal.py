@@ -460,3 +460,41 @@ def test_an_axis_that_begins_above_zero_is_told():
     with pytest.warns(UserWarning, match=words) as caught:
         residual_of(s.isig[0.5:], result.isig[0.5:])
     assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_results_that_hold_other_counts_than_their_data_are_warned_of(make_signal, lazy):
+    """Rescaled ones, and such whose zero-loss peak has been taken out since."""
+    s = make_signal(2, 3)
+    result = deconvolve(s)
+    without_peak = result.deepcopy()
+    without_peak.data[..., :90] = 0
+    for wrong, ratio in ((result * 2, 2.0), (without_peak, 1 / 6)):
+        with pytest.warns(UserWarning, match="times the counts of the data") as warned:
+            left = residual_of(*(x.as_lazy() if lazy else x for x in (s, wrong)))
+            assert left._lazy is lazy
+            np.asarray(left.data)  # of a lazy one, it comes when all of it is computed
+        (message,) = [str(w.message) for w in warned]
+        told = float(message.split("holds ")[1].split()[0])
+        assert told == pytest.approx(ratio, rel=0.05)
+        assert lazy or warned[0].filename == __file__
+
+
+def test_results_that_need_not_hold_the_counts_of_their_data_are_not_warned_of(make_signal):
+    """Without the elastic peak, cut off in it, under a mask, with a negative offset."""
+    s = make_signal(4)
+    mask = np.array([True, True, True, False])
+    below = s - 300.0
+    honest = [
+        (s, deconvolve(s, zero_loss=False)),
+        (s, deconvolve(s, navigation_mask=mask)),
+        (s.isig[55:], deconvolve(s).isig[55:]),
+        (s.isig[40:], deconvolve(s).isig[40:]),
+    ]
+    with pytest.warns(UserWarning, match="negative"):
+        honest.append((below, deconvolve(below)))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        for signal, result in honest:
+            residual_of(signal, result)
+    assert not [str(w.message) for w in heard if "times the counts" in str(w.message)]

@@ -25,6 +25,24 @@ _MAPS = {"chi2": "Reduced chi-square", "whiteness": "Whiteness (standard errors)
 # Of spectra that are empty or not finite the deconvolution has warned, and those without a zero-loss
 # peak have a result of zeros. One that holds a result and no peak was cropped since.
 _CONSEQUENCES = {NO_ZERO_LOSS: "NaN returned"}
+COUNTS_WITHIN = 0.8, 1.25  # of those of the data: a deconvolution moves counts, but keeps them
+
+
+class _Tally(runner.FlagTally):
+    """Warns, beside the flags, where results hold other counts than their data."""
+
+    def warn_of_flags(self, stacklevel=2):
+        super().warn_of_flags(stacklevel + 1)
+        ratios = self.chosen[np.isfinite(self.chosen)]
+        ratio = float(np.median(ratios)) if ratios.size else 1.0
+        if not COUNTS_WITHIN[0] < ratio < COUNTS_WITHIN[1]:
+            warnings.warn(
+                f"{self.method}: the result holds {ratio:.3g} times the counts of the data"
+                f"{' (median)' if ratios.size > 1 else ''}: it was rescaled, lost its zero-loss peak, "
+                "or is not a result of these data.",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
 
 
 def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_output):
@@ -54,7 +72,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     _warn_of_lost_note(result, stacklevel=4)
     for odd in [] if zero_loss is None else of_axis(zero_loss):
         warnings.warn(f"deconvolution_residual: {odd}", UserWarning, stacklevel=3)
-    tally = runner.FlagTally(
+    tally = _Tally(
         given.mask,
         lazy_output,
         "deconvolution_residual",

@@ -74,7 +74,7 @@ class FlagTally:
     Attributes
     ----------
     chosen : numpy.ndarray
-        What the method chose by itself for each spectrum (navigation shape); NaN where nothing.
+        What the method chose or found for each spectrum (navigation shape); NaN where nothing.
     """
 
     def __init__(

@@ -168,8 +168,15 @@ def dark_note(dark):
 
 
 def flags_note(tally, lazy):
-    """The counts of the flags and maps of them; those of a lazy result are not known yet."""
-    return {"counted": False} if lazy else tally.counts() | tally.maps()
+    """The counts of the flags and maps of them; those of a lazy result are not known yet.
+
+    Those that a mask left out are known at once.
+    """
+    note = {"counted": False} if lazy else tally.counts() | tally.maps()
+    if tally.mask.any():
+        note["masked"] = int(tally.mask.sum())
+        note["maps"] = note.get("maps", {}) | {"masked": tally.mask.copy()}
+    return note
 
 
 def chosen_note(tally, lazy):

@@ -85,6 +85,7 @@ class FlagTally:
         kinds=BLIND_FLAGS,
         consequences=CONSEQUENCES,
     ):
+        self.mask = mask
         self.flags = np.where(mask, 0, _PENDING).astype(np.uint16).ravel()
         self.chosen = np.full(mask.shape, np.nan)
         self.total = self.waiting = int((~mask).sum())

@@ -266,7 +266,7 @@ def test_each_scored_spectrum_is_blurred_with_the_response_that_was_used_for_it(
 ):
     """Where an estimated one does not fit, that is its own: as told by the map of the whole result."""
     monkeypatch.setattr(compare, "MAX_SCORED", 4)
-    s, psf = make_signal(*shape), make_signal().estimate_psf(shared=True)
+    s, psf = make_signal(*shape), make_signal().estimate_psf(show_progressbar=False)
     wide = make_signal(*shape, fwhm=16.0).data.reshape(8, -1)
     rows = s.data.reshape(8, -1)
     rows[[2, 4, 7]] = wide[[2, 4, 7]]

@@ -185,7 +185,7 @@ def _dark_of(result):
     """The flat offset that a result was made with, if its channels are still those of the data."""
     note = _last_note(result)
     found = None if note is None else note.get_item("dark_level")
-    if found is None or _calibrated_since(result, note) != 1.0 or _summed(result, note) > 1:
+    if found is None or _calibrated_since(result, note) != 1.0 or _summed(result, note) != 1:
         return None
     return Dark(found.counts, found.error)
 
@@ -197,9 +197,9 @@ def _summed_over(result, note):
 
 
 def _calibrated_since(result, note):
-    """Energy per channel now over that when it was made, unless channels were summed since."""
+    """Energy per channel now over that when it was made, unless channels were summed or split since."""
     before = note.get_item("dispersion")
-    if not before or _summed(result, note) > 1:
+    if not before or _summed(result, note) != 1:
         return 1.0
     return checks.check_energy_axis(result, "result").dispersion / before
 
@@ -211,9 +211,12 @@ def _summed(result, note):
         return 1
     now, left = checks.check_energy_axis(result, "result").dispersion, result.data.shape[-1]
     ratio = now / before
+    covered, whole = left * now - channels * before, abs(ratio - round(ratio)) < 1e-3
     # Channels that were summed (a whole number of them) cover no more energy than before.
-    summed = round(ratio) > 1 and abs(ratio - round(ratio)) < 1e-3 and left < channels
-    return round(ratio) if summed and left * now <= channels * before + now else 1
+    if whole and round(ratio) > 1 and left < channels and covered <= now:
+        return round(ratio)
+    # Other ones (rebin() also splits channels) are only known where they cover all of it.
+    return ratio if left != channels and abs(covered) <= max(now, before) else 1
 
 
 def _last_note(result):

@@ -127,6 +127,7 @@ def annotate(result, signal, node, words, **note):
         result.tmp_parameters.folder = names.folder
     note["package_version"] = __version__
     axis = checks.check_energy_axis(signal)
+    # As they were then, also after rebin(): what was calibrated or summed since is known by them.
     note |= {"dispersion": axis.dispersion, "channels": signal.data.shape[-1]}
     if "maps" in note.get("flags", {}):
         note["places"] = places(signal)

@@ -85,8 +85,9 @@ def deep_deconvolve(
         resolution); between 0 and 1. The intervals are calibrated on simulations: the model card
         says how far this holds.
     navigation_mask : numpy.ndarray of bool or BaseSignal, optional
-        True where a spectrum is left out: zeros are returned there. As in ``decomposition()``, an
-        array has the shape ``s.axes_manager.navigation_shape``.
+        True where a spectrum is left out: zeros are returned there, and the metadata tell how many
+        and which they are (``flags.masked``, ``flags.maps.masked``). As in ``decomposition()``, an array
+        has the shape ``s.axes_manager.navigation_shape``.
     batch_size : int, optional
         Number of spectra in one pass of the network. The default suits most computers.
     device : str, optional
@@ -108,8 +109,8 @@ def deep_deconvolve(
         Counts (float32) on the same axes. ``metadata.Signal.deep_deconvolution`` holds the model
         and its sha256, the version of this package, ``resolution`` and ``zero_loss_fwhm`` (the
         median zero-loss width of the data) in eV, where the response came from, and how many
-        spectra were flagged; for a map also which ones (``flags.maps``; these maps stay whole when the
-        result is cropped, ``places`` holds their axes). With `return_interval`,
+        spectra were flagged; for a map also which ones (``flags.maps``, in the order of the data; these
+        maps stay whole when the result is cropped, ``places`` holds their axes). With `return_interval`,
         ``[result, lower, upper]``. With `interactive`, the tool behind the widget, which has its
         ``result`` after Apply (with ``display=False``, the dictionary of the widget).
 
@@ -298,7 +299,8 @@ def estimate_psf(
         One warning counts the flagged spectra: those that are empty or have no zero-loss peak (the
         response is zero), those that are not finite (NaN), and those with a saturated zero-loss peak
         or a spike. With `shared` these are left out and not counted. Another warning is given if the
-        energy axis begins above 0 eV, or has another peak at 0 eV, or the signal is itself a result.
+        energy axis begins above 0 eV, or has another peak at 0 eV, if the signal is itself a result, or
+        if `shared` is asked of a single spectrum, which has nothing to share.
 
     See Also
     --------

@@ -401,12 +401,48 @@ def test_an_energy_window_has_its_lower_end_first(signals):
         plotting.energy_window(signals["measured"], 0.5, 0.4)
 
 
-def test_units_are_not_mixed_on_one_axis(signals):
+def in_meV(signal):
+    converted = signal.deepcopy()
+    converted.axes_manager.signal_axes[0].convert_to_units("meV")
+    return converted
+
+
+def test_spectra_in_several_units_are_drawn_in_those_of_the_first(signals):
+    spectrum = signals["measured"].inav[0, 0]
+    other = in_meV(spectrum)
+    for pair, units, window in (
+        ((spectrum, other), "eV", (0.2, 0.5)),
+        ((other, spectrum), "meV", (200, 500)),
+    ):
+        shown = dict(zip(("one", "two"), pair, strict=True))
+        ax = plotting.plot_spectra(shown, energy_range=window)
+        one, two = (line.get_xydata() for line in ax.lines)
+        assert len(one) > 20
+        np.testing.assert_allclose(one, two, rtol=1e-6)
+        assert ax.get_xlabel() == f"Energy loss ({units})"
+    assert spectrum.axes_manager[-1].units == "eV" and other.axes_manager[-1].units == "meV"
+
+
+def test_comparisons_in_several_units_are_drawn_in_those_of_the_first(signals, deconvolved):
+    spectra = {"data": deconvolved["s"], "deep": in_meV(deconvolved["result"])}
+    residuals = {"deep": in_meV(deconvolved["residual"])}
+    top, bottom = plotting.plot_comparison(spectra, residuals)
+    for line in (*top.lines, *bottom.lines):
+        np.testing.assert_allclose(line.get_xdata(), top.lines[0].get_xdata(), rtol=1e-6, atol=1e-9)
+    shown = {"a": signals["measured"], "b": in_meV(signals["measured"])}
+    figure = plotting.plot_map_comparison(shown, (0.2, 0.3), place=(1, 0))
+    one, two = (ax.images[0].get_array() for ax in figure.axes if ax.images)
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("uncalibrated", [0, 1])
+def test_what_has_no_units_of_energy_is_not_drawn_with_what_has(signals, uncalibrated):
     spectrum = signals["measured"].inav[0, 0]
     other = spectrum.deepcopy()
-    other.axes_manager[-1].convert_to_units("meV")
-    with pytest.raises(ValueError, match="energies in eV and meV"):
-        plotting.plot_spectra({"measured": spectrum, "other": other})
+    other.axes_manager[-1].units = "channels"
+    pair = (spectrum, other) if uncalibrated else (other, spectrum)
+    with pytest.raises(ValueError, match="in units of 'channels', which cannot become eV"):
+        plotting.plot_spectra(dict(zip(("one", "two"), pair, strict=True)))
 
 
 def test_window_of_a_falling_energy_axis(make_signal):
@@ -480,15 +516,45 @@ def test_a_curve_below_the_logarithmic_axis_is_not_lost():
     plt.close(ax.figure)
 
 
-@pytest.mark.parametrize("shape", [(4,), ()])
-def test_what_is_no_map_is_refused(shape):
-    s = data.plasmonic_map((2, 4), 512)
-    s = s.inav[:, 0] if shape else s.inav[0, 0]
-    shown = r"energy_window\(s, low, high\)\.plot\(\)" if shape else "Use plot_spectra"
-    with pytest.raises(ValueError, match=f"no map.*{shown}"):
+def test_what_is_no_map_is_refused(signals):
+    s = signals["measured"].inav[0, 0]
+    with pytest.raises(ValueError, match="no map and no line.*Use plot_spectra"):
         plotting.plot_map_comparison({"a": s}, (0.4, 0.5), place=(1,))
+    stack = hs.signals.BaseSignal(np.ones((2, 3, 4)))
     with pytest.raises(ValueError, match=r"two uniform axes.*image\.plot\(\)"):
-        plotting.plot_map(plotting.energy_window(s, 0.4, 0.5))
+        plotting.plot_map(stack)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_line_scan_is_a_curve_over_the_position(signals, lazy):
+    line = signals["measured"].inav[:, 1]
+    image = plotting.energy_window(line.as_lazy() if lazy else line, 0.2, 0.3)
+    ax = plotting.plot_map(image, title="mode")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("x (nm)", "Electrons (Counts)")
+    assert ax.get_title() == "mode"
+    (curve,) = ax.lines
+    np.testing.assert_array_equal(curve.get_xdata(), [0, 4, 8])
+    np.testing.assert_allclose(curve.get_ydata(), plotting.energy_window(line, 0.2, 0.3).data)
+
+
+@pytest.mark.parametrize("place", [1, (1,), -2])
+def test_comparison_of_line_scans(signals, place):
+    lines = {label: signal.inav[:, 1] for label, signal in signals.items()}
+    figure = plotting.plot_map_comparison(lines, (0.2, 0.3), place=place)
+    wide, _, profile = figure.axes
+    np.testing.assert_array_equal(wide.lines[0].get_ydata(), lines["measured"].data[1])
+    for spectrum, drawn, signal in zip(wide.lines, profile.lines, lines.values(), strict=False):
+        assert drawn.get_color() == spectrum.get_color()
+        image = plotting.energy_window(signal, 0.2, 0.3)
+        np.testing.assert_array_equal(drawn.get_ydata(), image.data)
+    assert profile.lines[-1].get_xdata() == [4, 4]  # the pixel
+    assert_nothing_is_clipped(profile)
+
+
+@pytest.mark.parametrize("place", [(1, 0), 3, 1.0])
+def test_line_scans_that_lack_the_pixel_are_refused(signals, place):
+    with pytest.raises(ValueError, match="place=.* (must hold the number|lies outside)"):
+        plotting.plot_map_comparison({"a": signals["measured"].inav[:, 1]}, (0.2, 0.3), place=place)
 
 
 @pytest.mark.parametrize("wrong", [0.4, (0.4,), (0.4, 0.5, 0.6), ("a", "b"), None])

@@ -232,7 +232,7 @@ def test_an_honest_variance_is_believed(kind):
     losses = physics.gaussian(512, 300.0, np.sqrt(40.0**2 - 12.0**2 + 4.0**2))
     result = np.tile(3e7 * physics.gaussian(512, 150.0, 4.0) + 2e4 * losses + 20, (20, 1))
     psf = physics.gaussian(400, 200.0, 12.0)
-    found, _ = residual.residual_block(
+    found, _, _ = residual.residual_block(
         counts, psf, result=result, resolution=4.0, variance=np.tile(variance, (20, 1))
     )
     assert 0.9 < found[:, -2].mean() < 1.1

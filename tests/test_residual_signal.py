@@ -351,16 +351,20 @@ def test_result_of_a_narrower_response_is_blurred_as_it_was_deconvolved(make_sig
     assert 0.5 < chi2 < 2
 
 
-def test_results_whose_channels_were_summed_since_are_blurred_with_a_wider_gaussian():
-    """They are seen through the box of the summed channels, too: chi2 was 184."""
+@pytest.mark.parametrize("scale", [4, 2.5, 1.5, 0.5])
+def test_results_whose_channels_were_summed_since_are_blurred_with_a_wider_gaussian(scale):
+    """They are seen through the box of the summed channels, too: chi2 was 184.
+
+    Other numbers than whole ones counted as a calibration, of the resolution as well.
+    """
     simulation = simulate("gap", np.random.default_rng(3), 1024)
     spectrum = hs.signals.Signal1D(simulation.counts)
     spectrum.set_signal_type("EELS")
     axis = spectrum.axes_manager[-1]
     axis.scale, axis.units = simulation.dispersion, "eV"
     result = spectrum.deep_deconvolve(show_progressbar=False)
-    found = spectrum.rebin(scale=(4,)).deconvolution_residual(
-        result.rebin(scale=(4,)), return_maps=True, show_progressbar=False
+    found = spectrum.rebin(scale=(scale,)).deconvolution_residual(
+        result.rebin(scale=(scale,)), return_maps=True, show_progressbar=False
     )[1]
     assert found.data[0] < 20
 
@@ -460,3 +464,41 @@ def test_an_axis_that_begins_above_zero_is_told():
     with pytest.warns(UserWarning, match=words) as caught:
         residual_of(s.isig[0.5:], result.isig[0.5:])
     assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_results_that_hold_other_counts_than_their_data_are_warned_of(make_signal, lazy):
+    """Rescaled ones, and such whose zero-loss peak has been taken out since."""
+    s = make_signal(2, 3)
+    result = deconvolve(s)
+    without_peak = result.deepcopy()
+    without_peak.data[..., :90] = 0
+    for wrong, ratio in ((result * 2, 2.0), (without_peak, 1 / 6)):
+        with pytest.warns(UserWarning, match="times the counts of the data") as warned:
+            left = residual_of(*(x.as_lazy() if lazy else x for x in (s, wrong)))
+            assert left._lazy is lazy
+            np.asarray(left.data)  # of a lazy one, it comes when all of it is computed
+        (message,) = [str(w.message) for w in warned]
+        told = float(message.split("holds ")[1].split()[0])
+        assert told == pytest.approx(ratio, rel=0.05)
+        assert lazy or warned[0].filename == __file__
+
+
+def test_results_that_need_not_hold_the_counts_of_their_data_are_not_warned_of(make_signal):
+    """Without the elastic peak, cut off in it, under a mask, with a negative offset."""
+    s = make_signal(4)
+    mask = np.array([True, True, True, False])
+    below = s - 300.0
+    honest = [
+        (s, deconvolve(s, zero_loss=False)),
+        (s, deconvolve(s, navigation_mask=mask)),
+        (s.isig[55:], deconvolve(s).isig[55:]),
+        (s.isig[40:], deconvolve(s).isig[40:]),
+    ]
+    with pytest.warns(UserWarning, match="negative"):
+        honest.append((below, deconvolve(below)))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        for signal, result in honest:
+            residual_of(signal, result)
+    assert not [str(w.message) for w in heard if "times the counts" in str(w.message)]

@@ -262,6 +262,25 @@ def test_masked_spectra_are_left_out(make_signal, network, lazy, as_signal):
     assert sum(int(np.prod(shape[:-1])) for shape in network.calls) == 9
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_result_tells_which_spectra_were_left_out(make_signal, tmp_path, lazy):
+    """Also in a file, and beside the maps of flags."""
+    s = make_signal(2, 3)
+    s.data[0, 2] = 0
+    mask = np.zeros((2, 3), bool)
+    mask[1, :2] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        deconvolve(s.as_lazy() if lazy else s, navigation_mask=mask.T).save(tmp_path / "r.hspy")
+    note = hs.load(tmp_path / "r.hspy").metadata.Signal.deep_deconvolution
+    assert note.flags.masked == 2
+    np.testing.assert_array_equal(note.flags.maps.masked, mask)
+    assert [len(note.places[f"axis_{number}"]) for number in (0, 1)] == [2, 3]
+    assert lazy or note.flags.maps.empty.tolist() == [[False, False, True], [False] * 3]
+    unmasked = deconvolve(s, navigation_mask=np.zeros((3, 2), bool))
+    assert not unmasked.metadata.has_item("Signal.deep_deconvolution.flags.masked")
+
+
 # The noise variance: that of the user, and that of a result
 
 

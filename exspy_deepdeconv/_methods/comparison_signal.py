@@ -74,7 +74,9 @@ def deconvolution_residual(
         If data and result seem to be exchanged; if the result was made with a measured response and
         none is given here, or the reverse; if the result has lost the metadata that describe it; if
         its model is not available; if some of the spectra have a result but no zero-loss peak, which
-        a crop may have cut off (NaN; for a lazy residual this comes when all of it has been computed).
+        a crop may have cut off (NaN); if a result with the zero-loss peak holds less than 0.8 or more
+        than 1.25 times the counts of the data (median over the spectra), as after it was rescaled or its
+        peak was taken out. For a lazy residual the last two come when all of it has been computed.
 
     See Also
     --------

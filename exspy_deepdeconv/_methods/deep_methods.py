@@ -18,6 +18,7 @@ from ..inference import check_device, usual_device
 
 UNKNOWN_VARIANCE = 1e30  # of spectra that have no result: a fit gives them no weight
 OF_RESULT = "Its zero-loss peak has been sharpened: no other data have such a response."
+ALONE = "the signal holds a single spectrum: shared=True has nothing to share, and gives its own response."
 BOUNDS = {}, {"bound": "lower"}, {"bound": "upper"}
 NAMES = ("after deep deconvolution", "lower bound of the truth", "upper bound of the truth")
 
@@ -188,7 +189,8 @@ def respond(signal, *, model, shared, show_progressbar, num_workers, lazy_output
             stacklevel=4,
         )
         about = {"flags": results.flags_note(tally, lazy_output)}
-    for odd in sampling.of_axis(found):
+    alone = [ALONE] if shared and mask.size == 1 else []
+    for odd in sampling.of_axis(found) + alone:
         warnings.warn(f"estimate_psf: {odd}", UserWarning, stacklevel=3)
     energy = result.axes_manager.signal_axes[0]
     zero_channel = function.keywords["zero_channel"]
@@ -228,5 +230,5 @@ def _shared_response(signal, function, spectra, places, axis):
     response = response[::-1] if axis.reversed else response
     where = np.zeros(shape, bool)
     where[tuple(places[rows].T)] = True
-    about = {"shared": where if where.ndim else True}  # no file takes an array without axes
+    about = {"shared": where} if where.size > 1 else {}
     return results.signal_like(first, response, lazy=False), about

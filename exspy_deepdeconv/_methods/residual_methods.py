@@ -25,6 +25,24 @@ _MAPS = {"chi2": "Reduced chi-square", "whiteness": "Whiteness (standard errors)
 # Of spectra that are empty or not finite the deconvolution has warned, and those without a zero-loss
 # peak have a result of zeros. One that holds a result and no peak was cropped since.
 _CONSEQUENCES = {NO_ZERO_LOSS: "NaN returned"}
+COUNTS_WITHIN = 0.8, 1.25  # of those of the data: a deconvolution moves counts, but keeps them
+
+
+class _Tally(runner.FlagTally):
+    """Warns, beside the flags, where results hold other counts than their data."""
+
+    def warn_of_flags(self, stacklevel=2):
+        super().warn_of_flags(stacklevel + 1)
+        ratios = self.chosen[np.isfinite(self.chosen)]
+        ratio = float(np.median(ratios)) if ratios.size else 1.0
+        if not COUNTS_WITHIN[0] < ratio < COUNTS_WITHIN[1]:
+            warnings.warn(
+                f"{self.method}: the result holds {ratio:.3g} times the counts of the data"
+                f"{' (median)' if ratios.size > 1 else ''}: it was rescaled, lost its zero-loss peak, "
+                "or is not a result of these data.",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
 
 
 def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_output):
@@ -54,7 +72,7 @@ def residual_of(signal, result, psf, *, show_progressbar, num_workers, lazy_outp
     _warn_of_lost_note(result, stacklevel=4)
     for odd in [] if zero_loss is None else of_axis(zero_loss):
         warnings.warn(f"deconvolution_residual: {odd}", UserWarning, stacklevel=3)
-    tally = runner.FlagTally(
+    tally = _Tally(
         given.mask,
         lazy_output,
         "deconvolution_residual",
@@ -167,7 +185,7 @@ def _dark_of(result):
     """The flat offset that a result was made with, if its channels are still those of the data."""
     note = _last_note(result)
     found = None if note is None else note.get_item("dark_level")
-    if found is None or _calibrated_since(result, note) != 1.0 or _summed(result, note) > 1:
+    if found is None or _calibrated_since(result, note) != 1.0 or _summed(result, note) != 1:
         return None
     return Dark(found.counts, found.error)
 
@@ -179,9 +197,9 @@ def _summed_over(result, note):
 
 
 def _calibrated_since(result, note):
-    """Energy per channel now over that when it was made, unless channels were summed since."""
+    """Energy per channel now over that when it was made, unless channels were summed or split since."""
     before = note.get_item("dispersion")
-    if not before or _summed(result, note) > 1:
+    if not before or _summed(result, note) != 1:
         return 1.0
     return checks.check_energy_axis(result, "result").dispersion / before
 
@@ -193,9 +211,12 @@ def _summed(result, note):
         return 1
     now, left = checks.check_energy_axis(result, "result").dispersion, result.data.shape[-1]
     ratio = now / before
+    covered, whole = left * now - channels * before, abs(ratio - round(ratio)) < 1e-3
     # Channels that were summed (a whole number of them) cover no more energy than before.
-    summed = round(ratio) > 1 and abs(ratio - round(ratio)) < 1e-3 and left < channels
-    return round(ratio) if summed and left * now <= channels * before + now else 1
+    if whole and round(ratio) > 1 and left < channels and covered <= now:
+        return round(ratio)
+    # Other ones (rebin() also splits channels) are only known where they cover all of it.
+    return ratio if left != channels and abs(covered) <= max(now, before) else 1
 
 
 def _last_note(result):

@@ -127,6 +127,7 @@ def annotate(result, signal, node, words, **note):
         result.tmp_parameters.folder = names.folder
     note["package_version"] = __version__
     axis = checks.check_energy_axis(signal)
+    # As they were then, also after rebin(): what was calibrated or summed since is known by them.
     note |= {"dispersion": axis.dispersion, "channels": signal.data.shape[-1]}
     if "maps" in note.get("flags", {}):
         note["places"] = places(signal)
@@ -168,8 +169,15 @@ def dark_note(dark):
 
 
 def flags_note(tally, lazy):
-    """The counts of the flags and maps of them; those of a lazy result are not known yet."""
-    return {"counted": False} if lazy else tally.counts() | tally.maps()
+    """The counts of the flags and maps of them; those of a lazy result are not known yet.
+
+    Those that a mask left out are known at once.
+    """
+    note = {"counted": False} if lazy else tally.counts() | tally.maps()
+    if tally.mask.any():
+        note["masked"] = int(tally.mask.sum())
+        note["maps"] = note.get("maps", {}) | {"masked": tally.mask.copy()}
+    return note
 
 
 def chosen_note(tally, lazy):

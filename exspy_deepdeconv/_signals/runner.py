@@ -78,7 +78,7 @@ class FlagTally:
     Attributes
     ----------
     chosen : numpy.ndarray
-        What the method chose by itself for each spectrum (navigation shape); NaN where nothing.
+        What the method chose or found for each spectrum (navigation shape); NaN where nothing.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class FlagTally:
         kinds=BLIND_FLAGS,
         consequences=CONSEQUENCES,
     ):
+        self.mask = mask
         self.flags = np.where(mask, 0, _PENDING).astype(np.uint16).ravel()
         self.chosen = np.full(mask.shape, np.nan)
         self.total = self.waiting = int((~mask).sum())

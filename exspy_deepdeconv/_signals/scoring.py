@@ -14,6 +14,7 @@ from ..evaluate import nearest_truth, relative_errors
 from ..response import residual
 from . import checks, results, sampling
 
+LOWEST = 1e-3  # of the height of a peak: what is lower does not matter to its width
 MAX_PROBED = 8  # spectra that are deconvolved once more with added noise
 
 
@@ -115,7 +116,8 @@ class Sample:
         distance = np.arange(estimate.shape[-1]) - found.position[:, None]
         good = self.seen.usable & np.isfinite(estimate).all(axis=-1)
         near = np.where(np.abs(distance) < found.fwhm[:, None], estimate, -np.inf)[good]
-        return _median(physics.half_height_width(estimate[good], near.argmax(axis=-1)))
+        tops = near.argmax(axis=-1)
+        return _median([_peak_width(*both) for both in zip(estimate[good], tops, strict=True)])
 
     def noise_gain(self, runner, name, estimate):
         """Root mean square of what added noise changes in a result, over that of the noise."""
@@ -167,6 +169,34 @@ class Sample:
             inelastic = truth - area * physics.gaussian(truth.size, peak.position, peak.fwhm)
         truth = nearest_truth(estimate, truth, start)
         return relative_errors(estimate, truth, inelastic, start, stop)
+
+
+def _peak_width(spectrum, top):
+    """Full width at half maximum of a peak, in channels; NaN where it is cut off.
+
+    Between channels, the logarithms lie on parabolas, as those of a Gaussian do. Straight lines would make
+    one that is two channels wide up to a sixth wider.
+    """
+    if not (0 < top < spectrum.size - 1 and spectrum[top] > 0):
+        return np.nan
+    logs = np.log(np.maximum(spectrum, LOWEST * spectrum[top]))
+    before, highest, after = logs[top - 1 : top + 2]
+    bend, slope = (before + after) / 2 - highest, (after - before) / 2
+    if bend < 0 and abs(slope) < -2 * bend:  # the vertex is no farther than the next channel
+        highest -= slope**2 / (4 * bend)
+    half = logs - highest + np.log(2)
+    return _first_crossing(half, top, 1) + _first_crossing(half, top, -1)
+
+
+def _first_crossing(values, top, step):
+    """Distance from a channel to where values become negative, in steps; NaN where they do not."""
+    negative = np.flatnonzero(values[top::step] < 0)
+    if not negative.size:
+        return np.nan
+    number = negative[0]
+    three = values[[top + step * (number + x) for x in (-2, -1, 0)]]
+    roots = np.roots(np.polyfit((-2, -1, 0), three, 2))
+    return number + float(roots.real[np.abs(roots + 0.5).argmin()])
 
 
 def few_of(signal, places):

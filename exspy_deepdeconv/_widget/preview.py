@@ -136,7 +136,7 @@ class Answer:
 
     def _residual(self, result, wanted, own, respond):
         """That of ``deconvolution_residual``, with the spectrum's own response or the given one."""
-        stack, _ = residual_block(
+        stack, _, _ = residual_block(
             self.counts[None],
             None if own else self.psf,
             respond=respond,

@@ -51,6 +51,18 @@ def _within(energy, energy_range):
     return inside
 
 
+def in_units_of(first, signal, label):
+    """A signal with its energies in the units of the first one; itself where they are so already."""
+    units, own = (x.axes_manager.signal_axes[0].units for x in (first, signal))
+    if str(own) == str(units):
+        return signal
+    check_energy_axis(first, "first of the signals")
+    check_energy_axis(signal, repr(label))
+    converted = signal._deepcopy_with_new_data(signal.data)
+    converted.axes_manager.signal_axes[0].convert_to_units(units)
+    return converted
+
+
 def energy_label(signal):
     return axis_label(signal.axes_manager.signal_axes[0], "Energy loss")
 

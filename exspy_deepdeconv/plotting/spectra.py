@@ -12,6 +12,7 @@ from ._curves import (
     beyond_the_core,
     curve,
     energy_label,
+    in_units_of,
     log_limits,
     residual_reach,
 )
@@ -26,7 +27,7 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     ----------
     spectra : dict of str to EELSSpectrum
         Single spectra and their labels; ``"measured"``, ``"deconvolved"`` and ``"truth"`` have
-        colours of their own.
+        colours of their own. All are drawn in the units of the first one.
     ax : matplotlib.axes.Axes, optional
         Where to plot; a new figure by default.
     energy_range : (float, float), optional
@@ -42,7 +43,7 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     ------
     ValueError
         If there is none, a signal holds more than one spectrum, or their energies have different
-        units.
+        units that are not all energies.
 
     Examples
     --------
@@ -54,11 +55,8 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
     """
     if not (isinstance(spectra, dict) and spectra):
         raise ValueError("spectra must be a dictionary of labels and spectra, with one or more.")
-    units = {str(s.axes_manager.signal_axes[0].units) for s in spectra.values()}
-    if len(units) > 1:
-        raise ValueError(
-            f"spectra have energies in {' and '.join(sorted(units))}: use convert_to_units() first."
-        )
+    first = next(iter(spectra.values()))
+    spectra = {label: in_units_of(first, s, label) for label, s in spectra.items()}
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
     others = iter(OTHER_COLOURS * len(spectra))
@@ -77,7 +75,7 @@ def plot_spectra(spectra, ax=None, *, energy_range=None, log=True):
         for line in list(ax.lines):
             if (dots := below_sight(line.get_ydata(), floor)) is not None:
                 ax.plot(line.get_xdata(), dots, ls=":", lw=2.5, color=line.get_color())
-    ax.set_xlabel(energy_label(spectrum))
+    ax.set_xlabel(energy_label(first))
     ax.set_ylabel("Counts")
     ax.legend(frameon=False)
     return ax
@@ -251,7 +249,9 @@ def plot_comparison(spectra, residuals, ax=None, *, energy_range=None, log=True)
     top.set_xlabel("")
     top.tick_params(labelbottom=False)
     colours = {line.get_label(): line.get_color() for line in top.lines}
+    first = next(iter(spectra.values()))
     for label, residual in residuals.items():
+        residual = in_units_of(first, residual, label)
         plot_residual(
             residual, bottom, label=label, colour=colours.get(label), energy_range=energy_range
         )

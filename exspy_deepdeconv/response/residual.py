@@ -14,6 +14,7 @@ LEAST_OF_MEAN = 1e-6  # of the mean variance: a variance of zero does not mean c
 ELECTRONS = 25.0  # in a run of channels from which a mean variance is read
 MANY = 50.0  # electrons in a channel, from which their number is the best estimate of its mean
 MISFIT = 30.0  # mean square of the residual over the worst window, above which it is a misfit
+CLEAR = 10.0  # times their noise: counts that can be compared
 TOLERANCE = 0.02  # of the counts: a smaller misfit is none, however high the counts are
 
 
@@ -166,6 +167,9 @@ def residual_block(
         empty, the residual is zero, and chi2 and whiteness are NaN.
     flags : numpy.ndarray of uint16
         Navigation shape; without `NO_ZERO_LOSS` where the result holds nothing either.
+    kept : numpy.ndarray
+        Counts of the result over those of the data, navigation shape; NaN where they need not be the
+        same: without the elastic peak, or where a crop has cut it off.
     """
     channels = spectra.shape[-1]
     nav = spectra.shape[:-1]
@@ -202,7 +206,28 @@ def residual_block(
         )
         out[good] = np.column_stack([left, verdict.chi2, verdict.whiteness])
     flags = np.where(held, flags, flags & ~np.uint16(NO_ZERO_LOSS))
-    return out.reshape(*nav, channels + 2), flags.astype(np.uint16).reshape(nav)
+    kept = np.full(len(counts), np.nan)
+    if zero_loss:
+        comparable = good & _whole_peak(seen)
+        kept[comparable] = _counts_kept(estimate[comparable], seen.select(comparable))
+    return out.reshape(*nav, channels + 2), flags.astype(np.uint16).reshape(nav), kept.reshape(nav)
+
+
+def _whole_peak(seen):
+    """Where the zero-loss peak is inside of the axis: a crop at it takes other shares of data and result."""
+    found = seen.zero_loss
+    room = np.minimum(found.position, seen.counts.shape[-1] - 1 - found.position)
+    return seen.usable & (room > found.fwhm)
+
+
+def _counts_kept(estimate, seen):
+    """Counts of results over those of their data; NaN where noise hides how many these are."""
+    # A result keeps the offset, unless it is negative.
+    level = np.maximum(seen.level, 0) * estimate.shape[-1]
+    counts = seen.counts.sum(axis=-1) + level
+    noise = np.sqrt(seen.noise.variance(seen.counts).sum(axis=-1))
+    clear = counts > CLEAR * noise
+    return np.where(clear, estimate.sum(axis=-1), np.nan) / np.where(clear, counts, 1.0)
 
 
 def better_residual_block(spectra, psf, *, respond, own=None, **options):
@@ -220,17 +245,17 @@ def better_residual_block(spectra, psf, *, respond, own=None, **options):
 
     Returns
     -------
-    numpy.ndarray, numpy.ndarray of uint16
+    numpy.ndarray, numpy.ndarray of uint16, numpy.ndarray
         As from `residual_block`.
     """
-    shared, flags = residual_block(spectra, psf, broaden=True, **options)
+    shared, flags, kept = residual_block(spectra, psf, broaden=True, **options)
     if own is not None and not own.any():
-        return shared, flags
-    found, found_flags = residual_block(spectra, respond=respond, **options)
+        return shared, flags, kept
+    found, found_flags, _ = residual_block(spectra, respond=respond, **options)
     if own is None:
         chi2 = slice(spectra.shape[-1], spectra.shape[-1] + 1)
         own = found[..., chi2] < shared[..., chi2]
-    return np.where(own, found, shared), np.where(own[..., 0], found_flags, flags)
+    return np.where(own, found, shared), np.where(own[..., 0], found_flags, flags), kept
 
 
 def unknown_block(spectra, **_):

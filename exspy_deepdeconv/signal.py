@@ -298,9 +298,10 @@ def estimate_psf(
     UserWarning
         One warning counts the flagged spectra: those that are empty or have no zero-loss peak (the
         response is zero), those that are not finite (NaN), and those with a saturated zero-loss peak
-        or a spike. With `shared` these are left out and not counted. Another warning is given if the
-        energy axis begins above 0 eV, or has another peak at 0 eV, if the signal is itself a result, or
-        if `shared` is asked of a single spectrum, which has nothing to share.
+        or a spike. With `shared` these are left out and not counted. Other warnings are given if the
+        zero-loss peak is out of range, as by ``deep_deconvolve``; if the energy axis begins above 0 eV, or
+        has another peak at 0 eV; if the signal is itself a result; and if `shared` is asked of a single
+        spectrum, which has nothing to share.
 
     See Also
     --------

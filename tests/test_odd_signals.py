@@ -274,3 +274,23 @@ def test_a_resolution_in_mev_is_asked_about(make_signal, units, scale):
     with pytest.raises(ValueError, match="out of range") as error:
         s.deep_deconvolve(resolution=5)
     assert "did you mean" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["rl_deconvolve", "ml_deconvolve", "fourier_deconvolve", "tgv_deconvolve", "estimate_psf"],
+)
+def test_all_that_read_the_response_from_the_data_tell_what_is_out_of_range(make_signal, method):
+    s = make_signal(position=11.0)
+    with pytest.warns(UserWarning, match=f"{method}: the gain side .* is only 1.* widths long"):
+        getattr(s, method)(show_progressbar=False)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("method", ["fourier_deconvolve", "tgv_deconvolve"])
+def test_a_negative_offset_that_is_subtracted_is_told(make_signal, method, given):
+    s = make_signal(channels=512)
+    psf = make_signal(channels=512).isig[:110] if given else None
+    s.data = s.data - np.float32(300)
+    with pytest.warns(UserWarning, match=f"{method}: a flat offset of -(29|30)"):
+        getattr(s, method)(psf=psf, show_progressbar=False)

@@ -128,17 +128,23 @@ def deconvolve(
         num_workers=num_workers,
         stacklevel=4,
     )
-    if psf is None:
-        remarks = sampling.of_axis(given.zero_loss)
-    else:
-        remarks = responses.of_own_part(psf.data, signal.data)
-    for odd in remarks + responses.remarks(given.response, psf):
+    own_part = [] if psf is None else responses.of_own_part(psf.data, signal.data)
+    for odd in _remarks(method, given) + own_part + responses.remarks(given.response, psf):
         warnings.warn(f"{method.name}: {odd}", UserWarning, stacklevel=3)
     if block.keywords["automatic"]:
         note["chosen"] = results.chosen_note(tally, lazy_output)
     note |= {"psf": results.psf_source(psf), "flags": results.flags_note(tally, lazy_output)}
     results.annotate(result, signal, method.node, f"after {method.words} deconvolution", **note)
     return result
+
+
+def _remarks(method, given):
+    """Sentences on what is odd about the data: of a response that is read from them, or a peak that is fitted."""
+    said, found = [], given.zero_loss_if_any
+    if given.response is None:
+        # Every spectrum has its own response here: their widths may differ.
+        said += sampling.of_range(found, without=("uneven",)) + sampling.of_axis(found)
+    return said + (sampling.of_offset(found) if method.fits_peak and found is not None else [])
 
 
 def _plan(method, given, setting, resolution):

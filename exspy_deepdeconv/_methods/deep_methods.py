@@ -189,8 +189,8 @@ def respond(signal, *, model, shared, show_progressbar, num_workers, lazy_output
             stacklevel=4,
         )
         about = {"flags": results.flags_note(tally, lazy_output)}
-    alone = [ALONE] if shared and mask.size == 1 else []
-    for odd in sampling.of_axis(found) + alone:
+    said = sampling.of_range(found, without=() if shared else ("uneven",)) + sampling.of_axis(found)
+    for odd in said + ([ALONE] if shared and mask.size == 1 else []):
         warnings.warn(f"estimate_psf: {odd}", UserWarning, stacklevel=3)
     energy = result.axes_manager.signal_axes[0]
     zero_channel = function.keywords["zero_channel"]

@@ -37,8 +37,9 @@ SHARED = {
         again, does not explain (see Notes); and those whose zero-loss peak clearly has another width
         than the `psf` (by over 3 % and more than noise can make), which is used all the same. For a
         lazy result it comes once all of it has been computed, and the numbers are not in its metadata.
-        Other warnings are given for a `psf` that is saturated, has a spike or is cut off, and if the
-        signal is itself a result.""",
+        Other warnings are given for a `psf` that is saturated, has a spike, is cut off or rises again behind
+        its peak (losses); without `psf`, if the zero-loss peak is out of range, as by ``deep_deconvolve``;
+        and if the signal is itself a result.""",
 }
 
 

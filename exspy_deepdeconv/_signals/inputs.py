@@ -60,12 +60,18 @@ class Input:
         found = sampling.typical_zero_loss(self.data, self.mask, self.axis.reversed)
         return found.on(self.axis)
 
-    def dark(self):
-        """The flat offset that the spectra share; None where they do not or have no such peak."""
+    @property
+    def zero_loss_if_any(self):
+        """The same; None if there is none."""
         try:
-            return self.zero_loss.dark
+            return self.zero_loss
         except ValueError:
             return None
+
+    def dark(self):
+        """The flat offset that the spectra share; None where they do not or have no such peak."""
+        found = self.zero_loss_if_any
+        return None if found is None else found.dark
 
     def blocks(self, function, tally, *, beside=None, **shape):
         """The blocks of ``function``, as from `runner.run_blocks`.

@@ -184,22 +184,33 @@ def of_axis(found):
     ]
 
 
+def of_offset(found):
+    """A sentence on a flat offset that is subtracted; none where there is none."""
+    if not found.taken_off < 0:
+        return []
+    where = "all spectra" if found.dark is not None else "the spectra"
+    return [
+        f"a flat offset of {found.taken_off:.3g} counts lies under {where}; since it is negative, "
+        "it is subtracted, which raises the result in every channel."
+    ]
+
+
+def of_range(found, given=False, without=()):
+    """A sentence on what is out of range, but for some of `REMARKS`; none where nothing is."""
+    raised = out_of_range(found, given)
+    odd = [
+        text.format(found) for name, text in REMARKS.items() if raised[name] and name not in without
+    ]
+    return [f"{'; '.join(odd)}: the result is doubtful."] if odd else []
+
+
 def remarks(found, given):
-    """Sentences on what is out of range; what makes the result doubtful is in one of them."""
-    raised = [name for name, true in out_of_range(found, given).items() if true]
-    odd = [REMARKS[name].format(found) for name in raised if name in REMARKS]
-    said = [f"{'; '.join(odd)}: the result is doubtful."] if odd else []
-    if "undersampled" in raised and "narrow" not in raised:
+    """Sentences on all that is odd about the data that are to be sharpened."""
+    said = of_range(found, given)
+    if NARROWEST <= found.fwhm < physics.UNDERSAMPLED_FWHM_CHANNELS:
         wide = f"the zero-loss peak is only {found.fwhm:.2g} channels wide"
         said.append(f"{wide}: under 3 there is nothing to sharpen, and it keeps its width.")
-    said += of_axis(found)
-    if found.taken_off < 0:
-        where = "all spectra" if found.dark is not None else "the spectra"
-        said.append(
-            f"a flat offset of {found.taken_off:.3g} counts lies under {where}; since it is negative, "
-            "it is subtracted, which raises the result in every channel."
-        )
-    return said
+    return said + of_axis(found) + of_offset(found)
 
 
 def spread_over(positions, number=None):

@@ -542,7 +542,7 @@ def heard_of(signal, psf=None, **options):
 
 
 def test_a_measured_response_that_deep_deconvolve_rejects_is_told():
-    """WS2: of the same width as the zero-loss peaks, but with other tails."""
+    """That of WS2 has other tails than the spectra of the map."""
     signal, vacuum = tungsten_disulfide()
     with pytest.warns(UserWarning, match="of 10 spectra 10 that the psf does not fit"):
         signal.deep_deconvolve(psf=vacuum.vacuum_psf(show_progressbar=False))

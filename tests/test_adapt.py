@@ -1,6 +1,7 @@
 """Fine-tuning on one's own instrument, from Python and on the command line."""
 
 import itertools
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -241,7 +242,7 @@ def test_what_is_odd_about_a_map_is_told_at_the_line_of_the_caller(tiny, nanorod
     signal, vacuum = nanorod
     with pytest.warns(UserWarning, match="Training pairs from 40 spectra") as heard:
         quick(tiny, signal.inav[:5], vacuum)
-    with pytest.warns(UserWarning, match="times as wide") as wider:
+    with pytest.warns(UserWarning, match="response does not fit 64 of 64") as wider:
         quick(tiny, signal, vacuum.map(_widened, inplace=False, show_progressbar=False))
     for warning in [*heard, *wider]:
         assert warning.filename == __file__, warning.message
@@ -255,6 +256,52 @@ def test_time_for_next_to_no_steps_is_told(tiny, nanorod, run, monkeypatch):
         fine_tune(tiny, pairs, minutes=1e-4, steps=30, **options)
     assert [w.filename for w in heard if over in str(w.message)] == [__file__]
     assert f"note: train: {over}" in run("--minutes", 1e-5, "--workers", 0)
+
+
+def test_a_model_is_compared_with_what_it_started_from(tiny, nanorod, run, tmp_path):
+    """On many of the same spectra, each with its standard error: in the model, on its card, as printed."""
+    model = quick(
+        tiny, measured_pairs(*nanorod), minutes=1e-4, steps=None, folder=tmp_path, name="m"
+    )
+    gain = model.provenance["gain"]
+    assert gain["instrument"]["cases"] == 128 and gain["other instruments"]["cases"] == 80
+    assert all(g["ratio"] == pytest.approx(1, abs=0.1) and g["error"] < 0.1 for g in gain.values())
+    told = "{ratio:.3f} ± {error:.3f}".format(**gain["instrument"])
+    assert f"| instrument | {told} | 128 |" in (tmp_path / "m.md").read_text(encoding="utf-8")
+    nanorod[0].save(tmp_path / "map.hspy")
+    models.save_model(tiny.network, tmp_path / "start.safetensors", name="start")
+    printed = run("--map", tmp_path / "map.hspy", "--init", tmp_path / "start.safetensors",
+                  "--minutes", 1e-4, "--workers", 0)  # fmt: skip
+    assert "error after / before, instrument: 1.0" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (-0.15, None),
+        (0.15, r"the loss error did not fall \(1\.1.. ± 0\.0.. of what it was, 128 cases\)"),
+        (0.0, "it cannot be told whether the loss error fell"),
+    ],
+    ids=["fell", "rose", "unclear"],
+)
+def test_the_verdict_is_that_of_many_cases(tiny, nanorod, monkeypatch, change, words):
+    """Whatever the first four say: these become worse where all others gain, and the other way round."""
+    logs = change + 0.3 * np.random.default_rng(0).standard_normal(10_000)
+    logs[:4] = -3 * change
+    after = iter(np.exp(logs))
+
+    def error(model, *_):
+        return next(after) if model.name == "fine-tuned" else 1.0
+
+    monkeypatch.setattr("exspy_deepdeconv.training.gain.loss_error", error)
+    pairs, options = measured_pairs(*nanorod), {"workers": 0, "show_progressbar": False}
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        fine_tune(tiny, pairs, minutes=1e-4, **options)
+    told = [w for w in heard if "on simulations of this instrument" in str(w.message)]
+    assert len(told) == (words is not None)
+    for warning in told:
+        assert re.search(words, str(warning.message)) and warning.filename == __file__
 
 
 def _widened(counts):

@@ -42,7 +42,9 @@ def boron_nitride_frames():
 
 MAPS = [small_nanorod, tungsten_disulfide, manganite_line, boron_nitride_frames]
 several_maps = pytest.mark.parametrize("pair", MAPS, ids=[m.__name__ for m in MAPS])
-few_spectra = pytest.mark.filterwarnings("ignore:Training pairs from")
+few_spectra = pytest.mark.filterwarnings(
+    "ignore:Training pairs from", "ignore:measured_pairs. the response does not fit"
+)
 
 
 @pytest.fixture(scope="module")
@@ -506,7 +508,15 @@ def cut_off(psf):
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
-    [(twice_as_wide, "2 times as wide"), (saturated, "saturated"), (cut_off, "psf is cut off")],
+    [
+        (twice_as_wide, "2 times as wide"),
+        (
+            twice_as_wide,
+            "response does not fit 64 of 64 spectra .* not the one that recorded the map",
+        ),
+        (saturated, "saturated"),
+        (cut_off, "psf is cut off"),
+    ],
 )
 def test_a_response_that_is_none_is_told(spoil, words):
     s = data.plasmonic_map(shape=(8, 8), channels=512)
@@ -521,6 +531,45 @@ def test_a_good_response_is_no_matter_for_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         measured_pairs(s, data.vacuum_spectrum(s))
+
+
+def heard_of(signal, psf=None, **options):
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        pairs = measured_pairs(signal, psf, **options)
+    assert isinstance(pairs, MeasuredPairs)
+    return " ".join(str(w.message) for w in heard)
+
+
+def test_a_measured_response_that_deep_deconvolve_rejects_is_told():
+    """That of WS2 has other tails than the spectra of the map."""
+    signal, vacuum = tungsten_disulfide()
+    with pytest.warns(UserWarning, match="of 10 spectra 10 that the psf does not fit"):
+        signal.deep_deconvolve(psf=vacuum.vacuum_psf(show_progressbar=False))
+    assert "the response does not fit 10 of 10 spectra of the map" in heard_of(signal, vacuum)
+    assert "does not fit" not in heard_of(signal)
+
+
+def test_a_response_that_is_narrower_is_told_and_broadened():
+    s = data.plasmonic_map(shape=(8, 8), channels=512)
+    vacuum = data.vacuum_spectrum(s)
+    s.data = physics.smooth(s.data, 6.0)
+    s.data = np.random.default_rng(0).poisson(np.maximum(s.data, 0)).astype(float)
+    told = "narrower than the zero-loss peaks of 64 of 64 spectra of the map: it is broadened"
+    assert told in heard_of(s, vacuum)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_vacuum_of_the_map_is_judged_too(wide):
+    s = data.plasmonic_map(shape=(8, 8), channels=512)
+    spectrum = data.vacuum_spectrum(s)
+    if wide:
+        twice_as_wide(spectrum)
+    empty = np.zeros((8, 8), bool)
+    empty[:1] = True
+    s.data[empty] = spectrum.data
+    told = "does not fit 56 of 56 spectra of the map" in heard_of(s, vacuum=empty.T)
+    assert told == wide
 
 
 def test_what_cannot_be_a_source_of_pairs():

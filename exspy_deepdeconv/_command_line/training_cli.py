@@ -104,6 +104,7 @@ def train(
     A run that was stopped or killed goes on with the same command and --resume. The result is
     used by "exspy-deepdeconv deconvolve --model FOLDER/NAME.safetensors".
     """
+    from ..training.gain import in_words
     from ..training.plan import CHECKPOINT
 
     for option, value in (("psf", psf), ("signal", signal), ("components", components)):
@@ -127,6 +128,8 @@ def train(
     for moment, scores in model.provenance["scores"].items():
         told = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
         typer.echo(f"   {moment}: {told}")
+    for name, gain in model.provenance.get("gain", {}).items():
+        typer.echo(f"   error after / before, {name}: {in_words(gain)}")
 
 
 def _given(options):

@@ -22,6 +22,7 @@ from ..inference import check_device
 from ..network import DeconvolutionNet
 from .batches import loader, to_spectra
 from .card import data_hash, versions, write_card
+from .gain import gains
 from .loss import training_loss
 from .monitor import Log, Monitor
 from .options import read_options
@@ -74,14 +75,15 @@ def train(
         Name of the model and stem of its files.
     minutes : float, optional
         End after this time, all parts of a resumed run together; the learning rate is down by then.
-        The scores of a warm start count, and at least one step is made; reading the data before and
-        scoring the outcome come on top. How many steps that makes depends on the machine: such a run
+        The scores of a warm start count, and at least one step is made; reading the data before,
+        scoring the outcome and comparing it with ``init`` come on top. How many steps that makes depends on the machine: such a run
         cannot be repeated exactly.
     device : str or torch.device, optional
         A torch device; the graphics card if there is one.
     instrument : callable, optional
-        ``instrument(rng)`` gives a `~exspy_deepdeconv.simulate.Simulation`: what is scored beside
-        the scenes.
+        ``instrument(rng)`` gives a `~exspy_deepdeconv.simulate.Simulation` of an instrument: on these
+        and on the scenes the outcome is compared with ``init``, unless the run is too short to be
+        scored (`exspy_deepdeconv.training.gain`; into the provenance, as ``gain``).
     show_progressbar : bool, optional
         Show tqdm's bar (where tqdm is installed); by default on a terminal only.
     echo : callable, optional
@@ -152,7 +154,7 @@ def train(
         )
         if resume:
             state.load(device)
-        monitor = Monitor(pairs, plan.held_out, plan.cases, device, instrument)
+        monitor = Monitor(pairs, plan.held_out, plan.cases, device)
         scores = _run(state, pairs, monitor, folder, minutes, device, show_progressbar, echo)
     outcome = state.outcome()
     if state.best:
@@ -160,6 +162,8 @@ def train(
         # What is told of these weights is theirs. (A checkpoint of an older version does not hold it.)
         scores["after"] = state.best.get("scores", scores["after"])
     provenance = _provenance(state, device, scores, about or {})
+    if instrument is not None and init is not None and scores:
+        provenance["gain"] = gains(init, outcome, instrument, device)
     warn_of_few_steps(plan, state.step, minutes, "train", stacklevel=3)
     return _saved(outcome, folder / f"{name}.safetensors", provenance, init)
 

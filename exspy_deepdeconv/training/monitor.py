@@ -26,7 +26,7 @@ SCENES = ("vibrational", "plasmonic", "gap", "doublet", "bulk")
 CHANNELS = 1024
 COLUMNS = ("step", "minutes", "learning_rate", "gradient", "spectra_per_s", "loss", "loss_error",
            "near_error", "sqrt_error", "response_error", "tail_error", "held_out_loss",
-           *SCENES, "instrument")  # fmt: skip
+           *SCENES)  # fmt: skip
 
 
 class Monitor:
@@ -40,15 +40,10 @@ class Monitor:
         Number of held-out batches, and of simulated spectra in each scene (0: none).
     device : str
         Where the network lies.
-    instrument : callable, optional
-        ``instrument(rng)`` gives a `~exspy_deepdeconv.simulate.Simulation`: a scene more.
     """
 
-    def __init__(self, pairs, batches, cases, device, instrument=None):
+    def __init__(self, pairs, batches, cases, device):
         self.pairs, self.batches, self.cases, self.device = pairs, batches, cases, device
-        self.makers = {scene: partial(_simulation, scene) for scene in SCENES}
-        if instrument:
-            self.makers["instrument"] = instrument
 
     def scores(self, network):
         """Held-out loss, and for each scene the loss error in units of the oracle's.
@@ -69,19 +64,13 @@ class Monitor:
         scores = {"held_out_loss": float(np.mean(losses))} if losses else {}
         model = Model("in training", "", network, {})
         for scene, cases in self._scenes.items():
-            ratios = [self._loss_error(model, *case) / oracle for *case, oracle in cases]
+            ratios = [loss_error(model, self.device, *case) / oracle for *case, oracle in cases]
             scores[scene] = float(np.median(ratios))
         return scores
 
     @torch.no_grad()
     def _loss(self, network, batch):
         return float(training_loss(network(to_spectra(batch)), batch)[0])
-
-    def _loss_error(self, model, simulation, resolution):
-        estimate = deconvolve_block(
-            simulation.counts, model=model, resolution=resolution, device=self.device
-        )[0]
-        return errors(estimate, simulation, resolution).loss
 
     @cached_property
     def _held_out(self):
@@ -93,17 +82,29 @@ class Monitor:
         if not self.cases:
             return {}
         return {
-            scene: list(scored_cases(make, number, self.cases))
-            for number, (scene, make) in enumerate(self.makers.items())
+            scene: [
+                (*case, oracle_richardson_lucy(*case).loss)
+                for case in fixed_cases(partial(simulation_of, scene), number, self.cases)
+            ]
+            for number, scene in enumerate(SCENES)
         }
 
 
-def _simulation(scene, rng):
+def simulation_of(scene, rng):
+    """One spectrum of a scene, as it is scored."""
     return simulate(scene, rng, CHANNELS)
 
 
-def scored_cases(make, scene, number):
-    """Yield the fixed spectra of a scene: simulation, resolution (channels), oracle's loss error.
+def loss_error(model, device, simulation, resolution):
+    """The blind loss error of a model, which runs on the device."""
+    estimate = deconvolve_block(
+        simulation.counts, model=model, resolution=resolution, device=device
+    )[0]
+    return errors(estimate, simulation, resolution).loss
+
+
+def fixed_cases(make, scene, number):
+    """Yield the fixed spectra of a scene: simulation and resolution in channels.
 
     Parameters
     ----------
@@ -120,8 +121,7 @@ def scored_cases(make, scene, number):
         width = float(prepare(simulation.counts)[1].fwhm)
         if np.isfinite(width):
             number -= 1
-            resolution = default_resolution(width)
-            yield simulation, resolution, oracle_richardson_lucy(simulation, resolution).loss
+            yield simulation, default_resolution(width)
 
 
 def _step_of(row):
@@ -178,12 +178,13 @@ class Log:
         figure = Figure(figsize=(10, 7), layout="constrained")
         plots = (
             ("loss", "held_out_loss"),
-            (*SCENES, "instrument"),
+            SCENES,
             ("learning_rate", "gradient"),
             ("spectra_per_s",),
         )
         for ax, names in zip(figure.subplots(2, 2).flat, plots, strict=True):
             there = [name for name in names if any(row.get(name) for row in rows)]
+            ax.set_visible(bool(there))  # of no scored scenes there is nothing to see
             if there:
                 plot_training_history(self.path, ax, columns=there, log=False)
             if names != plots[0]:  # the loss is a logarithm, and mostly negative

@@ -9,6 +9,7 @@ import numpy as np
 from ..physics import SATURATED, SPIKE, find_zero_loss, inspect, shift_channels, smooth
 from . import references
 from .exported import MeasuredPairs
+from .psf_check import of_misfit
 
 MAX_SPECTRA = 2048  # of a large map these many, evenly spread, are decomposed
 MAX_NOISE = 512  # rows of noise that are kept
@@ -71,7 +72,8 @@ def measured_pairs(
     -----
     UserWarning
         For fewer than 50 spectra, and of a response that is cut off, saturated or wider than the
-        zero-loss peaks of the map.
+        zero-loss peaks of the map, or that does not fit more than a tenth of its spectra (of at most 64,
+        judged as in ``deep_deconvolve``). It is used all the same.
 
     Raises
     ------
@@ -138,14 +140,17 @@ def measured_pairs(
     left_out = _vacuum_mask(vacuum, signal)
     if left_out.any():
         captured = _rows(signal, left_out, axis)
-    spectra, zero = _aligned_map(_rows(signal, ~left_out, axis))
+    rows = _rows(signal, ~left_out, axis)
+    spectra, zero = _aligned_map(rows)
     if zero + references.PEAK_WIDTHS * spectra.fwhm + 2 > spectra.counts.shape[-1]:
         raise ValueError(
             f"signal has its highest peak, {spectra.fwhm:.3g} channels wide, at channel {zero} of "
             f"{spectra.counts.shape[-1]}: that is no zero-loss peak with losses beyond it."
         )
     loadings, ratio = _loadings(spectra, zero, components, algorithm, frames)
-    if captured is None:
+    if captured is not None:
+        _warn_of_misfit(rows, captured, psf, axis.dispersion)
+    else:
         from ..inference import estimate_response  # torch only where it is needed
 
         differ = loadings.shape[1] > 1  # of frames that do not, noise alone makes quiet ones
@@ -244,6 +249,19 @@ def _response_spectra(psf, signal, axis):
     for odd in responses.remarks(rows, psf):
         warnings.warn(f"measured_pairs: {odd}", UserWarning, stacklevel=3)
     return rows
+
+
+def _warn_of_misfit(rows, captured, psf, dispersion):
+    """Say that a captured response is not that of the map's spectra.
+
+    Nothing is said of one that was estimated, as nothing is of the one that is estimated without a psf.
+    """
+    from .._signals.responses import was_estimated
+
+    if was_estimated(psf):
+        return
+    for odd in of_misfit(rows, references.aligned_sum(captured), dispersion):
+        warnings.warn(f"measured_pairs: {odd}", UserWarning, stacklevel=3)
 
 
 def _vacuum_mask(vacuum, signal):

@@ -36,6 +36,19 @@ NOISE_WIDTHS = 5.0  # what varies more slowly is no noise; the noise's excess is
 MOST_EXCESS = 2.0  # in units of its median; more is misfit beside the peak
 
 
+def aligned_sum(rows):
+    """The sum of vacuum spectra, ``(spectra, channels)``, aligned; a ValueError if none has a zero-loss peak."""
+    counts, found, _ = prepare(rows[np.isfinite(rows).all(axis=-1)])
+    good = np.isfinite(found.position)
+    if not good.any():
+        raise ValueError(
+            f"No zero-loss peak is found in psf, nor in the pixels named by vacuum ({rows.shape[-1]} channels: "
+            "they must be more than four zero-loss widths long)."
+        )
+    middle = np.median(found.position[good])
+    return shift_channels(counts[good], middle - found.position[good]).sum(axis=0)
+
+
 def captured_response(rows, fwhm):
     """The response of the map's instrument from zero-loss peaks captured on it.
 
@@ -63,18 +76,8 @@ def captured_response(rows, fwhm):
     UserWarning
         Of a response that is wider than the peaks of the map.
     """
-    counts, found, _ = prepare(rows[np.isfinite(rows).all(axis=-1)])
-    good = np.isfinite(found.position)
-    if not good.any():
-        raise ValueError(
-            f"No zero-loss peak is found in psf, nor in the pixels named by vacuum ({rows.shape[-1]} channels: "
-            "they must be more than four zero-loss widths long)."
-        )
-    middle = np.median(found.position[good])
     reach = rows.shape[-1]
-    peak = centred_response(
-        shift_channels(counts[good], middle - found.position[good]).sum(axis=0), reach
-    )
+    peak = centred_response(aligned_sum(rows), reach)
     width = float(half_height_width(peak, np.asarray(reach)))
     if width > WIDER_THAN * fwhm:
         warnings.warn(

@@ -100,6 +100,9 @@ def deconvolve(
     output: OutputOption,
     psf: PsfOption = None,
     shared_psf: SharedPsfOption = False,
+    force_psf: Annotated[
+        bool, typer.Option("--force-psf", help="Use the response also where it does not fit.")
+    ] = False,
     resolution: Annotated[
         float | None,
         typer.Option(
@@ -175,10 +178,14 @@ def deconvolve(
     """
     if confidence is not None and not interval:
         fail("--confidence needs --interval")
+    if force_psf and psf is None and not shared_psf:
+        fail("--force-psf needs --psf or --shared-psf")
     prepare(output)
     from ._command_line.files import deconvolve_files
 
     options = {"model": model, "resolution": resolution, "zero_loss": zero_loss, "device": device}
+    if force_psf:
+        options["force_psf"] = True
     if interval:
         options |= {
             "return_interval": True,

@@ -264,6 +264,17 @@ def test_what_is_odd_about_a_line_of_vacuum_spectra_is_told(run, save):
     assert "note: vacuum_psf: psf rises again" in printed  # it is none: there are losses
 
 
+def test_a_response_can_be_forced_on_files(run, save, tmp_path):
+    """With one that is too wide; the next run without it does not take its result for its own."""
+    path, wide = save("scan.hspy", 2), save("wide.hspy", fwhm=14.0)
+    printed = run("deconvolve", path, "--psf", wide, "--force-psf")
+    assert "of another width than the psf (the psf used all the same)" in " ".join(printed.split())
+    (made,) = (p for p in tmp_path.rglob("scan_deconvolved.hspy"))
+    assert hs.load(made).metadata.Signal.deep_deconvolution.force_psf
+    assert "with other settings" in " ".join(run("deconvolve", path, "--psf", wide, code=1).split())
+    assert "--force-psf needs --psf" in run("deconvolve", path, "--force-psf", code=1)
+
+
 @pytest.mark.parametrize("filling", [np.nan, 0.0])
 def test_a_single_response_without_a_peak_is_one_error_before_any_work(
     run, save, make_signal, tmp_path, filling

@@ -227,7 +227,8 @@ def _checked(signal, methods, psf, truth, resolution):
         name: reached if name in AT_A_RESOLUTION or resolution is not None else None
         for name in methods
     }
-    return resolutions, sampling.spread_over(np.argwhere(~given.mask), MAX_SCORED), given.axis
+    usable = sampling.usable_places(given.data, given.mask, given.axis.reversed)
+    return resolutions, sampling.spread_over(usable, MAX_SCORED), given.axis
 
 
 def check_methods(methods):

@@ -110,7 +110,10 @@ def check_weight(weight):
 
 
 def unmasked(data):
-    """The array as it is; masked values of a masked array become NaN."""
+    """The array as it is; masked values of a masked array, also of a dask one, become NaN."""
+    if isinstance(getattr(data, "_meta", None), np.ma.MaskedArray):
+        meta = np.empty((0,) * data.ndim, np.result_type(data.dtype, np.float32))
+        return data.map_blocks(unmasked, meta=meta)
     if isinstance(data, np.ma.MaskedArray):
         return data.astype(np.result_type(data.dtype, np.float32)).filled(np.nan)
     return data

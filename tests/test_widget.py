@@ -331,6 +331,8 @@ def test_errors_are_shown_on_one_line(make_signal, open_widget, monkeypatch):
         ({"model": "newest"}, "model='newest' is neither"),
         ({"confidence": 90}, "confidence=90 must be"),
         ({"device": "abacus"}, "device='abacus' cannot be used"),
+        ({"num_workers": 1.5}, "num_workers=1.5 must be"),
+        ({"lazy_output": "no"}, "lazy_output='no' must be"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_shown(make_signal, arguments, words):
@@ -444,6 +446,22 @@ def test_changed_data_are_looked_at_anew(make_signal):
     s.events.data_changed.trigger(s)
     assert "NaN" in tool.message
     tool.close()
+
+
+@pytest.mark.parametrize("fwhm", [40.0, 4.0])
+def test_limits_and_remarks_follow_changed_data(make_signal, open_widget, fwhm):
+    s = make_signal(2)
+    tool, parts = open_widget(s, resolution=0.09)
+    s.data = make_signal(2, fwhm=fwhm, position=50.3).data
+    s.events.data_changed.trigger(s)
+    anew, _ = open_widget(s)
+    assert (tool.finest, tool.coarsest) == (anew.finest, anew.coarsest)
+    slider = parts["resolution"]
+    assert (slider.min, slider.max) == (tool.finest, tool.coarsest)
+    assert tool.resolution == slider.value == pytest.approx(np.clip(0.09, slider.min, slider.max))
+    assert tool.preview.result is not None
+    assert tool.message == anew.message
+    assert bool(tool.message) == (fwhm == 40)  # its gain side is cut off
 
 
 def test_a_cropped_signal_with_a_variance_is_no_error_of_shapes(make_signal):

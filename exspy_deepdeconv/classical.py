@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-def richardson_lucy(spectra, psf, iterations=15, *, noise=None, return_chosen=False):
+def richardson_lucy(spectra, psf, iterations=15, *, return_chosen=False):
     """Richardson-Lucy deconvolution: towards the maximum likelihood of Poisson counts.
 
     The iteration is the textbook's, from the data as its start: a flat offset stays in the data
@@ -41,9 +41,6 @@ def richardson_lucy(spectra, psf, iterations=15, *, noise=None, return_chosen=Fa
         Number of iterations, at least 1. ``"auto"`` stops each spectrum where its misfit beyond
         the zero-loss peak has levelled off, after 600 iterations at most: see
         `exspy_deepdeconv.solvers.stopping.stop_when_level`.
-    noise : Noise, optional
-        Not used: all methods accept it, but neither this iteration nor its stop needs a noise
-        level.
     return_chosen : bool
         Return the number of iterations as well.
 
@@ -77,7 +74,7 @@ def richardson_lucy(spectra, psf, iterations=15, *, noise=None, return_chosen=Fa
     return _iterated(_RichardsonLucy, spectra, psf, iterations, return_chosen)
 
 
-def image_space_reconstruction(spectra, psf, iterations=15, *, noise=None, return_chosen=False):
+def image_space_reconstruction(spectra, psf, iterations=15, *, return_chosen=False):
     """Image-space reconstruction (ISRA): towards least squares, all channels weighing the same.
 
     It converges to the maximum likelihood for white Gaussian noise, and its answer stays positive. The
@@ -90,8 +87,6 @@ def image_space_reconstruction(spectra, psf, iterations=15, *, noise=None, retur
     psf : numpy.ndarray
         The response, shape ``(length,)`` or ``(..., length)``.
     iterations : int or "auto"
-        As in `richardson_lucy`.
-    noise : Noise, optional
         As in `richardson_lucy`.
     return_chosen : bool
         Return the number of iterations as well.

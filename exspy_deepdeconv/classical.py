@@ -10,7 +10,7 @@ from copy import copy
 
 import numpy as np
 
-from ._arguments import check_iterations
+from ._arguments import check_iterations, is_whole
 from .response.convolution import as_rows, in_batches, response_convolution
 from .solvers.fourier import fourier_ratio
 from .solvers.stopping import loss_region, stop_when_level
@@ -135,6 +135,11 @@ def richardson_lucy_iterates(spectra, psf, iterations):
     numpy.ndarray
         Of the shape of ``spectra``.
 
+    Raises
+    ------
+    ValueError
+        If the numbers do not grow, or a response holds no peak.
+
     Examples
     --------
     >>> from exspy_deepdeconv.classical import richardson_lucy_iterates
@@ -148,6 +153,10 @@ def richardson_lucy_iterates(spectra, psf, iterations):
     problem = _RichardsonLucy(rows, response_convolution(psf, rows.shape[-1], rows.dtype))
     done, estimate = 0, problem.data
     for wanted in iterations:
+        if not (is_whole(wanted) and wanted > done):
+            raise ValueError(
+                f"iterations must be whole numbers that grow from 1 on: {wanted!r} follows {done}."
+            )
         estimate = problem.advance(estimate, wanted - done)
         done = wanted
         yield estimate[:, problem.blur.window].reshape(np.shape(spectra))

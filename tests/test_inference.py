@@ -264,6 +264,12 @@ def test_errors(arguments, message):
         deconvolve(**arguments)
 
 
+@pytest.mark.parametrize("channel", [True, 0, -1, 1.5])
+def test_zero_channel_lies_inside(channel):
+    with pytest.raises(ValueError, match=f"zero_channel={channel}"):
+        inference.estimate_response(low_loss(), zero_channel=channel)
+
+
 def test_a_large_map_goes_to_a_graphics_card(monkeypatch, make_signal):
     """If there is one; a small map stays, and so does one that is told to."""
     asked = []

@@ -424,6 +424,7 @@ def test_few_spectra():
         ({"seed": None}, ValueError, "seed=None"),
         ({"seed": -1}, ValueError, "seed=-1"),
         ({"frames": "yes"}, ValueError, "frames='yes'"),
+        ({"frames": 1}, ValueError, "frames=1"),
         ({"psf": np.ones(100)}, TypeError, "not ndarray"),
         ({"vacuum": np.ones((8, 8), bool)}, ValueError, "psf and vacuum"),
         ({"psf": None, "vacuum": np.ones((3, 8), bool)}, ValueError, r"\(8, 8\)"),

@@ -232,11 +232,12 @@ def _no_negative(values, data, where):
     return values if known.all() else np.where(known, values, 0).astype(values.dtype)
 
 
-def check_navigation_mask(mask, signal):
+def check_navigation_mask(mask, signal, name="navigation_mask"):
     """Bring a navigation mask to an array of bool, True where a spectrum is left out.
 
     As in HyperSpy, the shape of an array is the signal's ``axes_manager.navigation_shape``, in
-    the order of the axes (x, y), and that of a signal is its own navigation shape.
+    the order of the axes (x, y), and that of a signal is its own navigation shape. The messages of a
+    ValueError call it by its ``name``.
 
     Returns
     -------
@@ -252,7 +253,7 @@ def check_navigation_mask(mask, signal):
             array = np.asarray(mask.data).reshape(given[::-1])
         else:
             raise ValueError(
-                "navigation_mask has signal axes: as a signal it must have navigation axes only."
+                f"{name} has signal axes: as a signal it must have navigation axes only."
             )
     else:
         array = np.asarray(mask).T
@@ -260,13 +261,12 @@ def check_navigation_mask(mask, signal):
     if given != shape:
         hint = " (transpose it: mask.T)" if given[::-1] == shape else ""
         raise ValueError(
-            f"navigation_mask has the shape {given}, the signal's navigation shape is "
-            f"{shape}{hint}."
+            f"{name} has the shape {given}, the signal's navigation shape is {shape}{hint}."
         )
     if array.dtype != bool:
-        raise ValueError(f"navigation_mask must hold bool, not {array.dtype}.")
+        raise ValueError(f"{name} must hold bool, not {array.dtype}.")
     if array.size and array.all():
-        raise ValueError("navigation_mask leaves out every spectrum: nothing would be computed.")
+        raise ValueError(f"{name} leaves out every spectrum: nothing would be computed.")
     return array
 
 

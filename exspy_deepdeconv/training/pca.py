@@ -247,21 +247,11 @@ def _response_spectra(psf, signal, axis):
 
 def _vacuum_mask(vacuum, signal):
     """True where the map shows vacuum, in the order of the data (y, x)."""
-    from hyperspy.signal import BaseSignal
+    from .._signals import checks
 
-    shape = signal.data.shape[:-1]
-    if vacuum is None:
-        return np.zeros(shape, bool)
-    mask = np.asarray(vacuum.data) if isinstance(vacuum, BaseSignal) else np.asarray(vacuum).T
-    if mask.shape != shape or mask.dtype != bool:
-        raise ValueError(
-            f"vacuum must be of bool and of the signal's navigation shape {shape[::-1]}, not "
-            f"{mask.dtype} of the shape {mask.shape[::-1]}."
-        )
-    if not mask.any():
+    mask = checks.check_navigation_mask(vacuum, signal, "vacuum")
+    if vacuum is not None and not mask.any():
         raise ValueError("vacuum is True nowhere: there is nothing to capture the response from.")
-    if mask.all():
-        raise ValueError("vacuum is True everywhere: there is no specimen to learn from.")
     return mask
 
 

@@ -104,6 +104,8 @@ def deconvolve(
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
     check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
     check_bool("psf_estimated", psf_estimated)
+    if psf_estimated and psf is None:
+        raise ValueError("psf_estimated=True needs a psf that it is true of.")
     _check_arguments(spectra, psf, device)
     model = load(model)
     if return_interval:

@@ -249,6 +249,7 @@ def test_user_state_is_left_alone():
         ({"dispersion": "0.01"}, "dispersion must be a positive number of eV, not '0.01'"),
         ({"dispersion": None}, "dispersion must be a positive number of eV, not None"),
         ({"psf": np.ones((3, 64))}, "psf has the shape"),
+        ({"psf_estimated": True}, "psf_estimated=True needs a psf"),
         ({"batch_size": -1}, "batch_size=-1"),
         ({"batch_size": True}, "batch_size=True"),
         ({"batch_size": 2.5}, "batch_size=2.5"),

@@ -145,6 +145,8 @@ def test_shared_response_refuses(make_signal, change, message):
     s.axes_manager[0].size = len(s.data)
     with pytest.raises(ValueError, match=message):
         s.estimate_psf(shared=True)
+    with pytest.raises(ValueError, match="lazy_output=True: a shared response"):
+        s.estimate_psf(shared=True, lazy_output=True)
     with pytest.raises(ValueError, match="shared='yes' must be True or False"):
         make_signal(3).estimate_psf(shared="yes")
 

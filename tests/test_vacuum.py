@@ -316,13 +316,6 @@ def test_it_is_an_error_if_the_sum_leaves_all_out(monkeypatch):
         measure(frames(4, 1e4))
 
 
-def test_chunks_of_unknown_size_are_an_error():
-    lazy = frames(4, 1e4).as_lazy()
-    lazy.data = lazy.data[da.from_array(np.array([True, True, False, True]))]
-    with pytest.raises(ValueError, match=r"call signal\.data\.compute_chunk_sizes\(\)"):
-        measure(lazy)
-
-
 def test_wrong_signals_are_errors():
     s = frames(4, 1e4)
     with pytest.raises(ValueError, match="64 are needed"):

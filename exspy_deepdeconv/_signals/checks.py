@@ -116,9 +116,13 @@ def check_low_loss(signal):
 
 
 def check_data(signal, name="signal"):
-    """Raise a ValueError where the data are not real numbers."""
+    """Raise a ValueError where the data are not real numbers, or it is not known how many."""
     if signal.data.dtype.kind not in "biuf":
         raise ValueError(f"The {name} must hold real numbers, not {signal.data.dtype}.")
+    if np.isnan(signal.data.shape).any():
+        raise ValueError(
+            f"The chunks are of unknown size: call {name}.data.compute_chunk_sizes() first."
+        )
 
 
 def check_like(other, signal, name, stacklevel=2):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import dask.array as da
 import numpy as np
-from hyperspy.api import _ureg
+import pint
 from hyperspy.signal import BaseSignal
 
 from .. import physics
@@ -81,7 +81,7 @@ def check_energy_axis(signal, name="signal"):
 def _eV_per_unit(axis, name):
     units = axis.units if isinstance(axis.units, str) else ""
     try:
-        return _ureg(units).to("eV").magnitude
+        return pint.get_application_registry()(units).to("eV").magnitude
     except Exception as error:  # pint raises many kinds, some of them from its parser
         variable = "s" if name == "signal" else name
         raise ValueError(

@@ -79,7 +79,7 @@ def check_batch_size(batch_size):
 def check_num_workers(num_workers):
     """Raise a ValueError unless it is a whole number, or None; 0 is dask's default, as None is."""
     if num_workers is not None and not (is_whole(num_workers) and num_workers >= 0):
-        raise ValueError(f"num_workers={num_workers!r} must be a whole number from 1, or None.")
+        raise ValueError(f"num_workers={num_workers!r} must be a whole number from 0, or None.")
 
 
 def check_bool(name, value):

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -217,6 +218,21 @@ def test_what_is_shown_of_a_comparison(make_signal):
     assert str(comparison) == str(comparison.table())
     assert comparison._repr_html_().startswith("<table>")
     assert "<td>deep</td>" in comparison._repr_html_()
+
+
+def test_time_includes_the_estimate_of_the_response_where_it_is_used(make_signal, monkeypatch):
+    """By a clock that stands still but for that."""
+    s, clock = make_signal(), [0.0]
+    estimate = type(s).estimate_psf
+
+    def slow(self, **options):
+        clock[0] += 5.0
+        return estimate(self, **options)
+
+    monkeypatch.setattr(type(s), "estimate_psf", slow)
+    monkeypatch.setattr(compare, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    scores = run(s, ("deep", "rl", "ml")).scores
+    assert [scores[name].seconds for name in ("deep", "rl", "ml")] == [0.0, 5.0, 5.0]
 
 
 def test_without_truth_there_are_no_errors(make_signal):

@@ -103,6 +103,21 @@ def test_preview_of_a_wide_peak(make_signal, resolution, given):
     np.testing.assert_allclose(tool.preview.residual, residual.data[0], atol=5e-3)
 
 
+def test_preview_with_a_response_whose_tails_are_doubted(make_signal):
+    """Its width is trusted, so that the network is asked twice: with its trust, and without."""
+    distance, s = np.arange(512) - 200.0, make_signal(channels=512)
+    shape, tail = np.exp(-((distance / 7.2) ** 2)), 1 / (1 + (2 * distance / 12) ** 2)
+    losses = 0.05 * np.exp(-(((distance - 120) / 20) ** 2))
+    s.data = np.random.default_rng(0).poisson(1e7 * (shape + 0.05 * tail + losses)) * 1.0
+    psf = s.deepcopy()
+    psf.data = 1e7 * (shape + 0.042 * tail)
+    tool = DeepDeconvolution(s, psf=psf, return_interval=True, show_progressbar=False)
+    results = quiet(s, tool.resolution, psf, return_interval=True)
+    shown = tool.preview.result, tool.preview.lower, tool.preview.upper
+    for got, want in zip(shown, results, strict=True):
+        assert_same_spectrum(got, want.data)
+
+
 def test_controls_show_the_settings(make_signal, open_widget):
     tool, parts = open_widget(make_signal(2))
     assert parts["resolution"].value == tool.resolution == pytest.approx(0.025, rel=0.1)

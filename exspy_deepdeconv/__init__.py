@@ -10,17 +10,19 @@ from ._register import register
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "__version__",
+_SUBMODULES = (
+    "classical",
     "data",
-    "deconvolve",
+    "evaluate",
+    "inference",
     "models",
+    "physics",
     "plotting",
-    "register",
+    "simulate",
     "training",
-]
+)
 
-_SUBMODULES = {"data", "models", "plotting", "training"}
+__all__ = ["__version__", "deconvolve", "register", *_SUBMODULES]
 
 
 def __getattr__(name):

@@ -86,7 +86,7 @@ def check_force_psf(force_psf, psf):
 def check_num_workers(num_workers):
     """Raise a ValueError unless it is a whole number, or None; 0 is dask's default, as None is."""
     if num_workers is not None and not (is_whole(num_workers) and num_workers >= 0):
-        raise ValueError(f"num_workers={num_workers!r} must be a whole number from 1, or None.")
+        raise ValueError(f"num_workers={num_workers!r} must be a whole number from 0, or None.")
 
 
 def check_bool(name, value):
@@ -117,7 +117,10 @@ def check_weight(weight):
 
 
 def unmasked(data):
-    """The array as it is; masked values of a masked array become NaN."""
+    """The array as it is; masked values of a masked array, also of a dask one, become NaN."""
+    if isinstance(getattr(data, "_meta", None), np.ma.MaskedArray):
+        meta = np.empty((0,) * data.ndim, np.result_type(data.dtype, np.float32))
+        return data.map_blocks(unmasked, meta=meta)
     if isinstance(data, np.ma.MaskedArray):
         return data.astype(np.result_type(data.dtype, np.float32)).filled(np.nan)
     return data

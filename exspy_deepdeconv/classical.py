@@ -10,7 +10,7 @@ from copy import copy
 
 import numpy as np
 
-from ._arguments import check_iterations
+from ._arguments import check_iterations, is_whole
 from .response.convolution import as_rows, in_batches, response_convolution
 from .solvers.fourier import fourier_ratio
 from .solvers.stopping import loss_region, stop_when_level
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-def richardson_lucy(spectra, psf, iterations=15, *, noise=None, return_chosen=False):
+def richardson_lucy(spectra, psf, iterations=15, *, return_chosen=False):
     """Richardson-Lucy deconvolution: towards the maximum likelihood of Poisson counts.
 
     The iteration is the textbook's, from the data as its start: a flat offset stays in the data
@@ -41,9 +41,6 @@ def richardson_lucy(spectra, psf, iterations=15, *, noise=None, return_chosen=Fa
         Number of iterations, at least 1. ``"auto"`` stops each spectrum where its misfit beyond
         the zero-loss peak has levelled off, after 600 iterations at most: see
         `exspy_deepdeconv.solvers.stopping.stop_when_level`.
-    noise : Noise, optional
-        Not used: all methods accept it, but neither this iteration nor its stop needs a noise
-        level.
     return_chosen : bool
         Return the number of iterations as well.
 
@@ -77,7 +74,7 @@ def richardson_lucy(spectra, psf, iterations=15, *, noise=None, return_chosen=Fa
     return _iterated(_RichardsonLucy, spectra, psf, iterations, return_chosen)
 
 
-def image_space_reconstruction(spectra, psf, iterations=15, *, noise=None, return_chosen=False):
+def image_space_reconstruction(spectra, psf, iterations=15, *, return_chosen=False):
     """Image-space reconstruction (ISRA): towards least squares, all channels weighing the same.
 
     It converges to the maximum likelihood for white Gaussian noise, and its answer stays positive. The
@@ -90,8 +87,6 @@ def image_space_reconstruction(spectra, psf, iterations=15, *, noise=None, retur
     psf : numpy.ndarray
         The response, shape ``(length,)`` or ``(..., length)``.
     iterations : int or "auto"
-        As in `richardson_lucy`.
-    noise : Noise, optional
         As in `richardson_lucy`.
     return_chosen : bool
         Return the number of iterations as well.
@@ -140,6 +135,11 @@ def richardson_lucy_iterates(spectra, psf, iterations):
     numpy.ndarray
         Of the shape of ``spectra``.
 
+    Raises
+    ------
+    ValueError
+        If the numbers do not grow, or a response holds no peak.
+
     Examples
     --------
     >>> from exspy_deepdeconv.classical import richardson_lucy_iterates
@@ -153,6 +153,10 @@ def richardson_lucy_iterates(spectra, psf, iterations):
     problem = _RichardsonLucy(rows, response_convolution(psf, rows.shape[-1], rows.dtype))
     done, estimate = 0, problem.data
     for wanted in iterations:
+        if not (is_whole(wanted) and wanted > done):
+            raise ValueError(
+                f"iterations must be whole numbers that grow from 1 on: {wanted!r} follows {done}."
+            )
         estimate = problem.advance(estimate, wanted - done)
         done = wanted
         yield estimate[:, problem.blur.window].reshape(np.shape(spectra))

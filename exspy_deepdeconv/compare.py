@@ -3,7 +3,6 @@
 Imported inside the methods, not by ``import hyperspy.api``.
 """
 
-import numbers
 import re
 import time
 import warnings
@@ -124,7 +123,7 @@ class Comparison:
         shape = data.axes_manager.navigation_shape
         index = _shown_pixel(data) if index is None else index
         index = tuple(index) if isinstance(index, (tuple, list, np.ndarray)) else (index,)
-        if not all(isinstance(i, numbers.Integral) and not isinstance(i, bool) for i in index):
+        if not all(map(_arguments.is_whole, index)):
             raise ValueError(f"index={index} must hold whole numbers.")
         if len(index) != len(shape):
             raise ValueError(f"index={index} must hold {len(shape)} numbers, for the map {shape}.")
@@ -227,7 +226,8 @@ def _checked(signal, methods, psf, truth, resolution):
         name: reached if name in AT_A_RESOLUTION or resolution is not None else None
         for name in methods
     }
-    return resolutions, sampling.spread_over(np.argwhere(~given.mask), MAX_SCORED), given.axis
+    usable = sampling.usable_places(given.data, given.mask, given.axis.reversed)
+    return resolutions, sampling.spread_over(usable, MAX_SCORED), given.axis
 
 
 def check_methods(methods):

@@ -1,6 +1,5 @@
 """From arrays of spectra to arrays of deconvolved spectra, and to responses."""
 
-import numbers
 import warnings
 
 import numpy as np
@@ -13,6 +12,7 @@ from ._arguments import (
     check_resolution,
     check_settings,
     is_real,
+    is_whole,
     unmasked,
 )
 from .estimate.batched import deconvolve_block, response_block
@@ -104,6 +104,8 @@ def deconvolve(
         raise ValueError(f"dispersion must be a positive number of eV, not {dispersion!r}.")
     check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
     check_bool("psf_estimated", psf_estimated)
+    if psf_estimated and psf is None:
+        raise ValueError("psf_estimated=True needs a psf that it is true of.")
     _check_arguments(spectra, psf, device)
     model = load(model)
     if return_interval:
@@ -213,7 +215,7 @@ def estimate_response(
     check_bool("shared", shared)
     _check_arguments(spectra, None, device)
     channels = spectra.shape[-1]
-    inside = isinstance(zero_channel, numbers.Integral) and 0 < zero_channel < channels - 1
+    inside = is_whole(zero_channel) and 0 < zero_channel < channels - 1
     if not (zero_channel is None or inside):
         raise ValueError(
             f"zero_channel={zero_channel!r} must be a whole number inside the {channels} channels."

@@ -272,7 +272,8 @@ def estimate_psf(
         If True, estimate one response for the whole map, from the sum of its quietest spectra: the
         tenth of them with the least losses beside the zero-loss peak (out of at most 1024, spread
         over the map). A response from a single spectrum contains the weak losses on the tail of its
-        zero-loss peak; spectra beside a particle or past an edge hold less of them.
+        zero-loss peak; spectra beside a particle or past an edge hold less of them. It is computed at
+        once, without progress bar and workers.
     %(computing)s
 
     Returns
@@ -290,7 +291,8 @@ def estimate_psf(
         For a non-uniform energy axis.
     ValueError
         If the energy axis has under 64 channels or its units cannot become eV; if no spectrum has
-        a zero-loss peak (with `shared`: one that is not saturated); for a residual; for an
+        a zero-loss peak (with `shared`: one that is not saturated); for a residual; for
+        ``lazy_output=True`` with `shared`; for an
         unknown `model` or a weights file whose hash differs.
 
     Warns

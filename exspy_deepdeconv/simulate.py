@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.fft as fft
 
+from ._arguments import is_whole
 from .experiment.detectors import Detector, random_detector
 from .experiment.grid import Grid, grid_for
 from .experiment.instruments import random_response
 from .experiment.specimens import random_specimen
-from .physics import gaussian, half_height_width, parabola_vertex
+from .physics import MIN_CHANNELS, gaussian, half_height_width, parabola_vertex
 from .spectrum.blur import gaussian_transfer
 
 
@@ -128,7 +129,7 @@ def simulate(scene, rng, channels=1024, detector=None, measured=()):
     rng : numpy.random.Generator
         The only source of randomness.
     channels : int
-        Length of the spectrum.
+        Length of the spectrum, at least 64.
     detector : Detector, optional
         Drawn at random by default.
     measured : sequence of numpy.ndarray
@@ -139,6 +140,11 @@ def simulate(scene, rng, channels=1024, detector=None, measured=()):
     Simulation
         Counts and truth.
 
+    Raises
+    ------
+    ValueError
+        For an unknown scene and too few channels.
+
     Examples
     --------
     >>> import numpy as np
@@ -147,6 +153,10 @@ def simulate(scene, rng, channels=1024, detector=None, measured=()):
     >>> spectrum.counts.shape, spectrum.truth(resolution=4.0).shape
     ((512,), (512,))
     """
+    if isinstance(scene, str) and scene not in SCENES:
+        raise ValueError(f"scene={scene!r} must be a Scene or one of {', '.join(SCENES)}.")
+    if not (is_whole(channels) and channels >= MIN_CHANNELS):
+        raise ValueError(f"channels={channels!r} must be a whole number from {MIN_CHANNELS}.")
     scene = SCENES[scene] if isinstance(scene, str) else scene
     dispersion, fwhm = _axis(scene, rng)
     counts = float(np.exp(rng.uniform(*np.log(scene.elastic_counts))))

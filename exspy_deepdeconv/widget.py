@@ -95,6 +95,8 @@ class _Widget:
         self.linked = []
         for name in ("resolution", "model", "zero_loss", "show_interval", "show_residual"):
             self._link(name)
+        for name in ("finest", "coarsest"):
+            self._observe(name, self._limit)
         for number, axis in enumerate(tool.signal.axes_manager.navigation_axes):
             self._steer(self.parts[f"position_{number}"], axis)
         self._observe("preview", self._show)
@@ -115,6 +117,14 @@ class _Widget:
         control = self.parts[name]
         control.observe(lambda change: self._try(setattr, self.tool, name, change.new), "value")
         self._observe(name, lambda event: setattr(control, "value", event.new))
+
+    def _limit(self, _):
+        """Give the slider the limits of the tool; in between they may be crossed."""
+        slider, low, high = self.parts["resolution"], self.tool.finest, self.tool.coarsest
+        if low <= high:
+            slider.max = max(slider.max, high)  # never below its `min`
+            slider.min, slider.max = low, high
+            slider.step, slider.disabled = _step(low, high), low == high
 
     def _steer(self, control, axis):
         control.observe(lambda change: self._try(setattr, axis, "index", change.new), "value")
@@ -175,6 +185,10 @@ def _parts(tool):
     return _settings(tool) | _views(tool.signal.axes_manager) | _outputs()
 
 
+def _step(finest, coarsest):
+    return (coarsest - finest) / SLIDER_STEPS or 1.0
+
+
 def _settings(tool):
     """The controls of what the tool is asked for."""
     parts = {
@@ -182,7 +196,7 @@ def _settings(tool):
             value=tool.resolution,
             min=tool.finest,
             max=tool.coarsest,
-            step=(tool.coarsest - tool.finest) / SLIDER_STEPS or 1.0,
+            step=_step(tool.finest, tool.coarsest),
             disabled=tool.coarsest == tool.finest,  # an undersampled zero-loss peak
             description="Resolution (eV)",
             readout_format=".3g",

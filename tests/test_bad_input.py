@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import dask.array as da
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -179,6 +180,21 @@ def two_peaks(second):
         return np.random.default_rng(0).poisson(1e5 * (first + second * other) + 2.0)
 
     return with_data(function, channels=512)
+
+
+def lazily_masked(make):
+    """Not by ``as_lazy()``, which fills what is masked."""
+    s = make(3).as_lazy()
+    mask = np.zeros(s.data.shape, bool)
+    mask[1, 7] = True
+    s.data = da.ma.masked_array(s.data, mask)
+    return s
+
+
+def masked(data, place):
+    data = np.ma.array(data)
+    data[place] = np.ma.masked
+    return data
 
 
 def ragged(make):
@@ -360,6 +376,11 @@ TABLE = [
     *works("inf-in-map", with_values((1, 7), np.inf, 3), values(1, np.nan), others_as_without(1),
            flagged(not_finite=1), warns=r"of 3 spectra 1 not finite \(NaN returned\)\.$",
            lazy=False),
+    *refused("masked", with_data(lambda d: masked(d, 100)), "The spectrum holds NaN, infinite or masked"),
+    *works("masked-in-map", with_data(lambda d: masked(d, (1, 7)), 3), values(1, np.nan),
+           others_as_without(1), flagged(not_finite=1), warns="of 3 spectra 1 not finite"),
+    *works("lazily-masked-in-map", lazily_masked, values(1, np.nan), others_as_without(1),
+           warns="of 3 spectra 1 not finite")[1:],
     *refused("beyond-float32", with_values(100, 1e200), "NaN, infinite or masked values, or values above"),
     *works("beyond-float32-in-map", with_values((1, 7), -1e200, 3), values(1, np.nan),
            others_as_without(1), warns="of 3 spectra 1 not finite"),
@@ -524,5 +545,7 @@ def sound(result, signal):
     copy = signal.deepcopy()
     assert result.axes_manager.as_dictionary() == copy.axes_manager.as_dictionary()
     assert result.original_metadata.as_dictionary() == signal.original_metadata.as_dictionary()
-    finite = (np.abs(np.asarray(signal.data, np.float64)) < 1e18).all(axis=-1)
+    data = signal.data.compute() if signal._lazy else signal.data
+    finite = np.ma.filled((np.abs(data.astype(np.float64)) < 1e18).all(axis=-1), False)
+    finite &= ~np.ma.getmaskarray(data).any(axis=-1)
     assert (result.data[finite] >= 0).all() and np.isfinite(result.data[finite]).all()

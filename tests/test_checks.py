@@ -1,5 +1,6 @@
 """Wrong signals and arguments are refused before any work."""
 
+import dask.array as da
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -227,10 +228,21 @@ def test_return_maps_is_no_word(make_signal):
         s.deconvolution_residual(s, return_maps="no")
 
 
+@pytest.mark.parametrize(
+    "method",
+    ["deep_deconvolve", "rl_deconvolve", "estimate_psf", "vacuum_psf", "compare_deconvolution"],
+)
+def test_chunks_of_unknown_size_are_an_error(make_signal, method):
+    lazy = make_signal(4).as_lazy()
+    lazy.data = lazy.data[da.from_array(np.array([True, True, False, True]))]
+    with pytest.raises(ValueError, match=r"call signal\.data\.compute_chunk_sizes\(\)"):
+        getattr(lazy, method)()
+
+
 def test_the_signal_is_no_response_of_itself():
     s = data.exciton_spectrum()
     shared = s.deepcopy()
     shared.data = s.data
-    for psf in (s, s.deepcopy(), shared):
+    for psf in (s, s.deepcopy(), shared, s * 0.37):
         with pytest.raises(ValueError, match="psf is the signal itself"):
             s.deep_deconvolve(psf=psf)

@@ -199,7 +199,7 @@ def test_batches_shapes_and_types(blurred, method):
     assert np.abs(each[1] - one).max() > 1e-3 * one.max()
 
 
-@EACH_METHOD
+@pytest.mark.parametrize("method", [METHODS[name] for name in ("fourier", "tgv")])
 def test_noise_of_navigation_shape(blurred, method):
     counts, psf = blurred
     noise = Noise(np.array([1.0, 50.0]), np.array([0.1, 50.0]))
@@ -310,13 +310,39 @@ def test_loss_region_begins_beyond_the_zero_loss_peak():
         ("total_generalised_variation", (0.0,), "weight=0.0 must be"),
         ("total_generalised_variation", ("best",), "weight='best' must be"),
         ("total_generalised_variation", (np.nan,), "weight=nan must be"),
-        ("fourier_ratio", (0.0,), "resolution .* not 0.0"),
-        ("fourier_ratio", (np.inf,), "resolution .* not inf"),
+        ("fourier_ratio", (0.0,), "resolution=0.0 must be"),
+        ("fourier_ratio", (np.inf,), "resolution=inf must be"),
+        ("fourier_ratio", ("a",), "resolution='a' must be"),
+        ("fourier_ratio", (None,), "resolution=None must be"),
+        ("fourier_ratio", (True,), "resolution=True must be"),
     ],
 )
 def test_settings_that_make_no_sense(blurred, name, settings, message):
     with pytest.raises(ValueError, match=message):
         getattr(classical, name)(*blurred, *settings)
+
+
+@EACH_METHOD
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda counts: counts.astype(complex), "real numbers, not complex128"),
+        (lambda counts: counts.sum(), r"of shape \(\) must have channels"),
+        (lambda counts: counts[:0], r"of shape \(0,\) must have channels"),
+    ],
+)
+def test_spectra_that_are_none(blurred, method, change, message):
+    counts, psf = blurred
+    with pytest.raises(ValueError, match="spectra .*" + message):
+        method(change(counts), psf)
+    with pytest.raises(ValueError, match="psf"):
+        method(counts, change(psf))
+
+
+@pytest.mark.parametrize("numbers", [(50, 5), (0, 5), (5, 5), (2.5,), ("auto",)])
+def test_iterates_are_of_numbers_that_grow(blurred, numbers):
+    with pytest.raises(ValueError, match="iterations must be whole numbers that grow"):
+        list(classical.richardson_lucy_iterates(*blurred, numbers))
 
 
 @EACH_METHOD

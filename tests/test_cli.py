@@ -7,6 +7,7 @@ from pathlib import Path
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from _helpers import energy_axis
 from hyperspy.signals import BaseSignal, Signal1D, Signal2D
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
@@ -288,6 +289,19 @@ def test_a_single_response_without_a_peak_is_one_error_before_any_work(
     assert "vacuum.hspy: no zero-loss peak was found." in printed
     assert "[1/1]" not in printed
     assert "no zero-loss peak" in run("compare", path, "--psf", vacuum, code=1, output="other")
+
+
+@pytest.mark.parametrize("odd", ["scan.hspy", "vacuum.hspy"])
+@pytest.mark.parametrize("command", ["deconvolve", "compare", "train"])
+def test_a_non_uniform_axis_is_one_error(run, save, tmp_path, command, odd):
+    path, vacuum = save("scan.hspy", 2), save("vacuum.hspy", seed=5)
+    s = hs.load(tmp_path / odd)
+    energy_axis(s).convert_to_non_uniform_axis()
+    s.save(tmp_path / odd, overwrite=True)
+    arguments = ("--map", path, "--folder") if command == "train" else (path, "--output")
+    printed = run(command, *arguments, tmp_path / "out", "--psf", vacuum, code=1, output=None)
+    assert "not yet implemented for non-uniform" in " ".join(printed.split())
+    assert results(tmp_path, "out") == []
 
 
 def test_what_is_odd_about_vacuum_spectra_is_told_before_training(save, monkeypatch, capsys):

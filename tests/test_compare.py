@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -230,6 +231,21 @@ def test_what_is_shown_of_a_comparison(make_signal):
     assert "<td>deep</td>" in comparison._repr_html_()
 
 
+def test_time_includes_the_estimate_of_the_response_where_it_is_used(make_signal, monkeypatch):
+    """By a clock that stands still but for that."""
+    s, clock = make_signal(), [0.0]
+    estimate = type(s).estimate_psf
+
+    def slow(self, **options):
+        clock[0] += 5.0
+        return estimate(self, **options)
+
+    monkeypatch.setattr(type(s), "estimate_psf", slow)
+    monkeypatch.setattr(compare, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    scores = run(s, ("deep", "rl", "ml")).scores
+    assert [scores[name].seconds for name in ("deep", "rl", "ml")] == [0.0, 5.0, 5.0]
+
+
 def test_without_truth_there_are_no_errors(make_signal):
     assert run(make_signal(), "rl").table().field_names[-1] == "whiteness"
 
@@ -257,6 +273,21 @@ def test_unusable_spectra_do_not_enter_the_figures(make_signal):
         scores = run(s, ("deep", "rl")).scores
     for name in ("deep", "rl"):
         assert np.isfinite([scores[name].resolution, scores[name].chi2]).all()
+        assert np.isfinite(scores[name].noise_gain)
+
+
+@pytest.mark.filterwarnings("ignore:.*spectra .* empty")
+@pytest.mark.parametrize("given", [False, True])
+def test_a_map_with_hardly_any_spectrum(make_signal, given):
+    """Those that the figures are read from are chosen among the usable ones."""
+    one, s, psf = make_signal(), make_signal(20, 20), make_signal(channels=101, position=50.0)
+    psf.data = physics.gaussian(101, 50.0, 10.0)
+    s.data[:] = 0
+    s.data[0, 1] = s.data[7, 9] = one.data
+    psf = psf if given else None
+    scores, alone = (run(x, ("rl", "fourier"), psf=psf).scores for x in (s, one))
+    for name in ("rl", "fourier"):
+        assert scores[name].chi2 == pytest.approx(alone[name].chi2, rel=1e-3)
         assert np.isfinite(scores[name].noise_gain)
 
 
@@ -373,9 +404,9 @@ def test_the_truth_is_seen_where_ours_lies_upon_it(make_signal, truth):
 @pytest.mark.parametrize("lazy", [False, True])
 def test_warnings_name_the_line_of_the_caller(make_signal, lazy):
     s = make_signal(3)
-    s.data[1] = 0
+    s.data[1, 180] = 3e4
     s = s.as_lazy() if lazy else s
-    with pytest.warns(UserWarning, match="_deconvolve: of 3 spectra 1 empty") as caught:
+    with pytest.warns(UserWarning, match="_deconvolve: of 3 spectra 1 with a spike") as caught:
         s.compare_deconvolution(("deep", "rl"), show_progressbar=False)
     named = [w.filename for w in caught if "of 3 spectra" in str(w.message)]
     assert named == [__file__] * 3  # of the response and of both methods

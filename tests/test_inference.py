@@ -249,6 +249,7 @@ def test_user_state_is_left_alone():
         ({"dispersion": "0.01"}, "dispersion must be a positive number of eV, not '0.01'"),
         ({"dispersion": None}, "dispersion must be a positive number of eV, not None"),
         ({"psf": np.ones((3, 64))}, "psf has the shape"),
+        ({"psf_estimated": True}, "psf_estimated=True needs a psf"),
         ({"batch_size": -1}, "batch_size=-1"),
         ({"batch_size": True}, "batch_size=True"),
         ({"batch_size": 2.5}, "batch_size=2.5"),
@@ -262,6 +263,12 @@ def test_errors(arguments, message):
     arguments = {"spectra": low_loss(), "dispersion": DISPERSION} | arguments
     with pytest.raises(ValueError, match=message):
         deconvolve(**arguments)
+
+
+@pytest.mark.parametrize("channel", [True, 0, -1, 1.5])
+def test_zero_channel_lies_inside(channel):
+    with pytest.raises(ValueError, match=f"zero_channel={channel}"):
+        inference.estimate_response(low_loss(), zero_channel=channel)
 
 
 def test_a_large_map_goes_to_a_graphics_card(monkeypatch, make_signal):
@@ -338,7 +345,7 @@ def test_what_is_odd_is_told_as_by_the_method(spectra, psf, words):
 
 def test_the_spectra_are_no_response_of_their_own():
     spectra = low_loss()
-    for psf in (spectra, spectra.copy()):
+    for psf in (spectra, spectra.copy(), spectra / spectra.sum(axis=-1, keepdims=True)):
         with pytest.raises(ValueError, match="psf is the signal itself"):
             deconvolve(spectra, DISPERSION, psf=psf)
 

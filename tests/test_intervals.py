@@ -138,6 +138,23 @@ def test_error_of_the_elastic_counts_is_part_of_interval_and_variance(given, sha
     np.testing.assert_allclose(found, (share * peak) ** 2, atol=1e-6)
 
 
+def test_error_of_the_elastic_counts_grows_with_the_confidence():
+    """Also beyond those that it is known at."""
+    peak, nothing = np.full((1, 1), 100.0), np.full((1, 1), 1e-9)
+    calibration = Calibration(elastic=((0.1, 0.2, 0.3, 0.4, 0.5, 0.6),) * 2)
+
+    def reach(confidence):
+        _, upper = intervals.bounds(
+            peak, peak, nothing, nothing, confidence, calibration, regime(np.ones((1, 1)))
+        )
+        return float((upper - peak)[0, 0])
+
+    reaches = [reach(confidence) for confidence in (0.1, 0.4, *CONFIDENCES, 0.995, 0.999)]
+    assert (np.diff(reaches) > 0.1).all()
+    assert reaches[2:-2] == pytest.approx([10, 20, 30, 40, 50, 60])
+    assert reach(0.999) == pytest.approx(90)
+
+
 def test_common_errors_are_standard_errors():
     """Of the offset, say: 90 % of a normal distribution lie within 1.645 of them."""
     nothing, estimate = np.full((1, 2), 1e-9), np.full((1, 2), 100.0)
@@ -226,6 +243,8 @@ def test_the_highest_confidence_has_an_interval(spectrum):
     )
     np.testing.assert_allclose(found, one, rtol=1e-6)
     assert (found[1] <= other[1]).all() and (found[2] >= other[2]).all()
+    top = found[0].argmax()
+    assert found[1, top] < other[1, top] and found[2, top] > other[2, top]
 
 
 @pytest.mark.parametrize("confidence", [0, 1, 1.5, "high", None])

@@ -154,6 +154,16 @@ def test_the_error_of_a_negative_offset_knows_of_tails(offset):
     assert np.sqrt(np.mean(((level - offset) / error) ** 2)) < 5  # it was 6.7
 
 
+def test_the_error_of_a_negative_offset_knows_that_stretches_differ():
+    """By tails that are in all of them: the told error was half of the real one without."""
+    rng, distance = np.random.default_rng(0), np.arange(1024) - 200.0
+    mean = 1e5 * (np.exp(-0.5 * (distance / 4) ** 2) + 0.03 / (1 + (distance / 8) ** 2))
+    spectra = rng.poisson(mean, (60, 1024)) + rng.normal(-200, 3, (60, 1024))
+    level, error = flat_level(spectra, find_zero_loss(spectra))
+    assert (level < 0).all()
+    assert np.mean(np.abs(level + 200) < 1.645 * error) > 0.7
+
+
 def with_lorentzian_tail(number, offset, position):
     """The response falls off with the square of the distance, all over the axis."""
     tail = 1 / (1 + ((np.arange(1024) - position) / 5.0) ** 2)

@@ -100,11 +100,11 @@ def test_a_peak_that_cannot_be_the_zero_loss_peak_is_told(make_signal, method, r
         assert result.metadata.Signal.deep_deconvolution.flags.elsewhere
 
 
-def thick(make_signal, width, offset=-20.0, shape=()):
-    """A plasmon above a zero-loss peak of so many channels; 0.5 eV a channel."""
+def thick(make_signal, width, offset=-20.0, shape=(), height=1.0):
+    """A plasmon above a zero-loss peak of so many channels, of some height; 0.5 eV a channel."""
     s = make_signal(*shape, channels=512)
     peak = physics.gaussian(512, 40.0, width)
-    counts = peak / peak.max() + 1.5 / (1 + ((np.arange(512) - 70.0) / 6) ** 2)
+    counts = height * peak / peak.max() + 1.5 / (1 + ((np.arange(512) - 70.0) / 6) ** 2)
     s.data = np.random.default_rng(0).poisson(np.broadcast_to(1e5 * counts, s.data.shape))
     s.axes_manager[-1].scale, s.axes_manager[-1].offset = 0.5, offset
     return s
@@ -124,6 +124,28 @@ def test_what_is_taken_for_the_zero_loss_peak_has_no_rival(make_signal, width, o
         warnings.simplefilter("always")
         deconvolve(thick(make_signal, width, offset))
     assert not [w for w in heard if "another peak at 0 eV" in str(w.message)]
+
+
+@pytest.mark.parametrize(("height", "rival"), [(0.05, False), (0.2, True)])
+def test_a_rival_stands_out_of_what_is_beside_it(make_signal, height, rival):
+    """Far lower, it is a ripple on the flank of the plasmon."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = deconvolve(thick(make_signal, 1.6, height=height))
+    assert result.metadata.Signal.deep_deconvolution.flags.elsewhere == rival
+
+
+@pytest.mark.parametrize(("height", "rival"), [(0.01, False), (0.1, True)])
+def test_a_rival_has_some_height(make_signal, height, rival):
+    s = make_signal(channels=512)
+    peaks = [physics.gaussian(512, place, width) for place, width in ((40.0, 1.6), (150.0, 8.0))]
+    counts = sum(h * x / x.max() for h, x in zip((height, 1.0), peaks, strict=True))
+    s.data = np.random.default_rng(0).poisson(1e7 * counts + 10)
+    s.axes_manager[-1].scale, s.axes_manager[-1].offset = 0.5, -20.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = deconvolve(s)
+    assert result.metadata.Signal.deep_deconvolution.flags.elsewhere == rival
 
 
 def test_pixels_whose_zero_loss_peak_has_jumped_are_no_rivals(make_signal):

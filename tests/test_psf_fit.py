@@ -149,3 +149,16 @@ def test_a_high_loss_that_draws_the_energy_zero_along_is_no_misfit(electrons):
     lost = 0.3 * electrons / fwhm * 1.0645 * 1.4 * fwhm
     found = result[:, int(256 + fwhm) : int(256 + 3 * fwhm)].sum(axis=-1)
     np.testing.assert_allclose(found, lost, rtol=0.25)
+
+
+@pytest.mark.parametrize(("electrons", "same"), [(300, True), (3000, False)])
+def test_a_tail_of_few_electrons_may_be_missing_by_chance(electrons, same):
+    """Before the peak, the response holds some six of 300 electrons, and the spectrum none."""
+    channel = np.arange(512)
+    found = np.exp(-(((channel - 200) / 7.2) ** 2))
+    used = found + 0.05 / (1 + (2 * (channel - 200) / 12) ** 2)
+    mean = gaussian(512, 200.0, 12.0) + 0.3 * gaussian(512, 350.0, 60.0)
+    counts = np.random.default_rng(0).poisson(electrons * mean)[None].astype(float)
+    counts[:, :188] = 0
+    fit = tail_fit(found[None], used[None], inspect(counts), dispersion=0.05)
+    assert fit.same.tolist() == [same]

@@ -309,6 +309,7 @@ def test_public_names_are_found(tmp_path):
         import exspy_deepdeconv
         for name in exspy_deepdeconv.__all__:
             assert getattr(exspy_deepdeconv, name) is not None
+        assert exspy_deepdeconv.classical.richardson_lucy and exspy_deepdeconv.simulate.simulate
         try:
             exspy_deepdeconv.no_such_name
         except AttributeError as error:

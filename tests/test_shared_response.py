@@ -10,6 +10,7 @@ from exspy_deepdeconv import data, models
 from exspy_deepdeconv import deconvolve as deconvolve_array
 from exspy_deepdeconv._widget.interactive import DeepDeconvolution
 from exspy_deepdeconv.estimate import batched, choice
+from exspy_deepdeconv.estimate.quietest import quietest_sum
 from exspy_deepdeconv.evaluate import errors
 from exspy_deepdeconv.inference import estimate_response
 from exspy_deepdeconv.physics import PSF_MISFIT, gaussian
@@ -90,6 +91,15 @@ def test_shared_response_of_a_map_with_unusable_spectra(rod):
     np.testing.assert_allclose(found.data, psf.data, atol=0.01 * psf.data.max())
 
 
+def test_dark_spectra_are_not_the_quietest():
+    """Their few electrons may well leave the losses empty."""
+    mean = 1e5 * gaussian(512, 100.0, 8.0) + 2e4 * gaussian(512, 150.0, 12.0)
+    dark, scale = [3, 11, 25, 38], np.ones((40, 1))
+    scale[dark] = 2e-3
+    _, rows = quietest_sum(np.random.default_rng(0).poisson(scale * mean))
+    assert len(rows) == 4 and not set(rows.tolist()) & set(dark)
+
+
 @pytest.mark.parametrize("shape", [(), (1,)])
 def test_shared_response_of_a_single_spectrum_is_its_own(make_signal, shape):
     """There is nothing to share: a warning says so, and the metadata do not claim it."""
@@ -151,6 +161,8 @@ def test_shared_response_refuses(make_signal, change, message):
     s.axes_manager[0].size = len(s.data)
     with pytest.raises(ValueError, match=message):
         s.estimate_psf(shared=True)
+    with pytest.raises(ValueError, match="lazy_output=True: a shared response"):
+        s.estimate_psf(shared=True, lazy_output=True)
     with pytest.raises(ValueError, match="shared='yes' must be True or False"):
         make_signal(3).estimate_psf(shared="yes")
 

@@ -253,6 +253,17 @@ def test_response_of_a_simulation_reaches_to_the_end_of_the_loss_side():
     np.testing.assert_allclose(tail, s.elastic[end] / s.elastic_counts, rtol=0.02)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("nope", 256), "scene='nope' must be .* gap"), (("gap", 10), "channels=10 must be"),
+     (("gap", 1e3), "channels=1000.0 must be")],
+)  # fmt: skip
+def test_what_cannot_be_simulated_is_refused(arguments, message):
+    scene, channels = arguments
+    with pytest.raises(ValueError, match=message):
+        simulate(scene, np.random.default_rng(0), channels)
+
+
 def test_responses_are_read_from_files(tmp_path):
     counts = np.round(1e4 * gaussian(200, 80.0, 9.0), 3)
     np.save(tmp_path / "a.npy", counts)

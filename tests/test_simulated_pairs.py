@@ -190,6 +190,15 @@ def test_what_no_batch_can_be_drawn_with_is_refused(bad, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", -1), ("seed", 0.5), ("channels_per_batch", 1e4), ("psf_share", "a")],
+)
+def test_what_is_no_number_of_its_kind_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}={value!r} must be"):
+        SimulatedPairs(**{name: value})
+
+
+@pytest.mark.parametrize(
     ("option", "word"),
     [
         ("--steps=0", "steps=0"),

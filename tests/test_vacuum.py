@@ -17,7 +17,9 @@ from exspy_deepdeconv.physics import (
     shift_channels,
     smooth,
 )
-from exspy_deepdeconv.response.vacuum import EMPTY, Vacuum
+from exspy_deepdeconv.response.faulty import faulty_channels
+from exspy_deepdeconv.response.rises import loss_peak
+from exspy_deepdeconv.response.vacuum import EMPTY, Found, Usual, Vacuum
 
 exspy_deepdeconv.register()
 from exspy.signals import EELSSpectrum  # noqa: E402
@@ -316,13 +318,6 @@ def test_it_is_an_error_if_the_sum_leaves_all_out(monkeypatch):
         measure(frames(4, 1e4))
 
 
-def test_chunks_of_unknown_size_are_an_error():
-    lazy = frames(4, 1e4).as_lazy()
-    lazy.data = lazy.data[da.from_array(np.array([True, True, False, True]))]
-    with pytest.raises(ValueError, match=r"call signal\.data\.compute_chunk_sizes\(\)"):
-        measure(lazy)
-
-
 def test_wrong_signals_are_errors():
     s = frames(4, 1e4)
     with pytest.raises(ValueError, match="64 are needed"):
@@ -480,6 +475,28 @@ def test_width_is_that_of_the_spectra_that_are_used():
     note = psf.metadata.Signal.vacuum_psf
     assert note.left_out.wider == 18
     assert note.zero_loss_fwhm == pytest.approx(10 * DISPERSION, rel=0.03)
+
+
+@pytest.mark.parametrize(("before", "told"), [(1.0, False), (0.5, True)])
+def test_what_rises_on_both_sides_alike_is_no_loss(before, told):
+    """A monochromator out of tune makes bells to either side; losses lie behind the peak alone."""
+    tail = 1e4 / (1 + (np.arange(512) - 200.0) ** 2 / 30)
+    sides = before * gaussian(512, 144.0, 10.0) + gaussian(512, 256.0, 10.0)
+    assert bool(loss_peak(1e6 * gaussian(512, 200.0, 8.0) + tail + 1e4 * sides)) == told
+
+
+@pytest.mark.parametrize(("share", "faulty"), [(0.3, []), (0.7, [150])])
+def test_a_faulty_channel_is_so_in_most_spectra(share, faulty):
+    counts = np.random.default_rng(0).poisson(1e4 * gaussian(256, 100.0, 8.0) + 1.0, (200, 256))
+    counts[: int(share * 200), 150] += 300
+    assert faulty_channels(counts).tolist() == faulty
+
+
+def test_what_is_usual_behind_the_peak_is_the_middle_of_normal_numbers():
+    """Though it is read from the quietest spectra."""
+    beside = np.random.default_rng(0).normal(1.0, 0.1, (20_000, 4))
+    found = Found(np.zeros(20_000), np.ones(20_000), beside, np.full_like(beside, 0.1))
+    np.testing.assert_allclose(Usual.of(found).beside, 1.0, atol=0.01)
 
 
 def test_noise_alone_is_no_response():

@@ -103,6 +103,21 @@ def test_preview_of_a_wide_peak(make_signal, resolution, given):
     np.testing.assert_allclose(tool.preview.residual, residual.data[0], atol=5e-3)
 
 
+def test_preview_with_a_response_whose_tails_are_doubted(make_signal):
+    """Its width is trusted, so that the network is asked twice: with its trust, and without."""
+    distance, s = np.arange(512) - 200.0, make_signal(channels=512)
+    shape, tail = np.exp(-((distance / 7.2) ** 2)), 1 / (1 + (2 * distance / 12) ** 2)
+    losses = 0.05 * np.exp(-(((distance - 120) / 20) ** 2))
+    s.data = np.random.default_rng(0).poisson(1e7 * (shape + 0.05 * tail + losses)) * 1.0
+    psf = s.deepcopy()
+    psf.data = 1e7 * (shape + 0.042 * tail)
+    tool = DeepDeconvolution(s, psf=psf, return_interval=True, show_progressbar=False)
+    results = quiet(s, tool.resolution, psf, return_interval=True)
+    shown = tool.preview.result, tool.preview.lower, tool.preview.upper
+    for got, want in zip(shown, results, strict=True):
+        assert_same_spectrum(got, want.data)
+
+
 def test_controls_show_the_settings(make_signal, open_widget):
     tool, parts = open_widget(make_signal(2))
     assert parts["resolution"].value == tool.resolution == pytest.approx(0.025, rel=0.1)
@@ -331,6 +346,8 @@ def test_errors_are_shown_on_one_line(make_signal, open_widget, monkeypatch):
         ({"model": "newest"}, "model='newest' is neither"),
         ({"confidence": 90}, "confidence=90 must be"),
         ({"device": "abacus"}, "device='abacus' cannot be used"),
+        ({"num_workers": 1.5}, "num_workers=1.5 must be"),
+        ({"lazy_output": "no"}, "lazy_output='no' must be"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_shown(make_signal, arguments, words):
@@ -444,6 +461,22 @@ def test_changed_data_are_looked_at_anew(make_signal):
     s.events.data_changed.trigger(s)
     assert "NaN" in tool.message
     tool.close()
+
+
+@pytest.mark.parametrize("fwhm", [40.0, 4.0])
+def test_limits_and_remarks_follow_changed_data(make_signal, open_widget, fwhm):
+    s = make_signal(2)
+    tool, parts = open_widget(s, resolution=0.09)
+    s.data = make_signal(2, fwhm=fwhm, position=50.3).data
+    s.events.data_changed.trigger(s)
+    anew, _ = open_widget(s)
+    assert (tool.finest, tool.coarsest) == (anew.finest, anew.coarsest)
+    slider = parts["resolution"]
+    assert (slider.min, slider.max) == (tool.finest, tool.coarsest)
+    assert tool.resolution == slider.value == pytest.approx(np.clip(0.09, slider.min, slider.max))
+    assert tool.preview.result is not None
+    assert tool.message == anew.message
+    assert bool(tool.message) == (fwhm == 40)  # its gain side is cut off
 
 
 def test_a_cropped_signal_with_a_variance_is_no_error_of_shapes(make_signal):

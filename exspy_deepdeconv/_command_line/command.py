@@ -34,7 +34,7 @@ def run(function, *args, **kwargs):
     """Call it; an error that a user can cause ends in one line."""
     try:
         return function(*args, **kwargs)
-    except (OSError, ValueError, FloatingPointError) as error:
+    except (OSError, ValueError, TypeError, NotImplementedError, FloatingPointError) as error:
         fail(error)
 
 

@@ -180,13 +180,14 @@ def read_response(path, inputs=()):
             f"--psf {path}: this is one of the inputs, whose losses would count as part of the response."
         )
     signal = only_low_loss(path, f"--psf {path}", remedy="save one of them alone")
-    if not signal.axes_manager.navigation_size:
-        if not responses.usable_responses(signal.data):
-            raise ValueError(f"--psf {path}: no zero-loss peak was found.")
-        return signal
     try:
-        return signal.vacuum_psf(show_progressbar=False)
-    except ValueError as error:
+        checks.check_energy_axis(signal, "psf")
+        if signal.axes_manager.navigation_size:
+            return signal.vacuum_psf(show_progressbar=False)
+        if not responses.usable_responses(signal.data):
+            raise ValueError("no zero-loss peak was found.")
+        return signal
+    except (NotImplementedError, ValueError) as error:
         raise ValueError(f"--psf {path}: {one_line(error)}") from error
 
 

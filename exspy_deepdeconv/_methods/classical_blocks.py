@@ -53,7 +53,8 @@ def deconvolve_block(
     automatic : bool
         Whether the function chooses its setting and returns it.
     fits_peak : bool
-        Whether `FLAGS_OF_FIT` are to be raised with a measured response, too.
+        Whether the function fits the elastic peak, weighing with the noise; then `FLAGS_OF_FIT` are raised
+        with a measured response, too.
     check : Check, optional
         How results are judged that may not explain their spectra; not at all by default.
     dark : Dark, optional
@@ -86,24 +87,24 @@ def deconvolve_block(
     chosen = np.full(good.shape, np.nan)
     if not good.any():
         return estimate, flags, chosen
-    if seen is None and (variance is not None or dark is not None):
-        seen = _inspected(spectra, dark)
-    seen = seen and seen.select(good.ravel())
-    noise = None
-    if variance is not None:
+    told = None if variance is None else np.broadcast_to(variance, spectra.shape)[good]
+    options = {"return_chosen": True} if automatic else {}
+    if fits_peak:
+        if seen is None and (told is not None or dark is not None):
+            seen = _inspected(spectra, dark)
+        seen = seen and seen.select(good.ravel())
         # The methods see counts without the flat offset, so the noise must be a line through these.
-        noise = physics.told_noise(np.broadcast_to(variance, spectra.shape)[good], seen)
+        options["noise"] = None if told is None else physics.told_noise(told, seen)
     psf = psf if psf.ndim == 1 else psf[good]
     offset = 0.0 if dark is None else seen.level[:, None]
-    arguments = np.subtract(spectra[good], offset, dtype=estimate.dtype, casting="unsafe"), psf
+    counts = np.subtract(spectra[good], offset, dtype=estimate.dtype, casting="unsafe")
+    found = function(counts, psf, **options)
     if automatic:
-        found, chosen[good] = function(*arguments, noise=noise, return_chosen=True)
-    else:
-        found = function(*arguments, noise=noise)
+        found, chosen[good] = found
     found = found + np.maximum(offset, 0)  # a negative one is subtracted
     estimate[good] = physics.smooth(found, smoothing)
     if check is not None:  # of the result before smoothing, which is not part of the method
-        flags[good] |= check.flags(spectra[good], psf, found, noise, seen)
+        flags[good] |= check.flags(spectra[good], psf, found, told, seen)
     return estimate, flags, chosen
 
 
@@ -152,7 +153,7 @@ class Check:
         unexplained = () if self.misfit is None else (physics.UNEXPLAINED,)
         return unexplained + ((physics.PSF_MISFIT,) if self.widths else ())
 
-    def flags(self, spectra, psf, estimate, noise=None, seen=None):
+    def flags(self, spectra, psf, estimate, variance=None, seen=None):
         """What is odd about results and responses, in bits of a flag.
 
         Parameters
@@ -161,8 +162,8 @@ class Check:
             ``(spectra, channels)``.
         psf : numpy.ndarray
             One response, ``(length,)``, or one for each.
-        noise : Noise, optional
-            Of the spectra; read from them by default.
+        variance : numpy.ndarray, optional
+            Of the spectra, ``(spectra, channels)``; their noise is read from them by default.
         seen : Inspected, optional
             The spectra as they have been inspected already.
 
@@ -178,8 +179,8 @@ class Check:
         def look(rows):
             part = psf if psf.ndim == 1 else psf[rows]
             known = physics.inspect(spectra[rows]) if seen is None else seen.select(rows)
-            if noise is not None:
-                known = replace(known, noise=noise.select(rows))
+            if variance is not None:
+                known = replace(known, noise=physics.told_noise(variance[rows], known))
             found[rows] = self._flags(known, part, estimate[rows])
 
         every = np.arange(len(spectra))

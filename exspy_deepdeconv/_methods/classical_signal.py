@@ -68,7 +68,7 @@ def rl_deconvolve(
     beside the noise. This is checked after automatically chosen iterations and after 15 or more:
     fewer than that are meant to leave a misfit. With a `psf`, 16 spectra of each block of about
     500 are checked, for its width too, and the others only if one of these is flagged: checking
-    all of them would take twice as long as 15 iterations.
+    all of them would take longer than 15 iterations do.
 
     References
     ----------
@@ -169,7 +169,7 @@ def ml_deconvolve(
     same.) This is checked after automatically chosen iterations and after 15 or more: fewer than
     that are meant to leave a misfit. With a `psf`, 16 spectra of each block of about 500 are
     checked, for its width too, and the others only if one of these is flagged: checking all of them
-    would take twice as long as 15 iterations.
+    would take longer than 15 iterations do.
 
     References
     ----------

@@ -163,7 +163,7 @@ def compare_deconvolution(
     exspy_deepdeconv.compare.Comparison
         ``.signals``: the data and the results by name; ``.table()``: time, resolution, noise,
         residual and errors; ``.plot()``: spectra and residuals of one pixel. The numbers in the
-        table are medians over at most 64 spectra spread over the map; the time is that for the whole
+        table are medians over at most 64 usable spectra spread over the map; the time is that for the whole
         signal, unless the results are lazy: then it is that for these spectra.
 
     Raises

@@ -166,6 +166,8 @@ def respond(signal, *, model, shared, show_progressbar, num_workers, lazy_output
     # No `Input`: a noise variance is of no matter here, so that a bad one must not be an error.
     axis = checks.check_low_loss(signal)
     _arguments.check_bool("shared", shared)
+    if shared and lazy_output is not None and checks.wants_lazy(signal, lazy_output):
+        raise ValueError("lazy_output=True: a shared response is a single spectrum, in memory.")
     checks.warn_of_result(signal, "estimate_psf", stacklevel=4, why=OF_RESULT)
     model = models.load(model)
     data, places = checks.plain_array(signal), None

@@ -34,10 +34,6 @@ def measured_response(signal, *, show_progressbar, num_workers):
     if not signal.axes_manager.navigation_size and signal.metadata.has_item(NOTE):
         return _copy_in_memory(signal)
     data = checks.plain_array(signal)
-    if np.isnan(data.shape).any():
-        raise ValueError(
-            "The chunks are of unknown size: call signal.data.compute_chunk_sizes() first."
-        )
     vacuum = _learned(data, axis)
     total, reach, reasons = _sum(data, axis, vacuum, show_progressbar, num_workers)
     _check_some_used(reasons, reasons.size)

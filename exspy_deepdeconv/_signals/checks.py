@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import dask.array as da
 import numpy as np
-from hyperspy.api import _ureg
+import pint
 from hyperspy.signal import BaseSignal
 
 from .. import physics
@@ -81,7 +81,7 @@ def check_energy_axis(signal, name="signal"):
 def _eV_per_unit(axis, name):
     units = axis.units if isinstance(axis.units, str) else ""
     try:
-        return _ureg(units).to("eV").magnitude
+        return pint.get_application_registry()(units).to("eV").magnitude
     except Exception as error:  # pint raises many kinds, some of them from its parser
         variable = "s" if name == "signal" else name
         raise ValueError(
@@ -116,9 +116,13 @@ def check_low_loss(signal):
 
 
 def check_data(signal, name="signal"):
-    """Raise a ValueError where the data are not real numbers."""
+    """Raise a ValueError where the data are not real numbers, or it is not known how many."""
     if signal.data.dtype.kind not in "biuf":
         raise ValueError(f"The {name} must hold real numbers, not {signal.data.dtype}.")
+    if np.isnan(signal.data.shape).any():
+        raise ValueError(
+            f"The chunks are of unknown size: call {name}.data.compute_chunk_sizes() first."
+        )
 
 
 def check_like(other, signal, name, stacklevel=2):
@@ -232,11 +236,12 @@ def _no_negative(values, data, where):
     return values if known.all() else np.where(known, values, 0).astype(values.dtype)
 
 
-def check_navigation_mask(mask, signal):
+def check_navigation_mask(mask, signal, name="navigation_mask"):
     """Bring a navigation mask to an array of bool, True where a spectrum is left out.
 
     As in HyperSpy, the shape of an array is the signal's ``axes_manager.navigation_shape``, in
-    the order of the axes (x, y), and that of a signal is its own navigation shape.
+    the order of the axes (x, y), and that of a signal is its own navigation shape. The messages of a
+    ValueError call it by its ``name``.
 
     Returns
     -------
@@ -252,7 +257,7 @@ def check_navigation_mask(mask, signal):
             array = np.asarray(mask.data).reshape(given[::-1])
         else:
             raise ValueError(
-                "navigation_mask has signal axes: as a signal it must have navigation axes only."
+                f"{name} has signal axes: as a signal it must have navigation axes only."
             )
     else:
         array = np.asarray(mask).T
@@ -260,13 +265,12 @@ def check_navigation_mask(mask, signal):
     if given != shape:
         hint = " (transpose it: mask.T)" if given[::-1] == shape else ""
         raise ValueError(
-            f"navigation_mask has the shape {given}, the signal's navigation shape is "
-            f"{shape}{hint}."
+            f"{name} has the shape {given}, the signal's navigation shape is {shape}{hint}."
         )
     if array.dtype != bool:
-        raise ValueError(f"navigation_mask must hold bool, not {array.dtype}.")
+        raise ValueError(f"{name} must hold bool, not {array.dtype}.")
     if array.size and array.all():
-        raise ValueError("navigation_mask leaves out every spectrum: nothing would be computed.")
+        raise ValueError(f"{name} leaves out every spectrum: nothing would be computed.")
     return array
 
 

@@ -121,16 +121,41 @@ def typical_zero_loss(data, mask, reverse=False):
     ValueError
         If there is no usable spectrum; the message says why.
     """
-    wanted = np.argwhere(~mask)
-    if not wanted.size and mask.ndim:
+    if mask.all() and mask.ndim:
         return TypicalZeroLoss(float("nan"), float("nan"))
-    chosen = spread_over(wanted)
-    found, flags = _medians(read_spectra(data, chosen), reverse)
-    if found is None and len(chosen) < len(wanted) and not isinstance(data, da.Array):
-        found, flags = _medians(data[~mask], reverse)
-    if found is None:
-        raise ValueError(_why_unusable(flags, len(wanted)))
-    return found
+    _, seen = _inspected(data, mask, reverse)
+    if not seen.usable.any():
+        raise ValueError(_why_unusable(seen.flags, int((~mask).sum())))
+    return _medians(seen)
+
+
+def usable_places(data, mask, reverse=False):
+    """Places (rows of indices) of the spectra that `typical_zero_loss` learns from.
+
+    Parameters
+    ----------
+    data, mask, reverse
+        As for `typical_zero_loss`.
+
+    Returns
+    -------
+    numpy.ndarray of int
+        Shape ``(spectra, navigation axes)``.
+    """
+    places, seen = _inspected(data, mask, reverse)
+    return places[seen.usable]
+
+
+def _inspected(data, mask, reverse):
+    """Places of some spectra, and these inspected; of all if none of those in memory is usable."""
+    wanted = np.argwhere(~mask)
+    some = spread_over(wanted)
+    for places in (some,) if isinstance(data, da.Array) else (some, wanted):
+        spectra = read_spectra(data, places)
+        seen = physics.inspect(spectra[..., ::-1] if reverse else spectra)
+        if seen.usable.any() or len(places) == len(wanted):
+            break
+    return places, seen
 
 
 def response_zero(found, channels):
@@ -215,7 +240,7 @@ def remarks(found, given):
 
 def spread_over(positions, number=None):
     """At most ``number`` (256 by default) of the rows of an array, evenly spread."""
-    number = MAX_SAMPLED if number is None else number
+    number = min(MAX_SAMPLED if number is None else number, len(positions))
     return positions[np.unique(np.linspace(0, len(positions) - 1, number).astype(int))]
 
 
@@ -237,18 +262,14 @@ def zero_loss_electrons(seen):
     return found.height * found.fwhm / noise.gain
 
 
-def _medians(spectra, reverse):
-    spectra = spectra[..., ::-1] if reverse else spectra
-    seen = physics.inspect(spectra)
-    if not seen.usable.any():
-        return None, seen.flags
+def _medians(seen):
     peaks = (seen.zero_loss.position[seen.usable], seen.zero_loss.fwhm[seen.usable])
     low, high = np.quantile(peaks[1], [0.05, 0.95])
     position, fwhm = (float(np.median(values)) for values in peaks)
     there = seen.usable & (np.abs(seen.zero_loss.position - position) <= fwhm)
     # On a short axis, the counts per electron cannot be estimated well.
     few = np.inf
-    if spectra.shape[-1] >= ENOUGH_CHANNELS:
+    if seen.counts.shape[-1] >= ENOUGH_CHANNELS:
         few = float(np.median(zero_loss_electrons(seen)))
     dark, own = shared_dark(seen), seen.level[seen.usable]
     # A few spectra have an offset each: the median of the negative ones.
@@ -256,10 +277,9 @@ def _medians(spectra, reverse):
     taken_off = min(float(np.median(levels)), 0.0) if levels.size else 0.0
     # The median of two positions may lie where neither is.
     mean = seen.counts[there].mean(axis=0) if there.any() else None
-    found = TypicalZeroLoss(
+    return TypicalZeroLoss(
         position, fwhm, float(high / low), float(few), dark, taken_off=taken_off, mean=mean
     )
-    return found, seen.flags
 
 
 def _why_unusable(flags, total):

@@ -100,6 +100,8 @@ device, show_progressbar, num_workers, lazy_output
         super().__init__()
         _arguments.check_settings(resolution, confidence, batch_size, zero_loss, return_interval)
         _arguments.check_force_psf(force_psf, psf)
+        _arguments.check_num_workers(num_workers)
+        checks.wants_lazy(signal, lazy_output)
         self.signal = signal
         self._look_at_signal(psf, navigation_mask)
         self._opened_on = self._axis()
@@ -107,8 +109,6 @@ device, show_progressbar, num_workers, lazy_output
         check_device(device)
         dispersion = self._given.axis.dispersion
         channels = _arguments.check_resolution(resolution, self._zero_loss.fwhm, dispersion)
-        limits = physics.resolution_range(self._zero_loss.fwhm)
-        self.finest, self.coarsest = (limit * dispersion for limit in limits)
         self.resolution = channels * dispersion
         self._models = {name: name for name in models.available()} | {chosen.name: chosen}
         self.model_names = list(self._models)
@@ -128,11 +128,6 @@ device, show_progressbar, num_workers, lazy_output
             "lazy_output": lazy_output,
         }
         self._answer = self._asked = None
-        found, given = self._zero_loss, self._given
-        odd = checks.of_result(signal) + sampling.remarks(found, given.measured)
-        reach = given.data.shape[-1] - found.position
-        odd += [] if psf is None else responses.of_own_part(psf.data, signal.data)
-        self._remarks = odd + responses.remarks(given.response, psf, found.electrons, reach)
         self.update()
         self.observe(self._on_setting, SETTINGS)
         signal.axes_manager.events.indices_changed.connect(self.update, [])
@@ -216,6 +211,7 @@ device, show_progressbar, num_workers, lazy_output
         except (TypeError, ValueError, NotImplementedError) as error:
             self.message = kind_and_text(error)
         else:
+            self.resolution = np.clip(self.resolution, self.finest, self.coarsest)
             self.update()
 
     def _look_at_signal(self, psf, navigation_mask):
@@ -223,6 +219,18 @@ device, show_progressbar, num_workers, lazy_output
         if not given.mask.size:
             raise ValueError("The signal holds no spectra: there is nothing to show.")
         self._given, self._zero_loss = given, given.zero_loss
+        self._remarks = self._what_is_odd(psf)
+        limits = physics.resolution_range(self._zero_loss.fwhm)
+        finest, coarsest = (limit * given.axis.dispersion for limit in limits)
+        self.trait_set(finest=finest, coarsest=coarsest)
+
+    def _what_is_odd(self, psf):
+        """Sentences on data and response, whatever the current spectrum is."""
+        given, found = self._given, self._zero_loss
+        odd = checks.of_result(self.signal) + sampling.remarks(found, given.measured)
+        odd += [] if psf is None else responses.of_own_part(psf.data, self.signal.data)
+        reach = given.data.shape[-1] - found.position
+        return odd + responses.remarks(given.response, psf, found.electrons, reach)
 
     def _axis(self):
         axis = self.signal.axes_manager.signal_axes[0]

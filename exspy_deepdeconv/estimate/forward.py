@@ -61,7 +61,7 @@ class Wanted:
 def quick_and_quiet(device, model):
     """Context for forward passes: denormals off, one thread; the user's state is restored.
 
-    Denormals make a network six times slower. The tensors are small: it is quicker to work on
+    Denormals make a network several times slower. The tensors are small: it is quicker to work on
     several batches at a time, as dask does, than to share a batch between threads. If the user allows a
     lower precision (``torch.set_float32_matmul_precision("medium")``) and the processor has bfloat16,
     convolutions use it.

@@ -136,7 +136,8 @@ class Calibration:
 
     def elastic_error(self, confidence, given=False):
         """Relative error of the elastic counts at a confidence."""
-        return float(np.interp(confidence, CONFIDENCES, self.elastic[int(given)]))
+        known = self.elastic[int(given)]
+        return sum(share * known[row] for row, share in _shares(confidence))
 
     def to_dict(self):
         """Lists and numbers, for JSON."""

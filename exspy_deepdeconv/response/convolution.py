@@ -150,9 +150,17 @@ def as_rows(spectra, psf):
     Raises
     ------
     ValueError
-        If there are several responses but not one per spectrum.
+        If they are no real numbers or have no channels, or there are several responses but not one per
+        spectrum.
     """
-    spectra, psf = (np.asarray(unmasked(each)) for each in (spectra, psf))
+    spectra, psf = np.asarray(unmasked(spectra)), np.atleast_1d(np.asarray(unmasked(psf)))
+    for name, each in (("spectra", spectra), ("psf", psf)):
+        if each.dtype.kind not in "buif":
+            raise ValueError(f"{name} must be real numbers, not {each.dtype}.")
+    if not spectra.ndim or not spectra.shape[-1]:
+        raise ValueError(
+            f"spectra of shape {spectra.shape} must have channels along the last axis."
+        )
     if psf.ndim > 1 and psf.shape[:-1] != spectra.shape[:-1]:
         if psf.size != psf.shape[-1]:
             raise ValueError(

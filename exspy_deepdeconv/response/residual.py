@@ -78,7 +78,7 @@ class Verdict:
 
     @property
     def misfit(self):
-        """Where a result does not explain its data; false alarms are under 1 %."""
+        """Where a result does not explain its data (``benchmarks/residual.py`` counts false alarms)."""
         return self.worst > MISFIT
 
 

@@ -5,6 +5,7 @@ import scipy.fft as fft
 from scipy.ndimage import uniform_filter1d
 from scipy.special import erf
 
+from .._arguments import is_real
 from ..physics import NOT_FINITE, gaussian
 from ..response.convolution import as_rows, response_convolution
 from ..response.elastic import split
@@ -75,8 +76,8 @@ def fourier_ratio(spectra, psf, resolution, *, noise=None):
     >>> bool(np.allclose(sharp, truth, atol=1e-3 * truth.max()))
     True
     """
-    if not (np.isfinite(resolution) and resolution > 0):
-        raise ValueError(f"resolution must be a positive number of channels, not {resolution}.")
+    if not (is_real(resolution) and 0 < resolution < np.inf):
+        raise ValueError(f"resolution={resolution!r} must be a positive number of channels.")
     return damped_ratio(spectra, psf, resolution, 1.0, noise=noise)
 
 

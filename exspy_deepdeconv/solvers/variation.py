@@ -33,9 +33,8 @@ def total_generalised_variation(spectra, psf, weight="auto", *, noise=None, retu
     consists of nearly straight pieces. It is sought twice: in the second run the prior weighs
     each channel by the slopes of the first answer, so that steep peaks are not flattened.
 
-    It costs about a quarter of a second for a spectrum of 2048 channels on one processor (300
-    Richardson-Lucy iterations for a start, then 500 of eight Fourier transforms): some six hundred
-    times what 15 iterations of Richardson-Lucy cost.
+    It costs hundreds of times what 15 iterations of Richardson-Lucy do: 300 of these for a start, then
+    500 of eight Fourier transforms (``python benchmarks/classical.py --part speed`` measures it).
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .._arguments import is_real, is_whole
 from ..physics import estimate_noise, prepare, resolution_range
 from ..simulate import SCENES, Simulation, random_detector, redraw, simulate
 from .handed import altered_response, noisy_response
@@ -75,11 +76,14 @@ class SimulatedPairs:
 
     def __post_init__(self):
         """Refuse what no batch can be drawn with."""
-        if self.channels_per_batch < 1:
-            raise ValueError(f"channels_per_batch={self.channels_per_batch!r} must be at least 1.")
+        for name, least in (("seed", 0), ("channels_per_batch", 1)):
+            value = getattr(self, name)
+            if not (is_whole(value) and value >= least):
+                raise ValueError(f"{name}={value!r} must be a whole number from {least}.")
         for name in ("psf_share", "shown_again", "altered"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be between 0 and 1.")
+            value = getattr(self, name)
+            if not (is_real(value) and 0 <= value <= 1):
+                raise ValueError(f"{name}={value!r} must be a number between 0 and 1.")
 
     def batch(self, number):
         """Batch ``number`` as a dictionary of float32 arrays, scaled to unit peak height."""

@@ -1,11 +1,11 @@
 """Training pairs from a user's own map: its components by HyperSpy, its response, its noise."""
 
-import numbers
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
+from .._arguments import check_bool, is_whole
 from ..physics import SATURATED, SPIKE, find_zero_loss, inspect, shift_channels, smooth
 from . import references
 from .exported import MeasuredPairs
@@ -231,13 +231,12 @@ def _check_signal(signal):
 
 def _check_numbers(components, frames, seed):
     for name, value, least in (("components", components, 1), ("seed", seed, 0)):
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if value is not None and not (whole and value >= least):
+        if value is not None and not (is_whole(value) and value >= least):
             raise ValueError(f"{name}={value!r} must be a whole number from {least}.")
     if seed is None:
         raise ValueError("seed=None: batches must be the same when training goes on.")
-    if frames not in (None, True, False):
-        raise ValueError(f"frames={frames!r} must be True, False or None.")
+    if frames is not None:
+        check_bool("frames", frames)
 
 
 def _response_spectra(psf, signal, axis):
@@ -266,21 +265,11 @@ def _warn_of_misfit(rows, captured, psf, dispersion):
 
 def _vacuum_mask(vacuum, signal):
     """True where the map shows vacuum, in the order of the data (y, x)."""
-    from hyperspy.signal import BaseSignal
+    from .._signals import checks
 
-    shape = signal.data.shape[:-1]
-    if vacuum is None:
-        return np.zeros(shape, bool)
-    mask = np.asarray(vacuum.data) if isinstance(vacuum, BaseSignal) else np.asarray(vacuum).T
-    if mask.shape != shape or mask.dtype != bool:
-        raise ValueError(
-            f"vacuum must be of bool and of the signal's navigation shape {shape[::-1]}, not "
-            f"{mask.dtype} of the shape {mask.shape[::-1]}."
-        )
-    if not mask.any():
+    mask = checks.check_navigation_mask(vacuum, signal, "vacuum")
+    if vacuum is not None and not mask.any():
         raise ValueError("vacuum is True nowhere: there is nothing to capture the response from.")
-    if mask.all():
-        raise ValueError("vacuum is True everywhere: there is no specimen to learn from.")
     return mask
 
 

@@ -35,7 +35,7 @@ class Plan:
         first thousands of steps; no bundled weights were made with it.
     bf16 : bool
         Run the convolutions in bfloat16, on a graphics card. (Few CPUs have it; on the others it
-        is ten times slower.)
+        is far slower.)
     workers : int
         Processes that draw batches.
     checkpoint_minutes : float

@@ -306,9 +306,10 @@ def error_sizes(answer, resolution):
 def regime(answer, spectra, inelastic):
     """The circumstances of an answer, that its intervals depend on, a `intervals.Regime`."""
     electrons = answer.elastic_counts / spectra.gain.clamp(min=1e-30)
+    scattered = answer.inelastic.sum(1) / answer.elastic_counts.clamp(min=1e-30)
     return intervals.Regime(
         inelastic,
-        electrons.double().cpu().numpy()[:, None],
+        *(x.double().cpu().numpy()[:, None] for x in (electrons, scattered)),
         given=spectra.measured,
         estimated=spectra.estimated,
     )

@@ -4,9 +4,9 @@ For every channel, the network predicts the mean size of its error where it is t
 is too low. Quantiles of the error to either side are these sizes times a factor, which is found on
 simulations that were used for nothing else, by quantile regression, and stored with the weights
 (`exspy_deepdeconv.training.calibrate`). One factor is not enough. Where the network expects an error
-on one side, the other is not as unlikely as it tells; and where losses are far below the zero-loss
-peak, errors are larger than it tells. So there is a product of two factors for each side: one for the
-skew of the sizes, one for the height of the losses.
+on one side, the other is not as unlikely as it tells; where losses are far below the zero-loss peak, and
+where electrons are few, errors are larger than it tells; and how much of the spectrum are losses matters,
+too. So there is a product of four factors for each side.
 """
 
 from dataclasses import asdict, dataclass
@@ -25,7 +25,10 @@ LEAST_ALPHA = 1e-4  # smallest share outside: the tails of the distribution are 
 CONFIDENCES = (0.5, 0.6827, 0.8, 0.9, 0.95, 0.99)
 SKEWS = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)
 HEIGHTS = (-6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0)
-KNOTS = len(SKEWS) + len(HEIGHTS)
+ELECTRONS = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+SCATTERED = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5)
+AXES = SKEWS, HEIGHTS, ELECTRONS, SCATTERED  # what factors depend on: see `Calibration`
+KNOTS = sum(map(len, AXES))
 
 
 def exponential():
@@ -38,7 +41,7 @@ def exponential():
     for sign in (1, -1):
         share = 1 / (1 + np.exp(sign * skew))  # of the errors of this side
         reach = np.log(np.maximum(2 * share / alpha, 1.001))  # nowhere nothing
-        sides.append(np.hstack([np.log(reach), np.zeros((len(CONFIDENCES), len(HEIGHTS)))]))
+        sides.append(np.hstack([np.log(reach), np.zeros((len(CONFIDENCES), KNOTS - len(SKEWS)))]))
     return _tuples(np.round(sides, 6).tolist())
 
 
@@ -56,19 +59,23 @@ class Regime:
         Of the answer, in units of the height of the zero-loss peak, ``(batch, channels)``.
     electrons : numpy.ndarray or float
         Of the elastic peak, estimated from the noise of the data, ``(batch, 1)``.
+    scattered : numpy.ndarray or float
+        All losses of the answer over its elastic counts, ``(batch, 1)``.
     given, estimated : bool
         Whether a measured response was used, or one that was estimated beforehand.
     """
 
     losses: np.ndarray
     electrons: np.ndarray
+    scattered: np.ndarray
     given: bool = False
     estimated: bool = False
 
-    @property
-    def height(self):
-        """Decimal logarithm of the losses over the height of the zero-loss peak."""
-        return np.log10(np.maximum(self.losses, 10.0 ** HEIGHTS[0]))
+    def at(self, above, below):
+        """Where an answer is on each of `AXES`, given the sizes of its errors: arrays that broadcast."""
+        values = zip((self.losses, self.electrons, self.scattered), AXES[1:], strict=True)
+        logs = (np.log10(np.maximum(value, 10.0 ** knots[0])) for value, knots in values)
+        return skew_of(above, below), *logs
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,9 @@ class Calibration:
     blind, given : tuple
         Without and with a measured response: for errors above the truth and below it, for each of
         `CONFIDENCES`, the logarithms of factors at each of `SKEWS` (of the logarithm of the size
-        below over that above), then of those at each of `HEIGHTS` (`Regime.height`).
+        below over that above), then of those at each of `HEIGHTS` (decimal logarithms of the losses over
+        the height of the zero-loss peak), `ELECTRONS` (of those in that peak) and `SCATTERED` (of all
+        losses over the elastic counts).
     elastic : tuple of tuple of float
         For each confidence (second index), the relative error of the elastic counts that is not
         exceeded, without and with a measured response (first index).
@@ -89,7 +98,7 @@ class Calibration:
     --------
     >>> import numpy as np
     >>> from exspy_deepdeconv.estimate.intervals import Calibration, Regime
-    >>> regime = Regime(losses=0.1, electrons=1e6)
+    >>> regime = Regime(losses=0.1, electrons=1e6, scattered=0.1)
     >>> down, up = Calibration().reaches(np.ones(1), np.ones(1), 0.9, regime)
     >>> bool(np.isclose(down, np.log(10))[0]), bool(np.isclose(up, np.log(10))[0])
     (True, True)
@@ -124,13 +133,13 @@ class Calibration:
         down, up : numpy.ndarray
             Non-negative distances from the answer, of the shape of ``above``.
         """
-        skew, height = skew_of(above, below), regime.height
+        at = regime.at(above, below)
         common = ESTIMATED if regime.estimated else 1.0
         tables = np.array(self.given if regime.given else self.blind)
         shares = _shares(confidence)
         reached = []
         for table, size in zip(tables, (above, below), strict=True):
-            factor = sum(share * factors(table[row], skew, height) for row, share in shares)
+            factor = sum(share * factors(table[row], at) for row, share in shares)
             reached.append(common * factor * size)
         return tuple(reached)
 
@@ -147,11 +156,18 @@ class Calibration:
     def from_dict(cls, values):
         """The inverse of `to_dict`, also from JSON's lists.
 
-        Those of lowloss-v11 and before have tables of another kind, which are not used.
+        Those of lowloss-v11 and before have tables of another kind, which are not used. Those of lowloss-v12
+        have nothing for the last two of `AXES`: factors of 1.
         """
         if "dominances" in values:
             return cls()
-        return cls(**{key: _tuples(value) for key, value in values.items()})
+        values = {key: _tuples(value) for key, value in values.items()}
+        for name in ("blind", "given"):
+            table = np.array(values[name], float) if name in values else np.empty(0)
+            if table.shape[-1:] == (len(SKEWS) + len(HEIGHTS),):
+                missing = [(0, 0)] * (table.ndim - 1) + [(0, KNOTS - table.shape[-1])]
+                values[name] = _tuples(np.pad(table, missing).tolist())
+        return cls(**values)
 
 
 def skew_of(above, below):
@@ -160,10 +176,11 @@ def skew_of(above, below):
         return np.nan_to_num(np.log(below / above))
 
 
-def factors(row, skew, height):
-    """Factors at a skew and a height, by a row of a table of `Calibration`."""
-    by_skew = np.interp(skew, SKEWS, row[: len(SKEWS)])
-    return np.exp(by_skew + np.interp(height, HEIGHTS, row[len(SKEWS) :]))
+def factors(row, at):
+    """Factors at places on `AXES`, by a row of a table of `Calibration`."""
+    parts = np.split(row, np.cumsum([len(knots) for knots in AXES])[:-1])
+    triples = zip(at, AXES, parts, strict=True)
+    return np.exp(sum(np.interp(place, knots, part) for place, knots, part in triples))
 
 
 def _shares(confidence):

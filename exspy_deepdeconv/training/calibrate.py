@@ -52,8 +52,8 @@ class Channels:
     needed : numpy.ndarray
         Factors on the predicted sizes that would just bring the truth into the interval: for errors
         above the truth and below it, for each confidence, ``(2, confidences, channels)``.
-    skew, height : numpy.ndarray
-        What factors depend on, ``(channels,)``.
+    at : numpy.ndarray
+        What factors depend on, `exspy_deepdeconv.estimate.intervals.AXES`, ``(4, channels)``.
     stands_for : numpy.ndarray
         For how many channels of the spectrum each one stands: of all with visible losses, and of those
         near the peak, ``(2, channels)``.
@@ -61,8 +61,7 @@ class Channels:
 
     scene: str
     needed: np.ndarray
-    skew: np.ndarray
-    height: np.ndarray
+    at: np.ndarray
     stands_for: np.ndarray
 
 
@@ -155,7 +154,7 @@ def _of_one(model, simulation, rng, given, device):
 
 def _channels(answer_on, seen, spectra, simulation, ratio, rng):
     """Some of the channels with visible losses, and what they need, as `Channels`."""
-    needed, skew, height, visible = _needed(answer_on, seen, spectra, simulation, ratio)
+    needed, at, visible = _needed(answer_on, seen, spectra, simulation, ratio)
     near = np.arange(visible.size) < simulation.position + NEAR * simulation.fwhm
     kinds = visible, visible & near
     drawn, stands_for = [], []
@@ -165,13 +164,11 @@ def _channels(answer_on, seen, spectra, simulation, ratio, rng):
         stands_for.append(np.zeros((len(kinds), some.size)))
         stands_for[-1][number] = kind.sum() / max(some.size, 1)
     chosen = np.concatenate(drawn)
-    return Channels(
-        simulation.family, needed[..., chosen], skew[chosen], height[chosen], np.hstack(stands_for)
-    )
+    return Channels(simulation.family, needed[..., chosen], at[:, chosen], np.hstack(stands_for))
 
 
 def _needed(answer_on, seen, spectra, simulation, ratio):
-    """Factors that all channels need, their skew and height, and whether their losses are visible."""
+    """Factors that all channels need, where they are, and whether their losses are visible."""
     resolution = max(float(seen.zero_loss.fwhm[0]) / ratio, MIN_RESOLUTION_CHANNELS)
     number = channels_in_bins(seen.zero_loss.fwhm, simulation.counts.size, resolution)
     answer = answer_on(int(number[0]))
@@ -189,29 +186,30 @@ def _needed(answer_on, seen, spectra, simulation, ratio):
         beyond = np.sqrt(np.maximum(beyond, 0))
         for side, (size, wrong) in enumerate(zip(sizes, (missed < 0, missed > 0), strict=True)):
             needed[side, row, wrong] = beyond[wrong] / size[wrong]
-    return needed, intervals.skew_of(*sizes), found.height[0], visible
+    at = [np.broadcast_to(np.squeeze(x), visible.shape) for x in found.at(*sizes)]
+    return needed, np.stack(at), visible
 
 
 def _table(found):
     """Log factors for both sides (lists), with which intervals hold their share of the channels."""
-    needed, *at = _pooled(found)
-    table = np.stack([fit_factors(side, *at) for side in needed])
-    return conform(table, needed, *at).round(4).tolist()
+    needed, *where = _pooled(found)
+    table = np.stack([fit_factors(side, *where) for side in needed])
+    return conform(table, needed, *where).round(4).tolist()
 
 
 def _pooled(found):
-    """All channels: what they need, skew, height, and weights that are the same for scenes and kinds."""
-    scenes = np.concatenate([np.full(x.skew.size, x.scene) for x in found])
-    needed, skew, height, stands_for = (
+    """All channels: what they need, where they are, and weights that are the same for scenes and kinds."""
+    scenes = np.concatenate([np.full(x.at.shape[1], x.scene) for x in found])
+    needed, at, stands_for = (
         np.concatenate([getattr(x, key) for x in found], axis=-1)
-        for key in ("needed", "skew", "height", "stands_for")
+        for key in ("needed", "at", "stands_for")
     )
-    weights = np.zeros(skew.size)
+    weights = np.zeros(scenes.size)
     for scene in np.unique(scenes):
         here = scenes == scene
         for kind in stands_for[:, here]:
             weights[here] += kind / max(kind.sum(), 1)
-    return needed, skew, height, weights
+    return needed, at, weights
 
 
 def main(arguments=None):

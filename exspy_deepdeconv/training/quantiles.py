@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ..estimate.intervals import CONFIDENCES, HEIGHTS, SKEWS, factors
+from ..estimate.intervals import AXES, CONFIDENCES, HEIGHTS, SKEWS, factors
 
 STEPS, RATE = 400, 0.05  # of the fit
 # So much do the factors of neighbouring knots hold together: one that is three times the next is found as
@@ -12,11 +12,11 @@ STIFFNESS = 2e-3
 LEAST, LARGEST = 1e-3, 30.0  # factors: smaller ones are all the same, larger ones are hardly needed
 
 
-def fit_factors(needed, skew, height, weights):
+def fit_factors(needed, at, weights):
     """Factors under which so many errors of one side stay, for each of `CONFIDENCES`.
 
     Half of what a confidence leaves out may lie beyond. The logarithm of a factor is the sum of what
-    is interpolated in the skew and of what is interpolated in the height. Neither falls with the
+    is interpolated along each of `exspy_deepdeconv.estimate.intervals.AXES`. None of them falls with the
     confidence: so an interval never becomes narrower.
 
     Parameters
@@ -24,15 +24,15 @@ def fit_factors(needed, skew, height, weights):
     needed : numpy.ndarray
         For each confidence, the factors that single channels need; 0 where the error is on the
         other side, ``(confidences, channels)``.
-    skew, height : numpy.ndarray
-        Where they are, ``(channels,)``: see `exspy_deepdeconv.estimate.intervals.Calibration`.
+    at : sequence of numpy.ndarray
+        Where they are on each of these axes, ``(channels,)`` each.
     weights : numpy.ndarray
         How much each channel counts, ``(channels,)``.
 
     Returns
     -------
     numpy.ndarray
-        Logarithms, ``(confidences, SKEWS and HEIGHTS)``.
+        Logarithms, ``(confidences, knots of all axes)``.
 
     References
     ----------
@@ -43,12 +43,14 @@ def fit_factors(needed, skew, height, weights):
     >>> import numpy as np
     >>> from exspy_deepdeconv.training.quantiles import fit_factors
     >>> errors = np.random.default_rng(0).exponential(size=4000)
-    >>> found = fit_factors(np.tile(errors, (6, 1)), np.zeros(4000), np.zeros(4000), np.ones(4000))
-    >>> bool(abs(np.exp(found[3, 4] + found[3, -1]) - np.log(20)) < 0.3)  # 5 % are larger
+    >>> from exspy_deepdeconv.estimate.intervals import factors
+    >>> at = (np.zeros(4000), np.zeros(4000), np.full(4000, 6.0), np.zeros(4000))
+    >>> found = fit_factors(np.tile(errors, (6, 1)), at, np.ones(4000))
+    >>> bool(abs(factors(found[3], at)[0] - np.log(20)) < 0.3)  # 5 % are larger
     True
     """
     found = torch.as_tensor(
-        np.hstack([_hats(skew, SKEWS), _hats(height, HEIGHTS)]), dtype=torch.float32
+        np.hstack([_hats(*each) for each in zip(at, AXES, strict=True)]), dtype=torch.float32
     )
     wanted = torch.as_tensor(np.log(needed.T + LEAST), dtype=torch.float32)
     weights = torch.as_tensor(weights / weights.mean(), dtype=torch.float32)[:, None]
@@ -80,11 +82,11 @@ def _table(first, rises):
 
 def _bending(table):
     """Squares of the differences between neighbouring knots."""
-    parts = table[:, : len(SKEWS)], table[:, len(SKEWS) :]
+    parts = table.split([len(knots) for knots in AXES], dim=1)
     return sum((part.diff(dim=1) ** 2).sum() for part in parts)
 
 
-def conform(table, needed, skew, height, weights):
+def conform(table, needed, at, weights):
     """Raise or lower factors until intervals hold their share of all channels.
 
     Where a side holds hardly any errors, less is beyond its bound than half of what is left out.
@@ -92,10 +94,10 @@ def conform(table, needed, skew, height, weights):
     Parameters
     ----------
     table : numpy.ndarray
-        Of both sides, as from `fit_factors`, ``(2, confidences, SKEWS and HEIGHTS)``.
+        Of both sides, as from `fit_factors`, ``(2, confidences, knots)``.
     needed : numpy.ndarray
         Factors that the channels need, ``(2, confidences, channels)``.
-    skew, height, weights : numpy.ndarray
+    at, weights
         As for `fit_factors`.
 
     Returns
@@ -109,10 +111,11 @@ def conform(table, needed, skew, height, weights):
     """
     table = table.copy()
     for row, confidence in enumerate(CONFIDENCES):
-        reached = np.stack([factors(side[row], skew, height) for side in table])
+        reached = np.stack([factors(side[row], at) for side in table])
         short = (needed[:, row] / reached).max(axis=0)
         # What is added to the factors of all heights is a factor on the whole.
-        table[:, row, len(SKEWS) :] += np.log(max(_quantile(short, weights, confidence), LEAST))
+        whole = slice(len(SKEWS), len(SKEWS) + len(HEIGHTS))
+        table[:, row, whole] += np.log(max(_quantile(short, weights, confidence), LEAST))
     return np.maximum.accumulate(table, axis=1)
 
 

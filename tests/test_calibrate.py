@@ -60,26 +60,37 @@ def test_reaches_rise_with_confidence_and_elastic_errors_too(few):
     assert (np.diff(calibration.elastic) >= 0).all() and np.max(calibration.elastic) < 0.5
     for given in (False, True):
         reach = [
-            calibration.reaches(np.ones(1), np.ones(1), c, Regime(1e-3, 1e6, given))
+            calibration.reaches(np.ones(1), np.ones(1), c, Regime(1e-3, 1e6, 0.1, given))
             for c in (0.5, 0.9, 0.99)
         ]
         assert (np.diff(reach, axis=0) >= 0).all() and np.ptp(reach) > 0.1
 
 
-def drawn(rng, scene, size, scale=1.0, skew=0.0, height=-2.0):
+USUAL = {"skew": 0.0, "height": -2.0, "electrons": 6.0, "scattered": -1.0}
+
+
+def drawn(rng, scene, size, scale=1.0, **place):
     """Channels whose errors are exponential to either side, so many times larger than told."""
     errors = scale * rng.exponential(1, size) * rng.choice([-1, 1], size)
     needed = np.stack([np.maximum(-errors, 0), np.maximum(errors, 0)])
     needed = np.repeat(needed[:, None], len(CONFIDENCES), axis=1)
     once = np.ones(size)
-    return Channels(scene, needed, skew * once, height * once, np.tile(once, (2, 1)))
+    at = np.outer(list((USUAL | place).values()), once)
+    return Channels(scene, needed, at, np.tile(once, (2, 1)))
 
 
-@pytest.mark.parametrize("key", ["skew", "height"])
-def test_what_errors_depend_on_is_found(key):
-    """Three times as large at a skew, or a height, as at others."""
+@pytest.mark.parametrize(
+    "key, places",
+    [
+        ("skew", (-1.0, 1.0)),
+        ("height", (-4.0, -2.0)),
+        ("electrons", (4.0, 6.0)),
+        ("scattered", (-2.0, 0.0)),
+    ],
+)
+def test_what_errors_depend_on_is_found(key, places):
+    """Three times as large at a skew, a height, a dose or a thickness as at others."""
     rng = np.random.default_rng(0)
-    places = (-1.0, 1.0) if key == "skew" else (-4.0, -2.0)
     found = [
         drawn(rng, scene, 4000, scale, **{key: place})
         for scene in "ab" for place, scale in zip(places, (1.0, 3.0), strict=True)
@@ -88,7 +99,7 @@ def test_what_errors_depend_on_is_found(key):
     for confidence in (0.5, 0.9, 0.95):
         row = table[:, CONFIDENCES.index(confidence)]
         reach = [
-            [factors(side, **({"skew": 0.0, "height": -2.0} | {key: place})) for side in row]
+            [factors(side, list((USUAL | {key: place}).values())) for side in row]
             for place in places
         ]
         wanted = -np.log(1 - confidence) * np.array([[1.0], [3.0]])
@@ -102,7 +113,7 @@ def test_sides_are_told_apart():
     one = drawn(np.random.default_rng(0), "a", 4000)
     one.needed[0] = 0.0
     table = np.array(module._table([one]))
-    down, up = (factors(side[3], 0.0, -2.0) for side in table)
+    down, up = (factors(side[3], list(USUAL.values())) for side in table)
     assert down < 0.1 * up
 
 
@@ -112,7 +123,7 @@ def test_intervals_hold_their_share_in_all_where_one_side_holds_little():
     one.needed[0] *= 0.01
     table = np.array(module._table([one]))
     for row, confidence in enumerate(CONFIDENCES):
-        reach = np.array([[factors(side[row], 0.0, -2.0)] for side in table])
+        reach = np.array([[factors(side[row], list(USUAL.values()))] for side in table])
         inside = (one.needed[:, row] <= reach).all(axis=0)
         assert inside.mean() == pytest.approx(confidence, abs=0.01)
 
@@ -120,7 +131,7 @@ def test_intervals_hold_their_share_in_all_where_one_side_holds_little():
 def test_scenes_count_alike_whatever_their_number_of_channels():
     rng = np.random.default_rng(0)
     found = [drawn(rng, "a", 4000), drawn(rng, "b", 400, 3.0)]
-    _, _, _, weights = module._pooled(found)
+    _, _, weights = module._pooled(found)
     assert weights[:4000].sum() == pytest.approx(weights[4000:].sum())
 
 
@@ -130,7 +141,7 @@ def test_kinds_of_channels_count_alike(few):
     rng = np.random.default_rng(1)
     channels, _ = module._of_one(model, simulate(SCENE, rng, 2048), rng, False, None)
     for one in channels:
-        assert one.skew.size <= 2 * module.CHANNELS
+        assert one.at.shape[1] <= 2 * module.CHANNELS
         visible, near = one.stands_for.sum(axis=1)
         assert 0 < near < visible
     weights = module._pooled(channels)[-1]
@@ -150,7 +161,7 @@ def test_a_channel_needs_a_factor_above_one_where_the_interval_without_factors_m
         response = centred(psf, 512) if given else None
         spectra, _ = batch_of(seen, seen.usable, response, where)
         answer_on = partial(answer_of, network, spectra)
-        needed, skew, height, visible = module._needed(answer_on, seen, spectra, simulation, ratio)
+        needed, at, visible = module._needed(answer_on, seen, spectra, simulation, ratio)
     resolution = float(seen.zero_loss.fwhm[0]) / ratio
     for row, confidence in enumerate(CONFIDENCES):
         estimate, _, lower, upper = deconvolve_block(
@@ -158,7 +169,7 @@ def test_a_channel_needs_a_factor_above_one_where_the_interval_without_factors_m
         )
         truth, _ = visible_losses(estimate, simulation, resolution)
         inside = (lower <= truth) & (truth <= upper)
-        reached = [factors(side[row], skew, height) for side in np.array(Calibration().blind)]
+        reached = [factors(side[row], at) for side in np.array(Calibration().blind)]
         held = (needed[:, row] <= reached).all(axis=0)
         assert np.mean((inside == held)[visible]) > 0.99 and visible.sum() > 200
 
@@ -233,7 +244,7 @@ def test_factors_leave_out_what_the_error_of_the_position_explains(monkeypatch):
 
     def reach():
         found = calibrate(models.load(), cases=2)
-        return np.sum(found.reaches(np.ones(1), np.ones(1), 0.9, Regime(1e-2, 1e6)))
+        return np.sum(found.reaches(np.ones(1), np.ones(1), 0.9, Regime(1e-2, 1e6, 0.1)))
 
     plain = reach()
     monkeypatch.setattr("exspy_deepdeconv.estimate.intervals.POSITION_LEAN", 10.0)

@@ -6,22 +6,22 @@ import pytest
 
 from exspy_deepdeconv import deconvolve, models, physics
 from exspy_deepdeconv.estimate import intervals
-from exspy_deepdeconv.estimate.intervals import CONFIDENCES, HEIGHTS, SKEWS, Calibration, Regime
+from exspy_deepdeconv.estimate.intervals import AXES, CONFIDENCES, Calibration, Regime
 from exspy_deepdeconv.simulate import simulate
 
 PLAIN = Calibration()
 
 
-def regime(losses=0.1, electrons=1e6, **settings):
-    return Regime(losses, electrons, **settings)
+def regime(losses=0.1, electrons=1e6, scattered=0.1, **settings):
+    return Regime(losses, electrons, scattered, **settings)
 
 
-def table_of(by_skew, by_height):
-    """A table of both sides: ``by_skew(row, skew)`` and ``by_height(row, height)``, logarithms."""
-    rows = range(len(CONFIDENCES))
+def table_of(*along):
+    """A table of both sides: for each axis ``along(row, place)``, logarithms; nothing for the others."""
+    along = along + (lambda *_: 0.0,) * (len(AXES) - len(along))
     one = tuple(
-        tuple([by_skew(row, x) for x in SKEWS] + [by_height(row, x) for x in HEIGHTS])
-        for row in rows
+        tuple(by(row, x) for by, knots in zip(along, AXES, strict=True) for x in knots)
+        for row in range(len(CONFIDENCES))
     )
     return one, one
 
@@ -53,6 +53,35 @@ def test_variance_is_that_of_a_normal_distribution_of_the_same_interval():
     got = intervals.variance(0.0, size, size, PLAIN, regime(np.array([[0.1]])))
     # An exponential distribution on either side holds 68.27 % within this many of its widths.
     np.testing.assert_allclose(got, (-3.0 * np.log(1 - 0.6827)) ** 2, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("electrons", "scattered", "wanted"),
+    [
+        (1e6, 0.1, 0.0),
+        (10**4.5, 0.1, -0.3),
+        (1e2, 0.1, -0.6),
+        (1e6, 10**-0.75, 0.1),
+        (1e6, 0.0, -0.8),
+    ],
+)
+def test_factors_are_interpolated_in_electrons_and_scattering(electrons, scattered, wanted):
+    """Decimal logarithms of both; beyond the last knot, its factor holds."""
+    nothing = (lambda *_: 0.0,) * 2
+    along = lambda _, place: 0.2 * (place - 6), lambda _, place: 0.4 * (place + 1)  # noqa: E731
+    calibration = Calibration(blind=table_of(*nothing, *along))
+    at = regime(np.full((1, 3), 0.1), np.array([[electrons]]), np.array([[scattered]]))
+    down, up = calibration.reaches(np.ones((1, 3)), np.ones((1, 3)), 0.9, at)
+    np.testing.assert_allclose([down, up], np.exp(wanted), rtol=1e-6)
+
+
+def test_tables_without_electrons_and_scattering_hold_for_all():
+    """Those of lowloss-v12."""
+    found = models.load("lowloss-v12").calibration
+    one = np.ones((1, 1))
+    settings = [(n, t) for n in (1e3, 1e6, 1e9) for t in (1e-3, 1.0)]
+    reach = [found.reaches(one, one, 0.9, regime(0.1 * one, n * one, t * one)) for n, t in settings]
+    assert np.ptp(reach, axis=0).max() == 0 and np.min(reach) > 1
 
 
 @pytest.mark.parametrize(

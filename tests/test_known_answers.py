@@ -33,7 +33,7 @@ def test_energy_zero_of_a_response_read_between_two_channels():
 
 def test_reach_of_rare_errors():
     """One in a thousand is believed to be one in a thousand."""
-    down, up = Calibration().reaches(np.ones(1), np.ones(1), 0.999, Regime(0.1, 1e6))
+    down, up = Calibration().reaches(np.ones(1), np.ones(1), 0.999, Regime(0.1, 1e6, 0.1))
     np.testing.assert_allclose([down, up], np.log(1000), rtol=1e-6)
 
 
@@ -41,7 +41,7 @@ def test_reach_of_rare_errors():
 @pytest.mark.parametrize("losses", [0.0, 3e-4, 0.05])
 def test_more_confidence_is_no_narrower(given, losses):
     """Also between the confidences that are tabulated."""
-    calibration, regime = load().calibration, Regime(losses, 1e6, given)
+    calibration, regime = load().calibration, Regime(losses, 1e6, 0.1, given)
     for share in (0.02, 0.5, 0.9):
         sizes = np.array(share), np.array(1 - share)
         confidences = np.linspace(0.01, 0.999, 300)

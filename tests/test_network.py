@@ -202,7 +202,7 @@ def test_a_copy_has_its_own_name_and_is_found_by_its_hash(weights, tmp_path):
 
 def test_bundled_default():
     model = models.load()
-    assert model.name == models.available()[-1] == "lowloss-v12"
+    assert model.name == models.available()[-1] == "lowloss-v13"
     assert (models.FOLDER / f"{model.name}.safetensors").stat().st_size < 8e6
     values = torch.cat([p.ravel() for p in model.network.parameters()])
     assert torch.isfinite(values).all()

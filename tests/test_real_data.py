@@ -171,7 +171,7 @@ def test_one_frame_of_boron_nitride_predicts_the_others(predictions):
 
 
 @pytest.mark.xfail(
-    strict=True, reason="0.51 of the raw mean square with lowloss-v12", raises=AssertionError
+    strict=True, reason="0.51 of the raw mean square with lowloss-v13", raises=AssertionError
 )
 def test_one_frame_of_boron_nitride_predicts_the_others_three_times_better(predictions):
     raw, ours, _ = predictions

@@ -18,6 +18,7 @@ from ..estimate.intervals import Calibration
 FOLDER = Path(__file__).parent
 # The newest last: it is the default.
 REGISTRY = {
+    "lowloss-v10": "2c70bef6545fcdf2f829fcbd6103bb5fec65249553f703748eef079cfb910202",
     "lowloss-v11": "f90a5f8ca69044dbefd22b7acfc9f9d2cf93a70b50bb76bfbf52cfcca6fe4c07",
     "lowloss-v12": "ec3228bd6bb354e0c39766988b2010ec57e4d0240f9b32f3b037399946c37573",
     "lowloss-v13": "30a37bb5e5fe8e49d4fa84e18ee8052a42c571a38467156a6637f80648dc42e3",

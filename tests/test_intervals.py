@@ -129,9 +129,10 @@ def test_tables_of_older_weights_are_not_used(tmp_path, network):
     """Their answers are the same as ever; of their intervals it is said that they are not calibrated."""
     old = {"dominances": [0.5, 1.2], "blind": [[1.0, 2.0]], "elastic": [0.1] * 6}
     assert Calibration.from_dict(old) == PLAIN
-    for name in models.available()[:-1]:
+    for name in ("lowloss-v10", "lowloss-v11"):
         assert models.load(name).calibration == PLAIN
-    assert models.load().calibration != PLAIN
+    for name in ("lowloss-v12", "lowloss-v13"):
+        assert models.load(name).calibration != PLAIN
 
 
 @pytest.mark.parametrize("name", ["blind", "given", "elastic"])

@@ -194,8 +194,8 @@ def settings_of(path, options, psf, chosen, shared_psf=False):
         "zero_loss": options.get("zero_loss", True),
         "interval": options["confidence"] if options.get("return_interval") else None,
         **(response if psf is None else _file(psf, "psf", "psf_changed")),
-        "force_psf": options.get("force_psf")
-        or None,  # as where results of before say nothing of it
+        # None, not False: results of before say nothing of it, and are to be the same.
+        "force_psf": options.get("force_psf") or None,
         "signal": chosen,
     }
 

@@ -153,13 +153,15 @@ def _floor_of_negatives(spectra, floor):
     No specimen makes negative counts: they are readout that neighbours share, or a dark reference that does
     not fit. Half of them lie within the median of their squares, as of the squares of any noise around zero.
     """
-    below = np.where(spectra < 0, spectra, np.nan)
-    many = (spectra < 0).sum(axis=-1) >= ENOUGH_NEGATIVES
-    if not many.any():
-        return floor
-    found = floor.copy()
-    found[many] = np.nanmedian(below[many] ** 2, axis=-1) / MEDIAN_OF_SQUARES
-    return np.where(found > CLEARLY_NEGATIVE * floor, found, floor)
+    # Counting first: the median of hardly any spectrum is needed.
+    lowest = -np.sqrt(CLEARLY_NEGATIVE * MEDIAN_OF_SQUARES * floor)
+    number = np.count_nonzero(spectra < 0, axis=-1)
+    far = np.count_nonzero(spectra < lowest[:, None], axis=-1)
+    higher = floor.copy()
+    for row in np.flatnonzero((number >= ENOUGH_NEGATIVES) & (2 * far > number)):
+        below = spectra[row][spectra[row] < 0]
+        higher[row] = np.median(below**2) / MEDIAN_OF_SQUARES
+    return higher
 
 
 def _noise_of_scaled(spectra, start):
